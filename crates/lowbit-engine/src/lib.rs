@@ -1,0 +1,2 @@
+//! lowbit-engine
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! lowbit-eval
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! lowbit-hub
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! lowbit-model
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! lowbit-testing
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! lowbit-text
+#![forbid(unsafe_code)]
