@@ -1,1 +1,37 @@
-//! lowbit-format
+//! The vocabulary of lowbit: what a stored weight *is*, before any CPU or file format is involved.
+//!
+//! A [`WeightSpec`] says what the numbers mean (`q4_k`, `int2-asym-g128`, `f16`); a [`QuantTensor`] holds a matrix
+//! `W[N, K]` of them, N output features by K input features; [`QuantTensor::decode_row`] is the scalar definition
+//! that every kernel is tested against. Packing for an instruction set is another crate's business.
+//!
+//! # One weight followed by hand
+//!
+//! A GGUF `Q4_0` block holds 32 weights: a half-precision scale, then sixteen bytes with two 4-bit codes each.
+//!
+//! ```
+//! use lowbit_format::{BlockFormat, NK, QuantTensor, Storage};
+//!
+//! let mut block = vec![0x88u8; 18]; // sixteen bytes of code 8 | code 8, and
+//! block[..2].copy_from_slice(&half::f16::from_f32(0.5).to_le_bytes()); // the scale
+//! block[2] = 0x3f; // weight 0 has code 15, weight 16 has code 3
+//! let w = QuantTensor::from_blocks(BlockFormat::Q4_0, NK { n: 1, k: 32 }, Storage::from(block))?;
+//! let mut row = [0.0; 32];
+//! w.decode_row(0, &mut row);
+//! assert_eq!((row[0], row[16], row[1]), ((15.0 - 8.0) * 0.5, (3.0 - 8.0) * 0.5, 0.0));
+//! assert_eq!(w.bits_per_weight(), 4.5);
+//! # Ok::<(), lowbit_format::FormatError>(())
+//! ```
+
+pub mod block;
+mod error;
+mod float;
+mod shape;
+mod storage;
+mod tensor;
+
+pub use block::{BlockCodec, BlockFormat, BlockVisitor};
+pub use error::FormatError;
+pub use float::FloatFormat;
+pub use shape::{Bits, NK};
+pub use storage::Storage;
+pub use tensor::{QuantTensor, TensorData};

@@ -1,0 +1,167 @@
+//! A matrix of stored weights.
+
+use crate::{BlockCodec, BlockFormat, BlockVisitor, FloatFormat, FormatError, NK, Storage, block};
+
+/// A weight matrix `W[N, K]` as it is stored: bytes, and what they mean.
+#[derive(Clone, Debug)]
+pub struct QuantTensor {
+    shape: NK,
+    data: TensorData,
+}
+
+/// The bytes of a [`QuantTensor`] by kind of format.
+#[derive(Clone, Debug)]
+pub enum TensorData {
+    /// Unquantized elements, row after row.
+    Float {
+        /// Element type.
+        format: FloatFormat,
+        /// `n * k` elements.
+        bytes: Storage,
+    },
+    /// Blocks as in GGUF, row after row.
+    Blocks {
+        /// Block format.
+        format: BlockFormat,
+        /// `n * k / weights_per_block` blocks.
+        bytes: Storage,
+        /// The scale that the format stores once a tensor, else 1.
+        tensor_scale: f32,
+    },
+}
+
+impl QuantTensor {
+    /// A matrix of unquantized elements.
+    ///
+    /// # Errors
+    /// Where the bytes are not exactly those of the shape.
+    pub fn from_floats(format: FloatFormat, shape: NK, bytes: Storage) -> Result<Self, FormatError> {
+        let row = checked_mul(shape, shape.k, format.bytes())?;
+        check_len(format.label(), shape, row, &bytes)?;
+        Ok(Self { shape, data: TensorData::Float { format, bytes } })
+    }
+
+    /// A matrix of blocks whose format stores no scale of the whole tensor.
+    ///
+    /// # Errors
+    /// Where K is no whole number of blocks, or the bytes are not exactly those of the shape.
+    pub fn from_blocks(format: BlockFormat, shape: NK, bytes: Storage) -> Result<Self, FormatError> {
+        Self::from_scaled_blocks(format, shape, bytes, 1.0)
+    }
+
+    /// A matrix of blocks that are all multiplied by `tensor_scale`.
+    ///
+    /// # Errors
+    /// As [`Self::from_blocks`].
+    pub fn from_scaled_blocks(
+        format: BlockFormat,
+        shape: NK,
+        bytes: Storage,
+        tensor_scale: f32,
+    ) -> Result<Self, FormatError> {
+        let layout = format.layout();
+        if !shape.k.is_multiple_of(layout.weights) {
+            return Err(FormatError::RowNotBlocks {
+                format: layout.label,
+                k: shape.k,
+                block: layout.weights,
+            });
+        }
+        let row = checked_mul(shape, shape.k / layout.weights, layout.bytes)?;
+        check_len(layout.label, shape, row, &bytes)?;
+        Ok(Self { shape, data: TensorData::Blocks { format, bytes, tensor_scale } })
+    }
+
+    /// N and K.
+    pub fn shape(&self) -> NK {
+        self.shape
+    }
+
+    /// The stored bytes and their meaning.
+    pub fn data(&self) -> &TensorData {
+        &self.data
+    }
+
+    /// Rows `rows` of this matrix, sharing its bytes.
+    ///
+    /// # Panics
+    /// Where the rows are not inside the matrix.
+    pub fn rows(&self, rows: std::ops::Range<usize>) -> Self {
+        assert!(rows.start <= rows.end && rows.end <= self.shape.n, "rows {rows:?} of {}", self.shape);
+        let shape = NK { n: rows.len(), k: self.shape.k };
+        let cut = |bytes: &Storage| {
+            let row = bytes.len() / self.shape.n.max(1);
+            bytes.slice(rows.start * row..rows.end * row).expect("rows lie inside the tensor")
+        };
+        let data = match &self.data {
+            TensorData::Float { format, bytes } => TensorData::Float { format: *format, bytes: cut(bytes) },
+            TensorData::Blocks { format, bytes, tensor_scale } => {
+                TensorData::Blocks { format: *format, bytes: cut(bytes), tensor_scale: *tensor_scale }
+            }
+        };
+        Self { shape, data }
+    }
+
+    /// Decodes row `n` into `out`, which has K elements: the meaning of the stored bytes, rounded to f32 as the
+    /// format's reference does.
+    ///
+    /// # Panics
+    /// Where `n` or the length of `out` does not fit the shape.
+    pub fn decode_row(&self, n: usize, out: &mut [f32]) {
+        assert!(
+            n < self.shape.n && out.len() == self.shape.k,
+            "row {n} of {} into {}",
+            self.shape,
+            out.len()
+        );
+        match &self.data {
+            TensorData::Float { format, bytes } => {
+                let row = self.shape.k * format.bytes();
+                format.decode(&bytes.bytes()[n * row..][..row], out);
+            }
+            TensorData::Blocks { format, bytes, tensor_scale } => {
+                let row = bytes.len() / self.shape.n;
+                let row = &bytes.bytes()[n * row..][..row];
+                format.visit(DecodeRow { row, tensor_scale: *tensor_scale, out });
+            }
+        }
+    }
+
+    /// Bytes stored.
+    pub fn bytes(&self) -> usize {
+        match &self.data {
+            TensorData::Float { bytes, .. } | TensorData::Blocks { bytes, .. } => bytes.len(),
+        }
+    }
+
+    /// Bits stored for each weight, scales and offsets included.
+    pub fn bits_per_weight(&self) -> f64 {
+        8.0 * self.bytes() as f64 / self.shape.weights() as f64
+    }
+}
+
+struct DecodeRow<'a> {
+    row: &'a [u8],
+    tensor_scale: f32,
+    out: &'a mut [f32],
+}
+
+impl BlockVisitor for DecodeRow<'_> {
+    type Out = ();
+    fn visit<C: BlockCodec>(self) {
+        block::decode_row::<C>(self.row, self.tensor_scale, self.out);
+    }
+}
+
+fn checked_mul(shape: NK, a: usize, b: usize) -> Result<usize, FormatError> {
+    a.checked_mul(b).ok_or(FormatError::Overflow { n: shape.n, k: shape.k })
+}
+
+fn check_len(format: &'static str, shape: NK, row: usize, bytes: &Storage) -> Result<(), FormatError> {
+    let expected = checked_mul(shape, shape.n, row)?;
+    if expected == bytes.len() {
+        Ok(())
+    } else {
+        Err(FormatError::Length { format, shape, expected, found: bytes.len() })
+    }
+}
