@@ -1,1 +1,24 @@
-//! lowbit-kernels
+//! What runs on the CPU: detection of its instructions, the worker threads, products of stored weights with
+//! activations, and the float operations between them.
+//!
+//! This crate knows [`lowbit_format`] and nothing else of ours. Every function takes a [`Ctx`]; there is no global
+//! state. A product goes through [`mpgemm`]; what it computes is defined by [`mod@reference`].
+
+mod act;
+mod ctx;
+mod dense;
+mod expand;
+mod isa;
+mod lanes;
+mod mat;
+mod mpgemm;
+pub mod ops;
+mod pool;
+pub mod reference;
+
+pub use act::{ACT_GROUP, Act, ActRounding, Int8Acts};
+pub use ctx::{Ctx, Scratch};
+pub use dense::{FloatRows, dot_rows, mix_rows};
+pub use isa::{Isa, IsaLevel};
+pub use mat::{MatMut, MatRef, SharedMut};
+pub use mpgemm::{ActPrecision, mpgemm};

@@ -1,0 +1,186 @@
+//! Activations as kernels read them: one matrix, and its 8-bit form made once however many weights read it.
+
+use crate::{Ctx, isa::multiversion, mat::MatRef};
+use std::sync::OnceLock;
+
+/// Activations that share a scale in the 8-bit form; also the most weights that share one in the integer kernels.
+pub const ACT_GROUP: usize = 32;
+
+/// How activations are rounded to 8 bits before an integer product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ActRounding {
+    /// A scale for every 32 activations of a token: what GGUF engines do with block formats.
+    Group32,
+    /// One scale a token: what BitNet models are trained with.
+    Token,
+}
+
+/// One activation matrix `x[M, K]` and what was made from it. q, k and v (and gate and up) share one.
+pub struct Act<'a> {
+    x: MatRef<'a>,
+    group32: OnceLock<Int8Acts>,
+    token: OnceLock<Int8Acts>,
+}
+
+impl<'a> Act<'a> {
+    /// Wraps a matrix of M tokens by K features.
+    pub fn new(x: MatRef<'a>) -> Self {
+        Self { x, group32: OnceLock::new(), token: OnceLock::new() }
+    }
+
+    /// The activations themselves.
+    pub fn x(&self) -> MatRef<'a> {
+        self.x
+    }
+
+    /// The 8-bit form, made on first use.
+    pub fn int8(&self, ctx: &Ctx, rounding: ActRounding) -> &Int8Acts {
+        let slot = match rounding {
+            ActRounding::Group32 => &self.group32,
+            ActRounding::Token => &self.token,
+        };
+        slot.get_or_init(|| Int8Acts::new(ctx, self.x, rounding))
+    }
+}
+
+/// Activations in 8 bits: `x[m, k] ≈ q[m, k] · d[m, k / 32]`, K padded with zeros to a multiple of 32.
+pub struct Int8Acts {
+    rows: usize,
+    /// K rounded up to whole groups.
+    k: usize,
+    q: Vec<i8>,
+    d: Vec<f32>,
+    /// `d · Σq` over each half group of 16 and over each group of 32: what offsets of weights multiply with.
+    sums16: Vec<f32>,
+    sums32: Vec<f32>,
+    /// `−128 · Σq`, likewise: where an unsigned kernel starts its integer sum to take a bias of 128 back.
+    bias16: Vec<i32>,
+    bias32: Vec<i32>,
+}
+
+impl Int8Acts {
+    /// Rounds every row: `d = max|x| / 127`, `q = round(x / d)`, halves to even; a group of zeros has `d = 0`.
+    pub fn new(ctx: &Ctx, x: MatRef<'_>, rounding: ActRounding) -> Self {
+        let rows = x.rows();
+        let k = x.cols().next_multiple_of(ACT_GROUP);
+        let groups = k / ACT_GROUP;
+        let mut acts = Self {
+            rows,
+            k,
+            q: vec![0; rows * k],
+            d: vec![0.0; rows * groups],
+            sums16: vec![0.0; rows * groups * 2],
+            sums32: vec![0.0; rows * groups],
+            bias16: vec![0; rows * groups * 2],
+            bias32: vec![0; rows * groups],
+        };
+        let row_of = |m: usize, acts: &mut Self| {
+            let out = RowOut {
+                q: &mut acts.q[m * k..][..k],
+                d: &mut acts.d[m * groups..][..groups],
+                sums16: &mut acts.sums16[m * groups * 2..][..groups * 2],
+                sums32: &mut acts.sums32[m * groups..][..groups],
+                bias16: &mut acts.bias16[m * groups * 2..][..groups * 2],
+                bias32: &mut acts.bias32[m * groups..][..groups],
+            };
+            quantize(ctx.isa(), x.row(m), rounding, out);
+        };
+        (0..rows).for_each(|m| row_of(m, &mut acts));
+        acts
+    }
+
+    /// Number of tokens.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Features, rounded up to a multiple of 32.
+    pub fn k(&self) -> usize {
+        self.k
+    }
+
+    /// Codes of token `m`.
+    #[inline(always)]
+    pub fn q(&self, m: usize) -> &[i8] {
+        &self.q[m * self.k..][..self.k]
+    }
+
+    /// Scales of token `m`, one for 32 features.
+    #[inline(always)]
+    pub fn d(&self, m: usize) -> &[f32] {
+        let groups = self.k / ACT_GROUP;
+        &self.d[m * groups..][..groups]
+    }
+
+    /// `d · Σq` of token `m` over runs of `group` features, 16 or 32.
+    #[inline(always)]
+    pub fn sums(&self, m: usize, group: usize) -> &[f32] {
+        let groups = self.k / group;
+        if group == 16 { &self.sums16[m * groups..][..groups] } else { &self.sums32[m * groups..][..groups] }
+    }
+
+    /// `−128 · Σq` of token `m` over runs of `group` features, 16 or 32.
+    #[inline(always)]
+    pub fn bias(&self, m: usize, group: usize) -> &[i32] {
+        let groups = self.k / group;
+        if group == 16 { &self.bias16[m * groups..][..groups] } else { &self.bias32[m * groups..][..groups] }
+    }
+}
+
+struct RowOut<'a> {
+    q: &'a mut [i8],
+    d: &'a mut [f32],
+    sums16: &'a mut [f32],
+    sums32: &'a mut [f32],
+    bias16: &'a mut [i32],
+    bias32: &'a mut [i32],
+}
+
+multiversion! {
+    fn quantize(x: &[f32], rounding: ActRounding, out: RowOut<'_>) = quantize_row;
+}
+
+#[inline(always)]
+fn quantize_row(x: &[f32], rounding: ActRounding, out: RowOut<'_>) {
+    let whole = match rounding {
+        ActRounding::Group32 => None,
+        ActRounding::Token => Some(max_abs(x)),
+    };
+    for (g, q) in out.q.chunks_exact_mut(ACT_GROUP).enumerate() {
+        let mut group = [0f32; ACT_GROUP];
+        let start = g * ACT_GROUP;
+        let have = (x.len() - start).min(ACT_GROUP);
+        group[..have].copy_from_slice(&x[start..start + have]);
+        let max = whole.unwrap_or_else(|| max_abs(&group));
+        let d = max / 127.0;
+        let inverse = if max > 0.0 { 127.0 / max } else { 0.0 };
+        for (q, x) in q.iter_mut().zip(&group) {
+            *q = (x * inverse).round_ties_even() as i8;
+        }
+        let halves = [sum(&q[..16]), sum(&q[16..])];
+        out.d[g] = d;
+        for (h, half) in halves.into_iter().enumerate() {
+            out.sums16[2 * g + h] = d * half as f32;
+            out.bias16[2 * g + h] = -128 * half;
+        }
+        out.sums32[g] = d * (halves[0] + halves[1]) as f32;
+        out.bias32[g] = -128 * (halves[0] + halves[1]);
+    }
+}
+
+#[inline(always)]
+fn max_abs(x: &[f32]) -> f32 {
+    let mut lanes = [0f32; 16];
+    let (chunks, tail) = x.as_chunks::<16>();
+    for chunk in chunks {
+        for (lane, x) in lanes.iter_mut().zip(chunk) {
+            *lane = if x.abs() > *lane { x.abs() } else { *lane };
+        }
+    }
+    tail.iter().map(|x| x.abs()).chain(lanes).fold(0.0, f32::max)
+}
+
+#[inline(always)]
+fn sum(q: &[i8]) -> i32 {
+    q.iter().map(|q| i32::from(*q)).sum()
+}

@@ -1,0 +1,78 @@
+//! What every kernel call is given: instruction set, workers, scratch memory. There is no global.
+
+use crate::{isa::Isa, pool::Pool};
+use std::sync::{Mutex, MutexGuard};
+
+/// Instruction set, workers and their scratch memory.
+pub struct Ctx {
+    isa: Isa,
+    pool: Pool,
+    scratch: Vec<Mutex<Scratch>>,
+}
+
+impl Ctx {
+    /// A context of `threads` workers, 0 counting as 1, with the instructions of `isa`.
+    pub fn new(isa: Isa, threads: usize) -> Self {
+        let pool = Pool::new(threads);
+        let scratch = (0..pool.threads()).map(|_| Mutex::new(Scratch::default())).collect();
+        Self { isa, pool, scratch }
+    }
+
+    /// The instructions in use.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// Number of workers.
+    pub fn threads(&self) -> usize {
+        self.pool.threads()
+    }
+
+    /// Calls `body(task, scratch)` for every task in `0..tasks` on the workers. The scratch is the worker's own; what
+    /// an earlier task left there is still there.
+    pub fn run(&self, tasks: usize, body: impl Fn(usize, &mut Scratch) + Sync) {
+        self.pool.run(tasks, |worker, task| {
+            let mut scratch: MutexGuard<'_, Scratch> =
+                self.scratch[worker].lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            body(task, &mut scratch);
+        });
+    }
+}
+
+/// A worker's reusable memory.
+#[derive(Default)]
+pub struct Scratch {
+    bytes: Vec<Line>,
+    floats: Vec<Line>,
+    panel: Vec<Line>,
+}
+
+/// A cache line, so that what is cut from a `Vec` of them is aligned to 64 bytes.
+#[derive(Clone, Copy, bytemuck::Zeroable, bytemuck::Pod)]
+#[repr(C, align(64))]
+struct Line([u8; 64]);
+
+impl Scratch {
+    /// Two runs of bytes and one of floats, 64-byte aligned, with arbitrary contents.
+    pub(crate) fn take(
+        &mut self,
+        bytes: usize,
+        panel: usize,
+        floats: usize,
+    ) -> (&mut [i8], &mut [i8], &mut [f32]) {
+        (cut(&mut self.bytes, bytes), cut(&mut self.panel, panel), cut(&mut self.floats, floats))
+    }
+
+    /// A run of floats, 64-byte aligned, with arbitrary contents.
+    pub fn floats(&mut self, len: usize) -> &mut [f32] {
+        cut(&mut self.floats, len)
+    }
+}
+
+fn cut<T: bytemuck::Pod>(lines: &mut Vec<Line>, len: usize) -> &mut [T] {
+    let needed = (len * size_of::<T>()).div_ceil(64);
+    if lines.len() < needed {
+        lines.resize(needed, Line([0; 64]));
+    }
+    &mut bytemuck::cast_slice_mut(lines.as_mut_slice())[..len]
+}

@@ -1,0 +1,200 @@
+//! Sixteen f32 lanes, whatever the registers are: one 512-bit vector, two of 256 bits, or an array.
+//!
+//! Float kernels are written once over [`Lanes`] and inlined into one wrapper for every level. As the number of lanes
+//! and the order of additions are fixed, every level gives the same bits.
+
+use half::f16;
+
+/// Sixteen lanes of f32.
+///
+/// # Safety
+/// An implementor's methods may only be called where its instructions exist.
+pub(crate) unsafe trait Lanes: Copy {
+    /// All lanes zero.
+    unsafe fn zero() -> Self;
+    /// All lanes `x`.
+    unsafe fn splat(x: f32) -> Self;
+    /// Sixteen floats, unaligned.
+    ///
+    /// # Safety
+    /// - `p` is valid for reads of 16 elements.
+    unsafe fn load(p: *const f32) -> Self;
+    /// Sixteen halves, widened.
+    ///
+    /// # Safety
+    /// - `p` is valid for reads of 16 elements of 2 bytes.
+    unsafe fn load_f16(p: *const u8) -> Self;
+    /// Sixteen bfloat16, widened.
+    ///
+    /// # Safety
+    /// - `p` is valid for reads of 16 elements of 2 bytes.
+    unsafe fn load_bf16(p: *const u8) -> Self;
+    /// Writes sixteen floats, unaligned.
+    ///
+    /// # Safety
+    /// - `p` is valid for writes of 16 elements.
+    unsafe fn store(self, p: *mut f32);
+    /// `self · a + b`, rounded once.
+    unsafe fn mul_add(self, a: Self, b: Self) -> Self;
+
+    /// Sum of the lanes, halves added to halves.
+    #[inline(always)]
+    unsafe fn sum(self) -> f32 {
+        let mut lanes = [0f32; 16];
+        // SAFETY: the array has sixteen elements; the instructions exist by this method's contract.
+        unsafe { self.store(lanes.as_mut_ptr()) };
+        crate::ops::pairwise(lanes)
+    }
+}
+
+/// Lanes as an array: the scalar level.
+#[derive(Clone, Copy)]
+pub(crate) struct Array([f32; 16]);
+
+// SAFETY: needs no instruction beyond the architecture's own; reads and writes are those of the contracts.
+unsafe impl Lanes for Array {
+    #[inline(always)]
+    unsafe fn zero() -> Self {
+        Self([0.0; 16])
+    }
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> Self {
+        Self([x; 16])
+    }
+    #[inline(always)]
+    unsafe fn load(p: *const f32) -> Self {
+        // SAFETY: valid for 16 elements by contract; f32 arrays have the alignment of f32.
+        Self(unsafe { p.cast::<[f32; 16]>().read_unaligned() })
+    }
+    #[inline(always)]
+    unsafe fn load_f16(p: *const u8) -> Self {
+        // SAFETY: valid for 32 bytes by contract.
+        let halves = unsafe { p.cast::<[[u8; 2]; 16]>().read_unaligned() };
+        Self(halves.map(|h| f16::from_le_bytes(h).to_f32()))
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(p: *const u8) -> Self {
+        // SAFETY: valid for 32 bytes by contract.
+        let halves = unsafe { p.cast::<[[u8; 2]; 16]>().read_unaligned() };
+        Self(halves.map(|h| f32::from_bits(u32::from(u16::from_le_bytes(h)) << 16)))
+    }
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f32) {
+        // SAFETY: valid for 16 elements by contract.
+        unsafe { p.cast::<[f32; 16]>().write_unaligned(self.0) }
+    }
+    #[inline(always)]
+    unsafe fn mul_add(self, a: Self, b: Self) -> Self {
+        Self(std::array::from_fn(|i| self.0[i].mul_add(a.0[i], b.0[i])))
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod x86 {
+    //! Lanes as one or two registers.
+    use super::Lanes;
+    use std::arch::x86_64::*;
+
+    /// Two 256-bit registers.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Ymm2(__m256, __m256);
+
+    // SAFETY: AVX2, FMA and F16C only; reads and writes are those of the contracts.
+    unsafe impl Lanes for Ymm2 {
+        #[inline(always)]
+        unsafe fn zero() -> Self {
+            // SAFETY: the caller has AVX2.
+            unsafe { Self(_mm256_setzero_ps(), _mm256_setzero_ps()) }
+        }
+        #[inline(always)]
+        unsafe fn splat(x: f32) -> Self {
+            // SAFETY: the caller has AVX2.
+            unsafe { Self(_mm256_set1_ps(x), _mm256_set1_ps(x)) }
+        }
+        #[inline(always)]
+        unsafe fn load(p: *const f32) -> Self {
+            // SAFETY: valid for 16 elements by contract.
+            unsafe { Self(_mm256_loadu_ps(p), _mm256_loadu_ps(p.add(8))) }
+        }
+        #[inline(always)]
+        unsafe fn load_f16(p: *const u8) -> Self {
+            // SAFETY: valid for 32 bytes by contract; the caller has F16C.
+            unsafe {
+                Self(
+                    _mm256_cvtph_ps(_mm_loadu_si128(p.cast())),
+                    _mm256_cvtph_ps(_mm_loadu_si128(p.add(16).cast())),
+                )
+            }
+        }
+        #[inline(always)]
+        unsafe fn load_bf16(p: *const u8) -> Self {
+            // SAFETY: valid for 32 bytes by contract.
+            unsafe {
+                let widen = |p: *const u8| {
+                    let halves = _mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast()));
+                    _mm256_castsi256_ps(_mm256_slli_epi32::<16>(halves))
+                };
+                Self(widen(p), widen(p.add(16)))
+            }
+        }
+        #[inline(always)]
+        unsafe fn store(self, p: *mut f32) {
+            // SAFETY: valid for 16 elements by contract.
+            unsafe {
+                _mm256_storeu_ps(p, self.0);
+                _mm256_storeu_ps(p.add(8), self.1);
+            }
+        }
+        #[inline(always)]
+        unsafe fn mul_add(self, a: Self, b: Self) -> Self {
+            // SAFETY: the caller has FMA.
+            unsafe { Self(_mm256_fmadd_ps(self.0, a.0, b.0), _mm256_fmadd_ps(self.1, a.1, b.1)) }
+        }
+    }
+
+    /// One 512-bit register.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Zmm(__m512);
+
+    // SAFETY: AVX-512 F and BW only; reads and writes are those of the contracts.
+    unsafe impl Lanes for Zmm {
+        #[inline(always)]
+        unsafe fn zero() -> Self {
+            // SAFETY: the caller has AVX-512.
+            unsafe { Self(_mm512_setzero_ps()) }
+        }
+        #[inline(always)]
+        unsafe fn splat(x: f32) -> Self {
+            // SAFETY: the caller has AVX-512.
+            unsafe { Self(_mm512_set1_ps(x)) }
+        }
+        #[inline(always)]
+        unsafe fn load(p: *const f32) -> Self {
+            // SAFETY: valid for 16 elements by contract.
+            unsafe { Self(_mm512_loadu_ps(p)) }
+        }
+        #[inline(always)]
+        unsafe fn load_f16(p: *const u8) -> Self {
+            // SAFETY: valid for 32 bytes by contract.
+            unsafe { Self(_mm512_cvtph_ps(_mm256_loadu_si256(p.cast()))) }
+        }
+        #[inline(always)]
+        unsafe fn load_bf16(p: *const u8) -> Self {
+            // SAFETY: valid for 32 bytes by contract.
+            unsafe {
+                let halves = _mm512_cvtepu16_epi32(_mm256_loadu_si256(p.cast()));
+                Self(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(halves)))
+            }
+        }
+        #[inline(always)]
+        unsafe fn store(self, p: *mut f32) {
+            // SAFETY: valid for 16 elements by contract.
+            unsafe { _mm512_storeu_ps(p, self.0) }
+        }
+        #[inline(always)]
+        unsafe fn mul_add(self, a: Self, b: Self) -> Self {
+            // SAFETY: the caller has AVX-512.
+            unsafe { Self(_mm512_fmadd_ps(self.0, a.0, b.0)) }
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! The one product: stored weights times activations.
+
+use crate::{Act, ActRounding, Ctx, FloatRows, MatMut, dot_rows, expand};
+use lowbit_format::{QuantTensor, TensorData};
+
+/// In which numbers a product multiplies activations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ActPrecision {
+    /// As they are.
+    Float,
+    /// Rounded to 8 bits; unquantized weights are multiplied as floats all the same.
+    Int8(ActRounding),
+}
+
+/// Rows of dense weights that one task multiplies.
+const DENSE_ROWS: usize = 32;
+
+/// `out[M, N] = x[M, K] · W[N, K]ᵀ` on the workers of `ctx`.
+///
+/// # Panics
+/// Where the shapes do not fit.
+pub fn mpgemm(ctx: &Ctx, w: &QuantTensor, x: &Act<'_>, precision: ActPrecision, mut out: MatMut<'_>) {
+    let shape = w.shape();
+    assert_eq!(
+        (x.x().cols(), out.rows(), out.cols()),
+        (shape.k, x.x().rows(), shape.n),
+        "shapes of a product"
+    );
+    match (w.data(), precision) {
+        (TensorData::Blocks { format, bytes, tensor_scale }, ActPrecision::Int8(rounding)) => {
+            let rows = expand::BlockRows {
+                format: *format,
+                bytes: bytes.bytes(),
+                tensor_scale: *tensor_scale,
+                n: shape.n,
+                k: shape.k,
+            };
+            expand::multiply(ctx, rows, x.int8(ctx, rounding), out);
+        }
+        (TensorData::Float { format, bytes }, _) => {
+            let row_bytes = shape.k * format.bytes();
+            let out = out.shared();
+            ctx.run(shape.n.div_ceil(DENSE_ROWS), |task, _| {
+                let first = task * DENSE_ROWS;
+                let rows = (shape.n - first).min(DENSE_ROWS);
+                let bytes = &bytes.bytes()[first * row_bytes..][..rows * row_bytes];
+                let rows = FloatRows::new(*format, bytes, rows, shape.k);
+                // SAFETY: each task writes the columns of its own rows.
+                unsafe { dot_rows(ctx.isa(), rows, x.x(), out, first) }
+            });
+        }
+        (TensorData::Blocks { .. }, ActPrecision::Float) => {
+            let out = out.shared();
+            ctx.run(shape.n.div_ceil(DENSE_ROWS), |task, scratch| {
+                let first = task * DENSE_ROWS;
+                let rows = (shape.n - first).min(DENSE_ROWS);
+                let decoded = scratch.floats(rows * shape.k);
+                for (r, row) in decoded.chunks_exact_mut(shape.k).enumerate() {
+                    w.decode_row(first + r, row);
+                }
+                let bytes = bytemuck::cast_slice(decoded);
+                let rows = FloatRows::new(lowbit_format::FloatFormat::F32, bytes, rows, shape.k);
+                // SAFETY: each task writes the columns of its own rows.
+                unsafe { dot_rows(ctx.isa(), rows, x.x(), out, first) }
+            });
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! What a product means, in scalar code: exactly in f64, and with the roundings that the kernels make.
+
+use crate::{ActPrecision, Ctx, Int8Acts, Isa, MatRef};
+use lowbit_format::{BlockCodec, BlockVisitor, QuantTensor, TensorData, block};
+
+/// `x[M, K] · W[N, K]ᵀ` in f64, row-major `[M, N]`: the meaning of the stored weights, no rounding of activations.
+pub fn mpgemm_f64(w: &QuantTensor, x: MatRef<'_>) -> Vec<f64> {
+    let shape = w.shape();
+    let mut out = vec![0.0; x.rows() * shape.n];
+    let mut row = vec![0.0; shape.k];
+    for n in 0..shape.n {
+        w.decode_row(n, &mut row);
+        for m in 0..x.rows() {
+            out[m * shape.n + n] =
+                x.row(m).iter().zip(&row).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum();
+        }
+    }
+    out
+}
+
+/// `x[M, K] · W[N, K]ᵀ` with the roundings of [`crate::mpgemm`], row-major `[M, N]`.
+pub fn mpgemm(w: &QuantTensor, x: MatRef<'_>, precision: ActPrecision) -> Vec<f32> {
+    let shape = w.shape();
+    let mut out = vec![0.0; x.rows() * shape.n];
+    let ctx = Ctx::new(Isa::SCALAR, 1);
+    match (w.data(), precision) {
+        (TensorData::Blocks { format, bytes, tensor_scale }, ActPrecision::Int8(rounding)) => {
+            let x = Int8Acts::new(&ctx, x, rounding);
+            let row_bytes = bytes.len() / shape.n;
+            for n in 0..shape.n {
+                let row = format
+                    .visit(Row { bytes: &bytes.bytes()[n * row_bytes..][..row_bytes], scale: *tensor_scale });
+                for m in 0..x.rows() {
+                    out[m * shape.n + n] = row.times(&x, m);
+                }
+            }
+        }
+        _ => {
+            let mut row = vec![0.0; shape.k];
+            for n in 0..shape.n {
+                w.decode_row(n, &mut row);
+                for m in 0..x.rows() {
+                    let mut lanes = [0f32; 16];
+                    for (k, (w, x)) in row.iter().zip(x.row(m)).enumerate() {
+                        lanes[k % 16] = w.mul_add(*x, lanes[k % 16]);
+                    }
+                    out[m * shape.n + n] = crate::ops::pairwise(lanes);
+                }
+            }
+        }
+    }
+    out
+}
+
+struct Row<'a> {
+    bytes: &'a [u8],
+    scale: f32,
+}
+
+struct Expanded {
+    q: Vec<i8>,
+    s: Vec<f32>,
+    c: Option<Vec<f32>>,
+    group: usize,
+}
+
+impl BlockVisitor for Row<'_> {
+    type Out = Expanded;
+    fn visit<C: BlockCodec>(self) -> Expanded {
+        let k = self.bytes.len() / C::BYTES * C::WEIGHTS;
+        let (mut q, mut s, mut c) = (vec![0; k], vec![0.0; k / C::GROUP], vec![0.0; k / C::GROUP]);
+        block::expand_row::<C>(self.bytes, self.scale, &mut q, &mut s, &mut c);
+        Expanded { q, s, c: C::OFFSETS.then_some(c), group: C::GROUP }
+    }
+}
+
+impl Expanded {
+    fn times(&self, x: &Int8Acts, m: usize) -> f32 {
+        let mut acc = 0f32;
+        for (g, s) in self.s.iter().enumerate() {
+            let ks = g * self.group..(g + 1) * self.group;
+            let d = x.d(m)[ks.start / crate::ACT_GROUP];
+            let codes = &x.q(m)[ks.clone()];
+            let isum: i32 = self.q[ks].iter().zip(codes).map(|(w, x)| i32::from(*w) * i32::from(*x)).sum();
+            acc = (isum as f32).mul_add(s * d, acc);
+            if let Some(c) = &self.c {
+                let sum: i32 = codes.iter().map(|x| i32::from(*x)).sum();
+                acc = c[g].mul_add(d * sum as f32, acc);
+            }
+        }
+        acc
+    }
+}

@@ -1,0 +1,151 @@
+//! Laws that every kernel keeps, for every block format, level and awkward shape.
+
+use lowbit_format::{BlockFormat, FloatFormat, NK, QuantTensor, Storage};
+use lowbit_kernels::{Act, ActPrecision, ActRounding, Ctx, Isa, IsaLevel, MatMut, MatRef, mpgemm, reference};
+
+/// Numbers in [-1, 1) from a seed.
+fn values(len: usize, seed: u64) -> Vec<f32> {
+    bits(len, seed).map(|b| (b >> 40) as f32 / 8_388_608.0 - 1.0).collect()
+}
+
+fn bits(len: usize, seed: u64) -> impl Iterator<Item = u64> {
+    (0..len as u64).map(move |i| {
+        let mut z = i.wrapping_add(seed << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    })
+}
+
+/// A tensor of random blocks whose scales are finite: bytes are redrawn until every weight decodes to one.
+fn random_blocks(format: BlockFormat, shape: NK, seed: u64) -> QuantTensor {
+    let layout = format.layout();
+    let mut bytes = Vec::new();
+    let mut draw = seed << 20;
+    while bytes.len() < shape.weights() / layout.weights * layout.bytes {
+        draw += 1;
+        let block: Vec<u8> = bits(layout.bytes, draw).map(|b| b as u8).collect();
+        let one = NK { n: 1, k: layout.weights };
+        let tensor = QuantTensor::from_blocks(format, one, Storage::from(block.clone())).unwrap();
+        let mut row = vec![0.0; layout.weights];
+        tensor.decode_row(0, &mut row);
+        if row.iter().all(|w| w.is_finite() && w.abs() < 1e4) {
+            bytes.extend(block);
+        }
+    }
+    QuantTensor::from_blocks(format, shape, Storage::from(bytes)).unwrap()
+}
+
+/// The levels under test: all of the CPU's, or those that the environment allows.
+fn levels() -> Vec<Isa> {
+    let limit = std::env::var("LOWBIT_ISA")
+        .ok()
+        .map(|name| IsaLevel::parse(&name).expect("LOWBIT_ISA names a level"));
+    Isa::available().filter(|isa| limit.is_none_or(|limit| isa.level() <= limit)).collect()
+}
+
+fn product(isa: Isa, threads: usize, w: &QuantTensor, x: MatRef<'_>, precision: ActPrecision) -> Vec<f32> {
+    let mut out = vec![f32::NAN; x.rows() * w.shape().n];
+    let ctx = Ctx::new(isa, threads);
+    mpgemm(&ctx, w, &Act::new(x), precision, MatMut::new(&mut out, x.rows(), w.shape().n));
+    out
+}
+
+#[test]
+fn integer_products_equal_the_reference_bit_for_bit_on_every_level() {
+    let mut failures = Vec::new();
+    for format in BlockFormat::ALL {
+        let unit = format.layout().weights;
+        for (n, blocks, m) in
+            [(1, 1, 1), (16, 2, 1), (17, 3, 2), (33, 1, 3), (5, 5, 13), (48, 2, 8), (16, 1100 / unit + 1, 5)]
+        {
+            let w = random_blocks(*format, NK { n, k: blocks * unit }, n as u64);
+            let x = values(m * w.shape().k, 7);
+            let x = MatRef::new(&x, m, w.shape().k);
+            for rounding in [ActRounding::Group32, ActRounding::Token] {
+                let precision = ActPrecision::Int8(rounding);
+                let want = reference::mpgemm(&w, x, precision);
+                for isa in levels() {
+                    for threads in [1, 3] {
+                        if product(isa, threads, &w, x, precision) != want {
+                            failures.push(format!(
+                                "{} {} {threads} threads, {m} tokens, {}",
+                                format.label(),
+                                isa.level(),
+                                w.shape()
+                            ));
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{failures:#?}");
+}
+
+/// Rounding an activation to 8 bits moves it by at most half a step `d`; the rest is f32 arithmetic on at most
+/// `2 K / 16 + 3` terms. Both sums are bounded by the weights' magnitudes.
+#[test]
+fn integer_products_lie_within_the_bound_of_their_roundings() {
+    for format in BlockFormat::ALL {
+        let (n, m) = (9, 3);
+        let w = random_blocks(*format, NK { n, k: 2 * format.layout().weights }, 3);
+        let k = w.shape().k;
+        let x = values(m * k, 5);
+        let exact = reference::mpgemm_f64(&w, MatRef::new(&x, m, k));
+        let got =
+            product(Isa::detect(), 1, &w, MatRef::new(&x, m, k), ActPrecision::Int8(ActRounding::Group32));
+        let mut row = vec![0.0; k];
+        for r in 0..n {
+            w.decode_row(r, &mut row);
+            for t in 0..m {
+                let x = &x[t * k..][..k];
+                let mut bound = 0.0;
+                for (w, x) in row.chunks(32).zip(x.chunks(32)) {
+                    let d = f64::from(x.iter().fold(0f32, |a, x| a.max(x.abs()))) / 127.0;
+                    let magnitude: f64 = w.iter().map(|w| f64::from(w.abs())).sum();
+                    // Codes and offsets may cancel in a weight; their terms are at most 512 times its scale each.
+                    bound += magnitude * d * 0.5001 + 1e-5 * magnitude.max(1.0);
+                }
+                let error = (f64::from(got[t * n + r]) - exact[t * n + r]).abs();
+                assert!(error <= bound * 1.01, "{}: {error} > {bound}", format.label());
+            }
+        }
+    }
+}
+
+#[test]
+fn float_products_equal_the_reference_bit_for_bit_on_every_level() {
+    for (n, k, m) in [(1, 1, 1), (33, 172, 5), (70, 64, 1)] {
+        let floats = values(n * k, 11);
+        let bytes: Vec<u8> = floats.iter().flat_map(|x| x.to_le_bytes()).collect();
+        let w = QuantTensor::from_floats(FloatFormat::F32, NK { n, k }, Storage::from(bytes)).unwrap();
+        let x = values(m * k, 13);
+        let x = MatRef::new(&x, m, k);
+        let want = reference::mpgemm(&w, x, ActPrecision::Float);
+        for isa in levels() {
+            assert_eq!(product(isa, 2, &w, x, ActPrecision::Float), want, "{} {n}x{k}", isa.level());
+        }
+    }
+    let w = random_blocks(BlockFormat::Q4_1, NK { n: 5, k: 64 }, 1);
+    let x = values(64, 2);
+    let x = MatRef::new(&x, 1, 64);
+    for isa in levels() {
+        assert_eq!(
+            product(isa, 1, &w, x, ActPrecision::Float),
+            reference::mpgemm(&w, x, ActPrecision::Float)
+        );
+    }
+}
+
+#[test]
+fn all_zero_activations_give_zero() {
+    for format in BlockFormat::ALL {
+        let w = random_blocks(*format, NK { n: 4, k: 256 }, 9);
+        let x = vec![0.0; 256];
+        for isa in levels() {
+            let out = product(isa, 1, &w, MatRef::new(&x, 1, 256), ActPrecision::Int8(ActRounding::Group32));
+            assert!(out.iter().all(|y| *y == 0.0), "{} {}", format.label(), isa.level());
+        }
+    }
+}
