@@ -31,7 +31,7 @@ mod tensor;
 
 pub use block::{BlockCodec, BlockFormat, BlockVisitor};
 pub use error::FormatError;
-pub use float::FloatFormat;
+pub use float::{FloatFormat, f16_to_f32};
 pub use shape::{Bits, NK};
 pub use storage::Storage;
 pub use tensor::{QuantTensor, TensorData};

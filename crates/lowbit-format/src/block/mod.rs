@@ -11,11 +11,40 @@
 //! That is the format's meaning (decoding multiplies out, bit for bit as the reference does) and at the same time
 //! what the integer kernels multiply with, so a format needs no kernel of its own.
 
+mod bits;
+mod grid;
+mod i2_s;
+mod iq1_m;
+mod iq1_s;
+mod iq2_s;
+mod iq2_xs;
+mod iq2_xxs;
+mod iq3_s;
+mod iq3_xxs;
+mod iq4_nl;
+mod iq4_xs;
+mod mxfp4;
+mod nvfp4;
+mod q1_0;
+mod q1_0_g32;
+mod q2_0;
+mod q2_0_g128;
+mod q2_k;
+mod q3_k;
 mod q4_0;
 mod q4_1;
+mod q4_k;
+mod q5_0;
+mod q5_1;
+mod q5_k;
+mod q6_k;
 mod q8_0;
+mod q8_1;
+mod q8_k;
+mod tq1_0;
+mod tq2_0;
 
-use half::f16;
+use bits::{f16_at, head, head_mut, k_scales, nibbles, part, quads_minus_one, spread_bits, u16_at, u32_at};
 
 /// The scalar definition of one block format.
 pub trait BlockCodec {
@@ -72,8 +101,62 @@ block_formats! {
     Q4_0 = q4_0,
     /// 4-bit with a minimum, groups of 32.
     Q4_1 = q4_1,
+    /// 5-bit symmetric, groups of 32.
+    Q5_0 = q5_0,
+    /// 5-bit with a minimum, groups of 32.
+    Q5_1 = q5_1,
     /// 8-bit symmetric, groups of 32.
     Q8_0 = q8_0,
+    /// 8-bit symmetric, groups of 32, with the sum of each group.
+    Q8_1 = q8_1,
+    /// 2-bit with a minimum, groups of 16, two scale levels.
+    Q2_K = q2_k,
+    /// 3-bit symmetric, groups of 16, two scale levels.
+    Q3_K = q3_k,
+    /// 4-bit with a minimum, groups of 32, two scale levels.
+    Q4_K = q4_k,
+    /// 5-bit with a minimum, groups of 32, two scale levels.
+    Q5_K = q5_k,
+    /// 6-bit symmetric, groups of 16, two scale levels.
+    Q6_K = q6_k,
+    /// 8-bit symmetric, groups of 256, with sums.
+    Q8_K = q8_k,
+    /// Ternary grid of 8 weights shifted by an eighth, groups of 32.
+    IQ1_S = iq1_s,
+    /// Ternary grid of 8 weights shifted by an eighth, groups of 16.
+    IQ1_M = iq1_m,
+    /// Grid of 8 weights and signs, 256 entries, groups of 32.
+    IQ2_XXS = iq2_xxs,
+    /// Grid of 8 weights and signs, 512 entries, groups of 16.
+    IQ2_XS = iq2_xs,
+    /// Grid of 8 weights and signs, 1024 entries, groups of 16.
+    IQ2_S = iq2_s,
+    /// Grid of 4 weights and signs, 256 entries, groups of 32.
+    IQ3_XXS = iq3_xxs,
+    /// Grid of 4 weights and signs, 512 entries, groups of 32.
+    IQ3_S = iq3_s,
+    /// 4-bit codes of 16 uneven values, groups of 32.
+    IQ4_NL = iq4_nl,
+    /// 4-bit codes of 16 uneven values, groups of 32, two scale levels.
+    IQ4_XS = iq4_xs,
+    /// Ternary, five digits a byte, groups of 256.
+    TQ1_0 = tq1_0,
+    /// Ternary, two bits a weight, groups of 256.
+    TQ2_0 = tq2_0,
+    /// 4-bit float with power-of-two scales, groups of 32.
+    MXFP4 = mxfp4,
+    /// 4-bit float with 8-bit float scales, groups of 16.
+    NVFP4 = nvfp4,
+    /// Binary, groups of 128.
+    Q1_0 = q1_0,
+    /// Binary, groups of 32: the first Bonsai dialect.
+    Q1_0_G32 = q1_0_g32,
+    /// 2-bit, groups of 64.
+    Q2_0 = q2_0,
+    /// 2-bit, groups of 128: the Bonsai dialect.
+    Q2_0_G128 = q2_0_g128,
+    /// Ternary with one scale a tensor: the dialect of bitnet.cpp.
+    I2_S = i2_s,
 }
 
 /// The constants of a [`BlockCodec`] as values.
@@ -138,16 +221,4 @@ pub fn decode_row<C: BlockCodec>(row: &[u8], tensor_scale: f32, out: &mut [f32])
             *x = if C::OFFSETS { product + c[i / C::GROUP] } else { product };
         }
     }
-}
-
-/// The first N bytes as an array: lets the compiler see a block's length.
-#[inline(always)]
-pub(crate) fn head<const N: usize>(bytes: &[u8]) -> &[u8; N] {
-    bytes.first_chunk().expect("the caller passes a whole block")
-}
-
-/// Little-endian half-precision number at byte `at`.
-#[inline(always)]
-pub(crate) fn f16_at(bytes: &[u8], at: usize) -> f32 {
-    f16::from_le_bytes([bytes[at], bytes[at + 1]]).to_f32()
 }

@@ -1,7 +1,7 @@
 //! `Q4_0`: 32 weights in 18 bytes. A half-precision scale `d`, then 16 bytes; byte `j` holds the codes of weight `j`
 //! (low nibble) and weight `j + 16` (high nibble); `w = (code − 8) · d`.
 
-use super::{BlockCodec, f16_at, head};
+use super::{BlockCodec, f16_at, head, head_mut};
 
 pub(super) struct Codec;
 
@@ -15,6 +15,7 @@ impl BlockCodec for Codec {
     #[inline(always)]
     fn expand(block: &[u8], _: f32, q: &mut [i8], s: &mut [f32], _: &mut [f32]) {
         let block = head::<18>(block);
+        let q = head_mut::<32, _>(q);
         s[0] = f16_at(block, 0);
         for j in 0..16 {
             q[j] = (block[2 + j] & 15) as i8 - 8;

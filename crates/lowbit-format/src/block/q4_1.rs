@@ -1,7 +1,7 @@
 //! `Q4_1`: 32 weights in 20 bytes. Half-precision scale `d` and minimum `m`, then 16 bytes of nibbles as in `Q4_0`;
 //! `w = code · d + m`.
 
-use super::{BlockCodec, f16_at, head};
+use super::{BlockCodec, f16_at, head, head_mut};
 
 pub(super) struct Codec;
 
@@ -15,6 +15,7 @@ impl BlockCodec for Codec {
     #[inline(always)]
     fn expand(block: &[u8], _: f32, q: &mut [i8], s: &mut [f32], c: &mut [f32]) {
         let block = head::<20>(block);
+        let q = head_mut::<32, _>(q);
         s[0] = f16_at(block, 0);
         c[0] = f16_at(block, 2);
         for j in 0..16 {

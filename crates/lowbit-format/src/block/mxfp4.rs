@@ -1,0 +1,48 @@
+//! `MXFP4`: 32 weights in 17 bytes, the OCP microscaling format. A power of two as a biased 8-bit exponent, then 16
+//! bytes of 4-bit floats (sign, two exponent bits, one mantissa bit) laid out as in `Q4_0`.
+//!
+//! `q` is twice the 4-bit float and `s` half the power of two. Exponent 255, "not a number" in the standard, is decoded
+//! as the reference does: as the largest power.
+
+use super::{BlockCodec, head, head_mut, nibbles, part};
+
+pub(super) struct Codec;
+
+impl BlockCodec for Codec {
+    const LABEL: &'static str = "mxfp4";
+    const WEIGHTS: usize = 32;
+    const BYTES: usize = 17;
+    const GROUP: usize = 32;
+    const OFFSETS: bool = false;
+
+    #[inline(always)]
+    fn expand(block: &[u8], _: f32, q: &mut [i8], s: &mut [f32], _: &mut [f32]) {
+        let block = head::<17>(block);
+        let q = head_mut::<32, _>(q);
+        s[0] = half_power(block[0]);
+        let (low, high) = nibbles::<16>(part(block, 1));
+        q[..16].copy_from_slice(&doubled_e2m1(low));
+        q[16..].copy_from_slice(&doubled_e2m1(high));
+    }
+}
+
+/// `2^(e − 128)`, exactly; the first two are subnormal.
+#[inline(always)]
+fn half_power(e: u8) -> f32 {
+    let e = u32::from(e);
+    f32::from_bits(if e < 2 { 0x0020_0000 << e } else { (e - 1) << 23 })
+}
+
+/// Twice the values of 4-bit floats: 0, 1, 2, 3, 4, 6, 8, 12 and their negatives; 8 is zero without a sign.
+///
+/// From 4 on every number is one, two, … past the code, the last two more.
+#[inline(always)]
+pub(super) fn doubled_e2m1<const N: usize>(codes: [u8; N]) -> [i8; N] {
+    let mut out = [0; N];
+    for j in 0..N {
+        let code = codes[j] & 7;
+        let magnitude = (code + code.saturating_sub(4) + if code == 7 { 2 } else { 0 }) as i8;
+        out[j] = if codes[j] >= 8 { -magnitude } else { magnitude };
+    }
+    out
+}

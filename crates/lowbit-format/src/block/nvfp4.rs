@@ -1,0 +1,42 @@
+//! `NVFP4`: 64 weights in 36 bytes, groups of 16. Four scales in 8-bit floating point (four exponent bits, three
+//! mantissa bits; the sign bit is ignored), then per group eight bytes of 4-bit floats: the first eight weights in the
+//! low, the others in the high nibbles.
+//!
+//! Checkpoints keep one more scale a tensor beside the tensor: pass it as `tensor_scale`. The product of the two scales
+//! is rounded once here, where multiplying the decoded weights would round twice.
+
+use super::{BlockCodec, head, head_mut, mxfp4::doubled_e2m1, nibbles, part};
+
+pub(super) struct Codec;
+
+impl BlockCodec for Codec {
+    const LABEL: &'static str = "nvfp4";
+    const WEIGHTS: usize = 64;
+    const BYTES: usize = 36;
+    const GROUP: usize = 16;
+    const OFFSETS: bool = false;
+
+    #[inline(always)]
+    fn expand(block: &[u8], tensor_scale: f32, q: &mut [i8], s: &mut [f32], _: &mut [f32]) {
+        let block = head::<36>(block);
+        let q = head_mut::<64, _>(q);
+        let s = head_mut::<4, _>(s);
+        for i in 0..4 {
+            s[i] = half_e4m3(block[i]) * tensor_scale;
+            let (low, high) = nibbles::<8>(part(block, 4 + 8 * i));
+            q[16 * i..16 * i + 8].copy_from_slice(&doubled_e2m1(low));
+            q[16 * i + 8..16 * i + 16].copy_from_slice(&doubled_e2m1(high));
+        }
+    }
+}
+
+/// Half the 8-bit float, exactly. 127, "not a number", is zero as in the reference.
+#[inline(always)]
+fn half_e4m3(bits: u8) -> f32 {
+    let magnitude = u32::from(bits & 127);
+    // Exponent and mantissa in place give the value times 2^(7 − 127); subnormals are mantissas times 2^-9.
+    let normal = f32::from_bits((magnitude << 20) + (119 << 23));
+    let subnormal = magnitude as f32 * (1.0 / 1024.0);
+    let value = if magnitude < 8 { subnormal } else { normal };
+    if bits == 127 { 0.0 } else { value }
+}

@@ -1,0 +1,39 @@
+//! `Q6_K`: 256 weights in 210 bytes, groups of 16. 128 bytes of low nibbles, 64 bytes of upper two bits, sixteen signed
+//! 8-bit scales, half-precision `d`; `w = (code − 32) · (d · scale)`.
+//!
+//! Each half of 128 weights has 64 bytes of nibbles (the low ones first) and 32 bytes of upper bits, read four times.
+
+use super::{BlockCodec, f16_at, head, head_mut, part};
+
+pub(super) struct Codec;
+
+impl BlockCodec for Codec {
+    const LABEL: &'static str = "q6_k";
+    const WEIGHTS: usize = 256;
+    const BYTES: usize = 210;
+    const GROUP: usize = 16;
+    const OFFSETS: bool = false;
+
+    #[inline(always)]
+    fn expand(block: &[u8], _: f32, q: &mut [i8], s: &mut [f32], _: &mut [f32]) {
+        let block = head::<210>(block);
+        let q = head_mut::<256, _>(q);
+        let s = head_mut::<16, _>(s);
+        let d = f16_at(block, 208);
+        let scales = part::<16>(block, 192);
+        for i in 0..16 {
+            s[i] = d * f32::from(scales[i] as i8);
+        }
+        for half in 0..2 {
+            let low = part::<64>(block, 64 * half);
+            let high = part::<32>(block, 128 + 32 * half);
+            let q = head_mut::<128, _>(&mut q[128 * half..]);
+            for l in 0..32 {
+                q[l] = (low[l] & 15 | (high[l] & 3) << 4) as i8 - 32;
+                q[l + 32] = (low[l + 32] & 15 | (high[l] >> 2 & 3) << 4) as i8 - 32;
+                q[l + 64] = (low[l] >> 4 | (high[l] >> 4 & 3) << 4) as i8 - 32;
+                q[l + 96] = (low[l + 32] >> 4 | (high[l] >> 6) << 4) as i8 - 32;
+            }
+        }
+    }
+}
