@@ -5,7 +5,7 @@
 //! and broadcasts 4 bytes of each token from memory. Registers: 8 integer and 8 float accumulators, one weight
 //! vector, scales and offsets.
 
-use super::{PANEL, Panel, act_group};
+use super::{PANEL, Panel, RowChunk, act_group};
 use crate::{Int8Acts, Isa, IsaLevel, SharedMut};
 use std::arch::x86_64::*;
 
@@ -113,34 +113,34 @@ unsafe fn groups<const T: usize, const GROUP: usize, const OFFSETS: bool>(
     }
 }
 
-/// Turns `[16][width]` into `[width / 4][16][4]` and flips every sign bit.
+/// Turns sixteen rows of `words` 32-bit words, `[16][words]`, into `[words][16]`, each word exclusive-ored with `flip`.
 ///
 /// # Panics
 /// Where `isa` is below [`IsaLevel::Avx512`] or the lengths do not fit.
-pub(super) fn interleave(isa: Isa, rows: &[i8], width: usize, out: &mut [i8]) {
-    assert!(isa.level() == IsaLevel::Avx512 && width.is_multiple_of(32));
-    assert!(rows.len() == PANEL * width && out.len() == rows.len());
+pub(super) fn transpose(isa: Isa, rows: &[u32], words: usize, flip: u32, out: &mut [u32]) {
+    assert!(isa.level() == IsaLevel::Avx512 && rows.len() == PANEL * words && out.len() == rows.len());
     // SAFETY: the ISA value proves the instructions; the lengths were checked.
-    unsafe { transpose(rows, width, out) }
+    unsafe { transpose_tiles(rows, words, flip, out) }
 }
 
-/// Transposes tiles of sixteen by sixteen 32-bit words; a last half tile goes through a padded buffer.
+/// Transposes tiles of sixteen by sixteen words; loads of a last, narrower tile are masked.
 ///
 /// # Safety
 /// - The CPU has the instructions of [`IsaLevel::Avx512`].
-/// - Both slices hold `16 * width` bytes.
+/// - Both slices hold `16 * words` elements.
 #[target_feature(enable = "avx512f,avx512bw")]
-unsafe fn transpose(rows: &[i8], width: usize, out: &mut [i8]) {
-    let mut k = 0;
-    while k < width {
-        let bytes = (width - k).min(64);
-        // SAFETY: the masked loads read `bytes` bytes of row `r` from `k` on, the stores below write `16 * bytes`
-        // bytes from `16 * k` on: both inside their slices.
+unsafe fn transpose_tiles(rows: &[u32], words: usize, flip: u32, out: &mut [u32]) {
+    let flip = _mm512_set1_epi32(flip.cast_signed());
+    let mut at = 0;
+    while at < words {
+        let width = (words - at).min(16);
+        // SAFETY: the masked loads read `width` words of row `r` from `at` on, the stores below write `16 * width`
+        // words from `16 * at` on: both inside their slices.
         unsafe {
-            let mask = u64::MAX >> (64 - bytes);
-            let flip = _mm512_set1_epi8(i8::MIN);
+            let mask = u16::MAX >> (16 - width);
             let load = |r: usize| {
-                _mm512_xor_si512(_mm512_maskz_loadu_epi8(mask, rows.as_ptr().add(r * width + k)), flip)
+                let row = rows.as_ptr().add(r * words + at).cast();
+                _mm512_xor_si512(_mm512_maskz_loadu_epi32(mask, row), flip)
             };
             // Pairs of rows, then fours: 128-bit lane `l` of `fours[i][j]` has word `4l + j` of rows `4i..4i + 4`.
             let fours: [[__m512i; 4]; 4] = std::array::from_fn(|i| {
@@ -168,12 +168,96 @@ unsafe fn transpose(rows: &[i8], width: usize, out: &mut [i8]) {
                 ];
                 for (lane, word) in words.into_iter().enumerate() {
                     let index = 4 * lane + j;
-                    if index * 4 < bytes {
-                        _mm512_storeu_si512(out.as_mut_ptr().add(k * PANEL + index * 64).cast(), word);
+                    if index < width {
+                        _mm512_storeu_si512(out.as_mut_ptr().add((at + index) * PANEL).cast(), word);
                     }
                 }
             }
         }
-        k += 64;
+        at += 16;
+    }
+}
+
+/// One token times a panel that was not transposed: `chunk` holds codes `[16][width]` from weight `start` on, `s` and
+/// `c` the transposed scales and offsets of the chunk's groups. Continues the sums of sixteen rows in `acc`.
+///
+/// # Panics
+/// Where `isa` is below [`IsaLevel::Avx512`] or the shapes do not fit.
+pub(super) fn one_token(isa: Isa, chunk: &RowChunk<'_>, x: &Int8Acts, acc: &mut [f32; PANEL]) {
+    assert!(isa.level() == IsaLevel::Avx512 && x.rows() == 1 && chunk.start + chunk.width <= x.k());
+    let groups = chunk.width / chunk.group;
+    assert!(chunk.q.len() == PANEL * chunk.width && chunk.s.len() >= groups * PANEL);
+    assert!(chunk.c.is_empty() || chunk.c.len() >= groups * PANEL);
+    // SAFETY: the ISA value proves the instructions; the shapes were checked.
+    unsafe {
+        match (chunk.group, chunk.c.is_empty()) {
+            (32, true) => dot_rows::<32, false>(chunk, x, acc),
+            (32, false) => dot_rows::<32, true>(chunk, x, acc),
+            (_, true) => dot_rows::<16, false>(chunk, x, acc),
+            (_, false) => dot_rows::<16, true>(chunk, x, acc),
+        }
+    }
+}
+
+/// # Safety
+/// - The CPU has the instructions of [`IsaLevel::Avx512`]; the shapes fit as [`one_token`] checks, the chunk's group
+///   is `GROUP`, and it has offsets where `OFFSETS` says so.
+#[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
+unsafe fn dot_rows<const GROUP: usize, const OFFSETS: bool>(
+    chunk: &RowChunk<'_>,
+    x: &Int8Acts,
+    acc: &mut [f32; PANEL],
+) {
+    let first_group = chunk.start / GROUP;
+    let (codes, d) = (&x.q(0)[chunk.start..], x.d(0));
+    let (sums, bias) = (&x.sums(0, GROUP)[first_group..], &x.bias(0, GROUP)[first_group..]);
+    // SAFETY: full steps read 64 codes of each row and of the token, a last half step 32 through a mask; groups up to
+    // `width / GROUP` have scales, offsets, sums and biases by the shapes.
+    unsafe {
+        let mut total = _mm512_loadu_ps(acc.as_ptr());
+        let flip = _mm512_set1_epi8(i8::MIN);
+        let mut k = 0;
+        while k < chunk.width {
+            let mask = u64::MAX >> (64 - (chunk.width - k).min(64));
+            let x64 = _mm512_maskz_loadu_epi8(mask, codes.as_ptr().add(k));
+            // Words of sixteen rows, added up within 128-bit lanes: lane `l` of `fours[i]` has the sums over weights
+            // `16 l..16 l + 16` of rows `4 i..4 i + 4`.
+            let fours: [__m512i; 4] = std::array::from_fn(|i| {
+                let [a, b, c, d] = std::array::from_fn(|j| {
+                    let row = chunk.q.as_ptr().add((4 * i + j) * chunk.width + k);
+                    let w = _mm512_xor_si512(_mm512_maskz_loadu_epi8(mask, row), flip);
+                    _mm512_dpbusd_epi32(_mm512_setzero_si512(), w, x64)
+                });
+                let ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+                let cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+                _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd))
+            });
+            let [p, q, r, s] = fours;
+            let (pq_even, pq_odd) = (_mm512_shuffle_i32x4::<0x88>(p, q), _mm512_shuffle_i32x4::<0xdd>(p, q));
+            let (rs_even, rs_odd) = (_mm512_shuffle_i32x4::<0x88>(r, s), _mm512_shuffle_i32x4::<0xdd>(r, s));
+            let low = |a, b| _mm512_shuffle_i32x4::<0x88>(a, b);
+            let high = |a, b| _mm512_shuffle_i32x4::<0xdd>(a, b);
+            let isums: [__m512i; 4] = if GROUP == 32 {
+                let (pq, rs) = (_mm512_add_epi32(pq_even, pq_odd), _mm512_add_epi32(rs_even, rs_odd));
+                [low(pq, rs), high(pq, rs), _mm512_setzero_si512(), _mm512_setzero_si512()]
+            } else {
+                [low(pq_even, rs_even), low(pq_odd, rs_odd), high(pq_even, rs_even), high(pq_odd, rs_odd)]
+            };
+            for (j, isum) in isums.into_iter().enumerate().take((chunk.width - k).min(64) / GROUP) {
+                let g = k / GROUP + j;
+                let isum = _mm512_add_epi32(isum, _mm512_set1_epi32(bias[g]));
+                let scale = _mm512_mul_ps(
+                    _mm512_loadu_ps(chunk.s.as_ptr().add(g * PANEL)),
+                    _mm512_set1_ps(d[act_group(first_group + g, GROUP)]),
+                );
+                total = _mm512_fmadd_ps(_mm512_cvtepi32_ps(isum), scale, total);
+                if OFFSETS {
+                    let c = _mm512_loadu_ps(chunk.c.as_ptr().add(g * PANEL));
+                    total = _mm512_fmadd_ps(c, _mm512_set1_ps(sums[g]), total);
+                }
+            }
+            k += 64;
+        }
+        _mm512_storeu_ps(acc.as_mut_ptr(), total);
     }
 }

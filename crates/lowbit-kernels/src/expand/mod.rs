@@ -23,8 +23,12 @@ use lowbit_format::{BlockCodec, BlockFormat, BlockVisitor, block};
 /// Rows of a panel: the lanes of a 512-bit vector of 32-bit sums.
 pub(crate) const PANEL: usize = 16;
 
-/// Weights of a row that are expanded at a time: sixteen rows of them stay in the first-level cache.
-const CHUNK: usize = 1024;
+/// Weights of a row that are expanded at a time. Long, because rows of a panel are neighbours in memory: read one
+/// after the other they are one stream, which the hardware fetches ahead.
+const CHUNK: usize = 8192;
+
+/// Into how many tasks a product is cut for each worker: enough to even out workers of different speed.
+const RUNS_PER_WORKER: usize = 8;
 
 /// Blocks of one tensor.
 #[derive(Clone, Copy)]
@@ -53,10 +57,31 @@ pub(crate) struct Panel<'a> {
 /// `out[m, n] = Σₖ x[m, k] · w[n, k]` over all workers.
 pub(crate) fn multiply(ctx: &Ctx, w: BlockRows<'_>, x: &Int8Acts, mut out: MatMut<'_>) {
     let out = out.shared();
-    ctx.run(w.n.div_ceil(PANEL), |task, scratch| {
-        // SAFETY: each task writes the columns of its own sixteen rows.
-        unsafe { panel(ctx.isa(), w, task * PANEL, x, out, scratch) }
+    let panels = w.n.div_ceil(PANEL);
+    // Neighbouring panels go to one worker, which fetches the next while it works on one.
+    let run = panels.div_ceil(ctx.threads() * RUNS_PER_WORKER).max(1);
+    ctx.run(panels.div_ceil(run), |task, scratch| {
+        for index in task * run..((task + 1) * run).min(panels) {
+            // SAFETY: each panel has the columns of its own sixteen rows.
+            unsafe { panel(ctx.isa(), w, index * PANEL, x, out, scratch) }
+        }
     });
+}
+
+/// Sixteen rows of codes before transposition, a stretch of K: what the one-token kernel multiplies.
+pub(crate) struct RowChunk<'a> {
+    /// Codes `[16][width]`.
+    pub(crate) q: &'a [i8],
+    /// Scales `[width / group][16]`.
+    pub(crate) s: &'a [f32],
+    /// Offsets `[width / group][16]`, empty for formats without.
+    pub(crate) c: &'a [f32],
+    /// Weights a scale: 16 or 32.
+    pub(crate) group: usize,
+    /// The weight of each row that the chunk starts at.
+    pub(crate) start: usize,
+    /// Weights of each row, a multiple of 32.
+    pub(crate) width: usize,
 }
 
 /// Rows `first..first + 16`, as far as they exist, times every token.
@@ -72,24 +97,50 @@ unsafe fn panel(
     scratch: &mut Scratch,
 ) {
     let layout = w.format.layout();
+    let (group, k) = (layout.group, x.k());
     let rows = (w.n - first).min(PANEL);
-    let (k, groups) = (x.k(), x.k() / layout.group);
-    let (chunk, q, floats) = scratch.take(PANEL * CHUNK, PANEL * k, PANEL * groups * 2);
-    let (s, c) = floats.split_at_mut(PANEL * groups);
-    let flip = isa.level() == IsaLevel::Avx512;
+    let groups = k / group;
+    let chunk_params = PANEL * CHUNK / group;
+    let (chunk, q, floats) = scratch.take(PANEL * CHUNK, PANEL * k, 2 * (PANEL * groups + chunk_params));
+    let (s, floats) = floats.split_at_mut(PANEL * groups);
+    let (c, floats) = floats.split_at_mut(PANEL * groups);
+    let (chunk_s, chunk_c) = floats.split_at_mut(chunk_params);
+    let one_token = x.rows() == 1 && isa.level() == IsaLevel::Avx512;
+    let mut acc = [0f32; PANEL];
     for start in (0..k).step_by(CHUNK) {
         let width = (k - start).min(CHUNK);
+        let params = PANEL * width / group;
         let target = Chunk {
             q: &mut chunk[..PANEL * width],
-            s: &mut s[start / layout.group * PANEL..],
-            c: &mut c[start / layout.group * PANEL..],
+            s: &mut chunk_s[..params],
+            c: &mut chunk_c[..params],
             width,
         };
         w.format.visit(Expand { isa, w, first, rows, start, target });
-        interleave(isa, &chunk[..PANEL * width], width, flip, &mut q[start * PANEL..][..width * PANEL]);
+        let at = start / group * PANEL;
+        transpose(isa, &chunk_s[..params], 0, &mut s[at..at + params]);
+        if layout.offsets {
+            transpose(isa, &chunk_c[..params], 0, &mut c[at..at + params]);
+        }
+        let codes = &chunk[..PANEL * width];
+        if one_token {
+            let c = if layout.offsets { &c[at..] } else { &[] };
+            let chunk = RowChunk { q: codes, s: &s[at..], c, group, start, width };
+            #[cfg(target_arch = "x86_64")]
+            avx512::one_token(isa, &chunk, x, &mut acc);
+        } else {
+            // AVX-512 multiplies unsigned codes.
+            let flip = if isa.level() == IsaLevel::Avx512 { 0x8080_8080 } else { 0 };
+            transpose(isa, codes, flip, &mut q[start * PANEL..][..PANEL * width]);
+        }
+    }
+    if one_token {
+        // SAFETY: the contract on `out` is passed on.
+        unsafe { out.part(0, first, rows) }.copy_from_slice(&acc[..rows]);
+        return;
     }
     let c = if layout.offsets { &*c } else { &[] };
-    let panel = Panel { q, s, c, group: layout.group, k };
+    let panel = Panel { q, s, c, group, k };
     // SAFETY: the contract on `out` is passed on; the ISA value proves the instructions.
     unsafe {
         match isa.level() {
@@ -106,9 +157,9 @@ unsafe fn panel(
 struct Chunk<'a> {
     /// Codes `[16][width]`.
     q: &'a mut [i8],
-    /// Scales `[groups][16]` from the chunk's first group on.
+    /// Scales `[16][groups]`.
     s: &'a mut [f32],
-    /// Offsets, likewise.
+    /// Offsets `[16][groups]`.
     c: &'a mut [f32],
     /// Weights of each row.
     width: usize,
@@ -153,43 +204,54 @@ multiversion! {
     fn expand<C: BlockCodec>(source: Source<'_>, target: Chunk<'_>) = expand_chunk::<C>;
 }
 
+/// Expands the rows that exist; rows past the last become zeros.
 #[inline(always)]
 fn expand_chunk<C: BlockCodec>(source: Source<'_>, target: Chunk<'_>) {
     let groups = target.width / C::GROUP;
     let bytes = target.width / C::WEIGHTS * C::BYTES;
-    let (mut s, mut c) = ([0f32; CHUNK / 16], [0f32; CHUNK / 16]);
-    for r in 0..PANEL {
+    for r in 0..source.rows {
+        let row = &source.bytes[(source.first + r) * source.row_bytes + source.start..][..bytes];
+        prefetch(row.as_ptr().wrapping_add(PANEL * source.row_bytes), bytes);
         let q = &mut target.q[r * target.width..][..target.width];
-        if r < source.rows {
-            let row = &source.bytes[(source.first + r) * source.row_bytes + source.start..][..bytes];
-            block::expand_row::<C>(row, source.tensor_scale, q, &mut s[..groups], &mut c[..groups]);
-        } else {
-            q.fill(0);
-            s[..groups].fill(0.0);
-            c[..groups].fill(0.0);
-        }
-        for g in 0..groups {
-            target.s[g * PANEL + r] = s[g];
-            if C::OFFSETS {
-                target.c[g * PANEL + r] = c[g];
-            }
-        }
+        let s = &mut target.s[r * groups..][..groups];
+        let c = &mut target.c[r * groups..][..groups];
+        block::expand_row::<C>(row, source.tensor_scale, q, s, c);
     }
+    target.q[source.rows * target.width..].fill(0);
+    target.s[source.rows * groups..].fill(0.0);
+    target.c[source.rows * groups..].fill(0.0);
 }
 
-/// Turns `[16][width]` into `[width / 4][16][4]`, flipping sign bits where asked.
-fn interleave(isa: Isa, rows: &[i8], width: usize, flip: bool, out: &mut [i8]) {
-    match isa.level() {
-        #[cfg(target_arch = "x86_64")]
-        IsaLevel::Avx512 => avx512::interleave(isa, rows, width, out),
-        _ => {
-            debug_assert!(!flip);
-            let out = bytemuck::cast_slice_mut::<i8, [i8; 4]>(out);
-            for (r, row) in rows.chunks_exact(width).enumerate() {
-                for (i, four) in row.as_chunks::<4>().0.iter().enumerate() {
-                    out[i * PANEL + r] = *four;
-                }
-            }
+/// Asks for the cache lines of `bytes` bytes from `at` on, which may lie past the end of the tensor: the same rows of
+/// the next panel, wanted some microseconds later.
+#[inline(always)]
+fn prefetch(at: *const u8, bytes: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for line in (0..bytes).step_by(64) {
+        // SAFETY: a prefetch may name any address.
+        unsafe {
+            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(
+                at.wrapping_add(line).cast(),
+            );
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (at, bytes);
+}
+
+/// Turns sixteen rows of 32-bit words (floats, or four codes each), `[16][words]`, into `[words][16]`, each
+/// exclusive-ored with `flip`.
+fn transpose<T: bytemuck::Pod>(isa: Isa, rows: &[T], flip: u32, out: &mut [T]) {
+    let (rows, out) = (bytemuck::cast_slice::<T, u32>(rows), bytemuck::cast_slice_mut::<T, u32>(out));
+    let words = rows.len() / PANEL;
+    #[cfg(target_arch = "x86_64")]
+    if isa.level() == IsaLevel::Avx512 {
+        return avx512::transpose(isa, rows, words, flip, out);
+    }
+    let _ = isa;
+    for (r, row) in rows.chunks_exact(words).enumerate() {
+        for (i, word) in row.iter().enumerate() {
+            out[i * PANEL + r] = word ^ flip;
         }
     }
 }
