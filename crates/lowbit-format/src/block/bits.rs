@@ -36,25 +36,30 @@ pub(crate) fn u16_at(bytes: &[u8], at: usize) -> u16 {
     u16::from_le_bytes(*part(bytes, at))
 }
 
-/// One byte for each of 32 bits, low bits first: `value` where the bit is set, else 0.
+/// Eight bytes for eight bits, low bits first: 0xff where the bit is set, else 0.
 ///
-/// Every source byte is repeated eight times and tested against the eight single bits: three vector instructions,
-/// where shifting a 32-bit word bit by bit would stay scalar.
-#[inline(always)]
-pub(crate) fn spread_bits(bits: [u8; 4], value: u8) -> [u8; 32] {
-    let mut bytes = [0u8; 32];
-    for i in 0..4 {
-        *part_mut::<8>(&mut bytes, 8 * i) = [bits[i]; 8];
+/// A table of 2 KiB and 64-bit words beat what the vectorizer makes of bit tests.
+pub(crate) static BIT_MASKS: [u64; 256] = {
+    let mut masks = [0; 256];
+    let mut i = 0;
+    while i < 8 * 256 {
+        if i / 8 >> (i % 8) & 1 == 1 {
+            masks[i / 8] |= 0xff << (8 * (i % 8));
+        }
+        i += 1;
     }
-    for j in 0..32 {
-        bytes[j] = if bytes[j] & (1 << (j % 8)) != 0 { value } else { 0 };
-    }
-    bytes
+    masks
+};
+
+/// A byte repeated eight times.
+pub(crate) const fn splat(byte: u8) -> u64 {
+    byte as u64 * 0x0101_0101_0101_0101
 }
 
+/// Writes a word as eight codes.
 #[inline(always)]
-fn part_mut<const N: usize>(bytes: &mut [u8], at: usize) -> &mut [u8; N] {
-    bytes[at..].first_chunk_mut().expect("the part lies inside the array")
+pub(crate) fn put8(q: &mut [i8], at: usize, word: u64) {
+    *head_mut(&mut q[at..]) = word.to_le_bytes().map(|x| x as i8);
 }
 
 /// The four 2-bit codes of a byte, low bits first, each minus one.
@@ -84,13 +89,16 @@ fn pair([low, high]: [u32; 2]) -> [u8; 8] {
     (u64::from(low) | u64::from(high) << 32).to_le_bytes()
 }
 
-/// `16 · low-or-high` nibbles of `N` bytes as codes: the low ones to `low`, the high ones to `high`.
+/// Looks 4-bit codes up, each through a tree of selections by one bit: an array lookup would be scalar code.
 #[inline(always)]
-pub(crate) fn nibbles<const N: usize>(bytes: &[u8; N]) -> ([u8; N], [u8; N]) {
-    let (mut low, mut high) = ([0u8; N], [0u8; N]);
-    for j in 0..N {
-        low[j] = bytes[j] & 15;
-        high[j] = bytes[j] >> 4;
+pub(crate) fn lookup4(table: &[i8; 16], code: u8) -> i8 {
+    let mask = |bit: u32| 0i8.wrapping_sub((code >> bit & 1) as i8);
+    let pick = |mask: i8, a: i8, b: i8| a ^ (mask & (a ^ b));
+    let mut v = *table;
+    for (bit, left) in [(0, 8), (1, 4), (2, 2), (3, 1)] {
+        for k in 0..left {
+            v[k] = pick(mask(bit), v[2 * k], v[2 * k + 1]);
+        }
     }
-    (low, high)
+    v[0]
 }

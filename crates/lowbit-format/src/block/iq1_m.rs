@@ -2,7 +2,7 @@
 //! three upper bits and a shift's sign, then four 16-bit words: sixteen 3-bit scales below, and in the top nibbles the
 //! half-precision `d`; `w = (grid ± ⅛) · (d · (2 · scale + 1))`, the shift for eight weights at a time.
 
-use super::{BlockCodec, grid, head, head_mut, u16_at};
+use super::{BlockCodec, grid, head, head_mut, put8, u16_at};
 use crate::float::f16_to_f32;
 
 pub(super) struct Codec;
@@ -27,8 +27,8 @@ impl BlockCodec for Codec {
         for j in 0..32 {
             let top = block[32 + j / 2] >> (4 * (j % 2)) & 15;
             let number = usize::from(block[j]) | usize::from(top & 7) << 8;
-            let shift = 1 - 2 * (top >> 3) as i8;
-            *head_mut(&mut q[8 * j..]) = grid::IQ1[number].map(|w| w + shift);
+            let down = top >> 3;
+            put8(q, 8 * j, grid::iq1_shifted(number, down));
         }
     }
 }

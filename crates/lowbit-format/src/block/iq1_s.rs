@@ -4,7 +4,7 @@
 //!
 //! `q` is eight times the bracket and `s` an eighth of the scale, so that both are exact.
 
-use super::{BlockCodec, f16_at, grid, head, head_mut, u16_at};
+use super::{BlockCodec, f16_at, grid, head, head_mut, put8, u16_at};
 
 pub(super) struct Codec;
 
@@ -23,10 +23,10 @@ impl BlockCodec for Codec {
         for i in 0..8 {
             let word = u16_at(block, 34 + 2 * i);
             s[i] = d * f32::from(2 * (word >> 12 & 7) + 1) * 0.125;
-            let shift = 1 - 2 * (word >> 15) as i8;
+            let down = (word >> 15) as u8;
             for j in 0..4 {
                 let number = usize::from(block[2 + 4 * i + j]) | usize::from(word >> (3 * j) & 7) << 8;
-                *head_mut(&mut q[32 * i + 8 * j..]) = grid::IQ1[number].map(|w| w + shift);
+                put8(q, 32 * i + 8 * j, grid::iq1_shifted(number, down));
             }
         }
     }

@@ -2,7 +2,7 @@
 //! in a grid of 1024, 32 bytes of signs, eight bytes with the upper two bits of the numbers, sixteen 4-bit scales;
 //! `w = ±grid · (d · (scale + ½) / 4)`.
 
-use super::{BlockCodec, f16_at, grid, head, head_mut};
+use super::{BIT_MASKS, BlockCodec, f16_at, grid, head, head_mut, put8};
 
 pub(super) struct Codec;
 
@@ -25,8 +25,8 @@ impl BlockCodec for Codec {
         for j in 0..32 {
             let top = block[66 + j / 4] >> (2 * (j % 4)) & 3;
             let number = usize::from(block[2 + j]) | usize::from(top) << 8;
-            let mask = &grid::SIGNS[usize::from(block[34 + j])];
-            *head_mut(&mut q[8 * j..]) = grid::signed(grid::IQ2_S[number], mask);
+            let mask = BIT_MASKS[usize::from(block[34 + j])];
+            put8(q, 8 * j, grid::signed(grid::IQ2_S[number], mask));
         }
     }
 }

@@ -2,7 +2,7 @@
 //! in a grid of 512, seven are their signs as in `IQ2_XXS`), then sixteen 4-bit scales;
 //! `w = ±grid · (d · (scale + ½) / 4)`.
 
-use super::{BlockCodec, f16_at, grid, head, head_mut, u16_at};
+use super::{BlockCodec, f16_at, grid, head, head_mut, put8, u16_at};
 
 pub(super) struct Codec;
 
@@ -24,7 +24,7 @@ impl BlockCodec for Codec {
         }
         for j in 0..32 {
             let word = usize::from(u16_at(block, 2 + 2 * j));
-            *head_mut(&mut q[8 * j..]) = grid::signed(grid::IQ2_XS[word & 511], &grid::EVEN_SIGNS[word >> 9]);
+            put8(q, 8 * j, grid::signed(grid::IQ2_XS[word & 511], grid::EVEN_SIGNS[word >> 9]));
         }
     }
 }

@@ -2,7 +2,7 @@
 //! eight weights in a grid of 256, and 32 bits: four times seven signs (the eighth makes their number even) and a 4-bit
 //! scale on top; `w = ±grid · (d · (scale + ½) / 4)`.
 
-use super::{BlockCodec, f16_at, grid, head, head_mut, u32_at};
+use super::{BlockCodec, f16_at, grid, head, head_mut, put8, u32_at};
 
 pub(super) struct Codec;
 
@@ -24,8 +24,8 @@ impl BlockCodec for Codec {
             s[i] = d * (0.5 + (signs >> 28) as f32) * 0.25;
             for j in 0..4 {
                 let eight = grid::IQ2_XXS[usize::from(numbers[j])];
-                let mask = &grid::EVEN_SIGNS[(signs >> (7 * j) & 127) as usize];
-                *head_mut(&mut q[32 * i + 8 * j..]) = grid::signed(eight, mask);
+                let mask = grid::EVEN_SIGNS[(signs >> (7 * j) & 127) as usize];
+                put8(q, 32 * i + 8 * j, grid::signed(eight, mask));
             }
         }
     }

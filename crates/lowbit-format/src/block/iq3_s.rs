@@ -2,7 +2,7 @@
 //! numbers of four weights in a grid of 512, 32 bytes of signs, eight 4-bit scales;
 //! `w = ±grid · (d · (2 · scale + 1))`.
 
-use super::{BlockCodec, f16_at, grid, head, head_mut};
+use super::{BIT_MASKS, BlockCodec, f16_at, grid, head, head_mut, put8};
 
 pub(super) struct Codec;
 
@@ -28,8 +28,8 @@ impl BlockCodec for Codec {
                 usize::from(block[2 + 2 * j + k]) | usize::from(ninth) << 8
             };
             let eight = grid::join(grid::IQ3_S[number(0)], grid::IQ3_S[number(1)]);
-            let mask = &grid::SIGNS[usize::from(block[74 + j])];
-            *head_mut(&mut q[8 * j..]) = grid::signed(eight, mask);
+            let mask = BIT_MASKS[usize::from(block[74 + j])];
+            put8(q, 8 * j, grid::signed(eight, mask));
         }
     }
 }

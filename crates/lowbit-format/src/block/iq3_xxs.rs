@@ -1,7 +1,7 @@
 //! `IQ3_XXS`: 256 weights in 98 bytes, groups of 32. Half-precision `d`, 64 bytes, each the number of four weights in a
 //! grid of 256, then per group 32 bits of signs and scale as in `IQ2_XXS`; `w = ±grid · (d · (scale + ½) / 2)`.
 
-use super::{BlockCodec, f16_at, grid, head, head_mut, u32_at};
+use super::{BlockCodec, f16_at, grid, head, head_mut, put8, u32_at};
 
 pub(super) struct Codec;
 
@@ -23,8 +23,8 @@ impl BlockCodec for Codec {
             for j in 0..4 {
                 let number = |k: usize| usize::from(block[2 + 8 * i + 2 * j + k]);
                 let eight = grid::join(grid::IQ3_XXS[number(0)], grid::IQ3_XXS[number(1)]);
-                let mask = &grid::EVEN_SIGNS[(signs >> (7 * j) & 127) as usize];
-                *head_mut(&mut q[32 * i + 8 * j..]) = grid::signed(eight, mask);
+                let mask = grid::EVEN_SIGNS[(signs >> (7 * j) & 127) as usize];
+                put8(q, 32 * i + 8 * j, grid::signed(eight, mask));
             }
         }
     }

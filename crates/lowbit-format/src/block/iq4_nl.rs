@@ -1,7 +1,7 @@
 //! `IQ4_NL`: 32 weights in 18 bytes, laid out as `Q4_0`. The codes are numbers of sixteen values, closer together near
 //! zero; `w = value[code] · d`.
 
-use super::{BlockCodec, f16_at, head, head_mut, nibbles, part};
+use super::{BlockCodec, f16_at, head, head_mut, lookup4, part};
 
 pub(super) struct Codec;
 
@@ -17,26 +17,18 @@ impl BlockCodec for Codec {
         let block = head::<18>(block);
         let q = head_mut::<32, _>(q);
         s[0] = f16_at(block, 0);
-        let (low, high) = nibbles::<16>(part(block, 2));
-        q[..16].copy_from_slice(&values(low));
-        q[16..].copy_from_slice(&values(high));
+        values(part(block, 2), q);
     }
 }
 
 /// The sixteen values of the 4-bit IQ formats.
 const VALUES: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
 
-/// The values of 4-bit codes.
-///
-/// Sums up the steps between neighbouring values that lie below the code: an array lookup would be scalar code.
+/// The values of a group's codes: low nibbles first, then the high ones.
 #[inline(always)]
-pub(super) fn values<const N: usize>(codes: [u8; N]) -> [i8; N] {
-    let mut out = [VALUES[0]; N];
-    for k in 1..16 {
-        let step = VALUES[k].wrapping_sub(VALUES[k - 1]);
-        for j in 0..N {
-            out[j] = out[j].wrapping_add(if codes[j] >= k as u8 { step } else { 0 });
-        }
+pub(super) fn values(codes: &[u8; 16], q: &mut [i8; 32]) {
+    for j in 0..16 {
+        q[j] = lookup4(&VALUES, codes[j] & 15);
+        q[j + 16] = lookup4(&VALUES, codes[j] >> 4);
     }
-    out
 }

@@ -2,7 +2,7 @@
 //! with the low nibbles of eight 6-bit scales, then per group 16 bytes of nibbles as in `IQ4_NL`;
 //! `w = value[code] · (d · (scale − 32))`.
 
-use super::{BlockCodec, f16_at, head, head_mut, iq4_nl::values, nibbles, part, u16_at, u32_at};
+use super::{BlockCodec, f16_at, head, head_mut, iq4_nl::values, part, u16_at, u32_at};
 
 pub(super) struct Codec;
 
@@ -25,9 +25,7 @@ impl BlockCodec for Codec {
             s[i] = d * f32::from(scale as i8 - 32);
         }
         for i in 0..8 {
-            let (low, high) = nibbles::<16>(part(block, 8 + 16 * i));
-            q[32 * i..32 * i + 16].copy_from_slice(&values(low));
-            q[32 * i + 16..32 * i + 32].copy_from_slice(&values(high));
+            values(part(block, 8 + 16 * i), head_mut(&mut q[32 * i..]));
         }
     }
 }

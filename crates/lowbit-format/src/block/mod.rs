@@ -44,7 +44,9 @@ mod q8_k;
 mod tq1_0;
 mod tq2_0;
 
-use bits::{f16_at, head, head_mut, k_scales, nibbles, part, quads_minus_one, spread_bits, u16_at, u32_at};
+use bits::{
+    BIT_MASKS, f16_at, head, head_mut, k_scales, lookup4, part, put8, quads_minus_one, splat, u16_at, u32_at,
+};
 
 /// The scalar definition of one block format.
 pub trait BlockCodec {

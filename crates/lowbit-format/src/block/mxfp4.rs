@@ -4,7 +4,7 @@
 //! `q` is twice the 4-bit float and `s` half the power of two. Exponent 255, "not a number" in the standard, is decoded
 //! as the reference does: as the largest power.
 
-use super::{BlockCodec, head, head_mut, nibbles, part};
+use super::{BlockCodec, head, head_mut, part};
 
 pub(super) struct Codec;
 
@@ -20,9 +20,11 @@ impl BlockCodec for Codec {
         let block = head::<17>(block);
         let q = head_mut::<32, _>(q);
         s[0] = half_power(block[0]);
-        let (low, high) = nibbles::<16>(part(block, 1));
-        q[..16].copy_from_slice(&doubled_e2m1(low));
-        q[16..].copy_from_slice(&doubled_e2m1(high));
+        let codes = part::<16>(block, 1);
+        for j in 0..16 {
+            q[j] = doubled_e2m1(codes[j] & 15);
+            q[j + 16] = doubled_e2m1(codes[j] >> 4);
+        }
     }
 }
 
@@ -33,16 +35,12 @@ fn half_power(e: u8) -> f32 {
     f32::from_bits(if e < 2 { 0x0020_0000 << e } else { (e - 1) << 23 })
 }
 
-/// Twice the values of 4-bit floats: 0, 1, 2, 3, 4, 6, 8, 12 and their negatives; 8 is zero without a sign.
+/// Twice the value of a 4-bit float: 0, 1, 2, 3, 4, 6, 8, 12 and their negatives; 8 is zero without a sign.
 ///
-/// From 4 on every number is one, two, … past the code, the last two more.
+/// From 4 on the values are one, two, … past the code, the last two more.
 #[inline(always)]
-pub(super) fn doubled_e2m1<const N: usize>(codes: [u8; N]) -> [i8; N] {
-    let mut out = [0; N];
-    for j in 0..N {
-        let code = codes[j] & 7;
-        let magnitude = (code + code.saturating_sub(4) + if code == 7 { 2 } else { 0 }) as i8;
-        out[j] = if codes[j] >= 8 { -magnitude } else { magnitude };
-    }
-    out
+pub(super) fn doubled_e2m1(code: u8) -> i8 {
+    let low = code & 7;
+    let magnitude = (low + low.saturating_sub(4) + if low == 7 { 2 } else { 0 }) as i8;
+    if code >= 8 { -magnitude } else { magnitude }
 }

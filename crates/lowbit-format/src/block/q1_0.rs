@@ -3,7 +3,7 @@
 //!
 //! The same block was first called `Q1_0_G128` by the makers of the Bonsai models.
 
-use super::{BlockCodec, f16_at, head, head_mut, part, spread_bits};
+use super::{BIT_MASKS, BlockCodec, f16_at, head, head_mut, put8, splat};
 
 pub(super) struct Codec;
 
@@ -19,11 +19,8 @@ impl BlockCodec for Codec {
         let block = head::<18>(block);
         let q = head_mut::<128, _>(q);
         *head_mut::<4, _>(s) = [f16_at(block, 0); 4];
-        for i in 0..4 {
-            let twice = spread_bits(*part(block, 2 + 4 * i), 2);
-            for j in 0..32 {
-                q[32 * i + j] = twice[j] as i8 - 1;
-            }
+        for i in 0..16 {
+            put8(q, 8 * i, !BIT_MASKS[usize::from(block[2 + i])] | splat(1));
         }
     }
 }

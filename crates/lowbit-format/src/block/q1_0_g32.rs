@@ -1,7 +1,7 @@
 //! `Q1_0_G32`: 32 binary weights in 6 bytes, `Q1_0` of the first Bonsai tools, before the name went to groups of 128. A
 //! half-precision scale `d`, then one bit a weight, low bits first.
 
-use super::{BlockCodec, f16_at, head, head_mut, part, spread_bits};
+use super::{BIT_MASKS, BlockCodec, f16_at, head, head_mut, put8, splat};
 
 pub(super) struct Codec;
 
@@ -17,9 +17,8 @@ impl BlockCodec for Codec {
         let block = head::<6>(block);
         let q = head_mut::<32, _>(q);
         s[0] = f16_at(block, 0);
-        let twice = spread_bits(*part(block, 2), 2);
-        for j in 0..32 {
-            q[j] = twice[j] as i8 - 1;
+        for i in 0..4 {
+            put8(q, 8 * i, !BIT_MASKS[usize::from(block[2 + i])] | splat(1));
         }
     }
 }

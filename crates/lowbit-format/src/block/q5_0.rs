@@ -1,7 +1,7 @@
 //! `Q5_0`: 32 weights in 22 bytes. A half-precision scale `d`, a 32-bit word with the fifth bit of every code, then 16
 //! bytes of nibbles as in `Q4_0`; `w = (code − 16) · d`.
 
-use super::{BlockCodec, f16_at, head, head_mut, part, spread_bits};
+use super::{BIT_MASKS, BlockCodec, f16_at, head, head_mut, part, put8, splat};
 
 pub(super) struct Codec;
 
@@ -17,10 +17,12 @@ impl BlockCodec for Codec {
         let block = head::<22>(block);
         let q = head_mut::<32, _>(q);
         s[0] = f16_at(block, 0);
-        let high = spread_bits(*part(block, 2), 16);
-        for j in 0..16 {
-            q[j] = (block[6 + j] & 15 | high[j]) as i8 - 16;
-            q[j + 16] = (block[6 + j] >> 4 | high[j + 16]) as i8 - 16;
+        for i in 0..2 {
+            let codes = u64::from_le_bytes(*part(block, 6 + 8 * i));
+            // The fifth bit is worth 16 and 16 is taken off: a clear one leaves the upper nibble of −16.
+            let high = |byte: usize| !BIT_MASKS[usize::from(block[2 + byte])] & splat(0xf0);
+            put8(q, 8 * i, codes & splat(15) | high(i));
+            put8(q, 8 * i + 16, codes >> 4 & splat(15) | high(i + 2));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `Q5_1`: 32 weights in 24 bytes. Half-precision scale `d` and minimum `m`, the fifth bits and nibbles as in `Q5_0`;
 //! `w = code · d + m`.
 
-use super::{BlockCodec, f16_at, head, head_mut, part, spread_bits};
+use super::{BIT_MASKS, BlockCodec, f16_at, head, head_mut, part, put8, splat};
 
 pub(super) struct Codec;
 
@@ -18,10 +18,11 @@ impl BlockCodec for Codec {
         let q = head_mut::<32, _>(q);
         s[0] = f16_at(block, 0);
         c[0] = f16_at(block, 2);
-        let high = spread_bits(*part(block, 4), 16);
-        for j in 0..16 {
-            q[j] = (block[8 + j] & 15 | high[j]) as i8;
-            q[j + 16] = (block[8 + j] >> 4 | high[j + 16]) as i8;
+        for i in 0..2 {
+            let codes = u64::from_le_bytes(*part(block, 8 + 8 * i));
+            let high = |byte: usize| BIT_MASKS[usize::from(block[4 + byte])] & splat(16);
+            put8(q, 8 * i, codes & splat(15) | high(i));
+            put8(q, 8 * i + 16, codes >> 4 & splat(15) | high(i + 2));
         }
     }
 }
