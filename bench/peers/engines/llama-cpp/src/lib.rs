@@ -1,0 +1,11 @@
+//! llama.cpp through its raw bindings: a safe model and session, and the engine made of them.
+
+#![warn(missing_docs)]
+
+mod engine;
+mod model;
+mod session;
+
+pub use engine::LlamaCpp;
+pub use model::{Contents, Model, ParseSpecial, Weights, system_info, version};
+pub use session::{Session, SessionOptions};
