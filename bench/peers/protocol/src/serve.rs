@@ -4,18 +4,27 @@ use std::io::{BufRead, Write};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Signal, set_parent_process_death_signal};
 
 use crate::engine::Engine;
 use crate::files::{write_f32, write_ids};
 use crate::memory::Memory;
 use crate::message::{Reply, Request};
 
+/// Serves on standard input and output: the whole of an engine program's `main`.
+///
+/// The process ends with the coordinator, even if it is stopped by signal at that moment.
+pub fn run<E: Engine>(load: impl Fn(&crate::LoadOptions) -> Result<E>) -> Result<()> {
+    set_parent_process_death_signal(Some(Signal::KILL)).context("cannot tie this process to its parent")?;
+    serve(load, std::io::stdin().lock(), std::io::stdout().lock())
+}
+
 /// Answers requests until [`Request::Quit`] or the end of `input`. `load` makes the engine, so that an
 /// engine program can add what its own command line says.
 ///
 /// A request that fails is answered with [`Reply::Failed`]; only a broken pipe or a line that is no
 /// request ends the loop with an error.
-pub fn serve<E: Engine>(
+fn serve<E: Engine>(
     load: impl Fn(&crate::LoadOptions) -> Result<E>,
     input: impl BufRead,
     mut output: impl Write,

@@ -8,5 +8,5 @@ use anyhow::Result;
 use peers_protocol::Engine;
 
 fn main() -> Result<()> {
-    peers_protocol::serve(engine::Candle::load, std::io::stdin().lock(), std::io::stdout().lock())
+    peers_protocol::run(engine::Candle::load)
 }

@@ -14,6 +14,5 @@ struct Arguments {
 
 fn main() -> Result<()> {
     let weights = if Arguments::parse().no_repack { Weights::AsStored } else { Weights::Repacked };
-    let load = |options: &_| LlamaCpp::load_as(options, weights);
-    peers_protocol::serve(load, std::io::stdin().lock(), std::io::stdout().lock())
+    peers_protocol::run(|options: &_| LlamaCpp::load_as(options, weights))
 }
