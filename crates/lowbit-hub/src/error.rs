@@ -42,7 +42,7 @@ pub enum Error {
     NoHome,
 
     /// The hub's address could not be reached at all.
-    #[error("cannot reach {address}: {reason}")]
+    #[error("cannot reach {address}: {reason}; check the network, HTTPS_PROXY and HF_ENDPOINT")]
     Unreachable {
         /// Scheme and host.
         address: String,

@@ -15,6 +15,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::digest::Digest;
 use crate::error::{Error, at};
 use crate::files;
 use crate::names;
@@ -78,13 +79,26 @@ impl RepoCache {
         files::length(&path).map(|_| path)
     }
 
-    /// A file of this name and length in any snapshot, the preferred commit's first.
-    pub(crate) fn file_of_length(&self, revision: &str, file: &str, bytes: u64) -> Option<PathBuf> {
+    /// A file of this name in any snapshot, the preferred revision's first, that is the content wanted. Its blob's
+    /// name says so; where there are no links and so no blobs, its hash.
+    pub(crate) fn file_with_content(
+        &self,
+        revision: &str,
+        file: &str,
+        sha256: Digest,
+        bytes: u64,
+    ) -> Option<PathBuf> {
         let preferred = self.commit(revision).map(|commit| self.snapshot(&commit));
         let others = fs::read_dir(self.root.join("snapshots")).into_iter().flatten();
         let others = others.filter_map(|entry| entry.ok().map(|entry| entry.path()));
         let mut paths = preferred.into_iter().chain(others).map(|snapshot| snapshot.join(file));
-        paths.find(|path| files::length(path) == Some(bytes))
+        paths.find(|path| {
+            files::length(path) == Some(bytes)
+                && match fs::read_link(path) {
+                    Ok(target) => target.file_name().is_some_and(|name| name == sha256.to_string().as_str()),
+                    Err(_) => sha256.of_file(path).is_ok_and(|found| found == sha256),
+                }
+        })
     }
 
     /// Paths of all complete files of a snapshot, relative to it, with `/` between parts.

@@ -226,6 +226,7 @@ impl HubClient {
             ureq::Error::Timeout(ureq::Timeout::PerRead) => {
                 format!("no answer within {} s", self.stall_seconds)
             }
+            ureq::Error::Io(error) => error.to_string(),
             ureq::Error::Timeout(step) => format!("time-out ({step:?})"),
             other => other.to_string(),
         };

@@ -213,7 +213,7 @@ impl Store {
             entry.sources.iter().find_map(|source| match source {
                 Source::Hub(hub) => {
                     let cache = RepoCache::new(&self.settings.hub_cache, &hub.repo);
-                    cache.file_of_length(&hub.revision, &hub.file, entry.bytes)
+                    cache.file_with_content(&hub.revision, &hub.file, entry.sha256, entry.bytes)
                 }
                 Source::Wheels(_) => None,
             })?

@@ -47,8 +47,11 @@ pub(crate) fn fetch(
         snapshot
     } else {
         let _lock = Lock::acquire(&cache.lock_file(&announced.etag), progress)?;
-        if !present(&blob) {
-            let digest = announced.digest.or(expected.map(|expected| expected.sha256));
+        if present(&blob) {
+            check_present(address, &announced, expected, &blob)?;
+        } else {
+            // What the catalogue says is stronger than a git id; a different SHA-256 has been refused above.
+            let digest = expected.map(|expected| expected.sha256).or(announced.digest);
             let wanted = Wanted { address, bytes: announced.bytes, digest };
             Download::start(client, settings, wanted, &blob, progress)?.run(&blob, progress)?;
         }
@@ -76,6 +79,29 @@ fn compare(address: Address<'_>, announced: &Announced, expected: Expected) -> R
         // A git id says nothing about the SHA-256; the content decides.
         _ => Ok(()),
     }
+}
+
+/// A blob that another tool has put into the cache is what its name says; only where the name is not the SHA-256 that
+/// is expected, its content is looked at.
+fn check_present(
+    address: Address<'_>,
+    announced: &Announced,
+    expected: Option<Expected>,
+    blob: &Path,
+) -> Result<(), Error> {
+    let Some(expected) = expected.filter(|expected| announced.digest != Some(expected.sha256)) else {
+        return Ok(());
+    };
+    let found = expected.sha256.of_file(blob).map_err(at("read", blob))?;
+    if found == expected.sha256 {
+        return Ok(());
+    }
+    Err(Error::AnnouncedMismatch {
+        repo: address.repo.to_owned(),
+        file: address.file.to_owned(),
+        expected: format!("sha256 {}", expected.sha256),
+        announced: found.to_string(),
+    })
 }
 
 /// What is being downloaded.
