@@ -42,4 +42,58 @@ pub enum FormatError {
         /// Columns.
         k: usize,
     },
+    /// A group size that cannot be.
+    #[error("groups of {found} weights, expected a positive multiple of 4")]
+    GroupSize {
+        /// The size given.
+        found: u32,
+    },
+    /// Scale levels that do not fit together.
+    #[error("{reason}")]
+    Levels {
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// A label that names no weight format.
+    #[error("unknown weight format `{label}`{}", nearest.as_ref().map_or(String::new(), |n| format!(", did you mean `{n}`?")))]
+    UnknownSpec {
+        /// The label given.
+        label: String,
+        /// The nearest one that exists.
+        nearest: Option<String>,
+    },
+    /// A byte that is no five ternary codes.
+    #[error("byte {at} of ternary codes is {found}, expected at most 242")]
+    TernaryByte {
+        /// Where.
+        at: usize,
+        /// The byte.
+        found: u8,
+    },
+    /// A weight that cannot be quantized.
+    #[error("weight {value} at row {n}, column {k} is not finite")]
+    NotFinite {
+        /// Row.
+        n: usize,
+        /// Column.
+        k: usize,
+        /// The weight.
+        value: f32,
+    },
+    /// A slice of weights that is not as long as the shape says.
+    #[error("{found} weights for shape {shape}")]
+    WeightCount {
+        /// The shape given.
+        shape: NK,
+        /// Number of weights given.
+        found: usize,
+    },
+    /// A format that this crate cannot quantize to.
+    #[error(
+        "cannot round weights to {label}: block formats are read, not written; choose an int or ternary format"
+    )]
+    NoEncoder {
+        /// Label of the format.
+        label: String,
+    },
 }

@@ -23,15 +23,29 @@
 //! ```
 
 pub mod block;
+mod codes;
+mod element;
 mod error;
 mod float;
+mod group;
+mod grouped;
+mod nearest;
+mod params;
 mod shape;
+mod spec;
 mod storage;
+pub mod suggest;
 mod tensor;
 
 pub use block::{BlockCodec, BlockFormat, BlockVisitor};
+pub use codes::{Codes, Packing};
+pub use element::{ElementFormat, ZeroPoint};
 pub use error::FormatError;
 pub use float::{FloatFormat, f16_to_f32};
+pub use group::{GroupShape, ParamFormat, ScaleLevel};
+pub use grouped::GroupedTensor;
+pub use params::{GroupParams, Params};
 pub use shape::{Bits, NK};
+pub use spec::{GroupedSpec, SpecInfo, SpecSource, WeightSpec, all_specs};
 pub use storage::Storage;
 pub use tensor::{QuantTensor, TensorData};

@@ -1,6 +1,8 @@
 //! A matrix of stored weights.
 
-use crate::{BlockCodec, BlockFormat, BlockVisitor, FloatFormat, FormatError, NK, Storage, block};
+use crate::{
+    BlockCodec, BlockFormat, BlockVisitor, FloatFormat, FormatError, NK, Storage, WeightSpec, block,
+};
 
 /// A weight matrix `W[N, K]` as it is stored: bytes, and what they mean.
 #[derive(Clone, Debug)]
@@ -70,6 +72,14 @@ impl QuantTensor {
         let row = checked_mul(shape, shape.k / layout.weights, layout.bytes)?;
         check_len(layout.label, shape, row, &bytes)?;
         Ok(Self { shape, data: TensorData::Blocks { format, bytes, tensor_scale } })
+    }
+
+    /// The format.
+    pub fn spec(&self) -> WeightSpec {
+        match &self.data {
+            TensorData::Float { format, .. } => WeightSpec::Float(*format),
+            TensorData::Blocks { format, .. } => WeightSpec::Block(*format),
+        }
     }
 
     /// N and K.

@@ -43,7 +43,7 @@ pub(crate) static BIT_MASKS: [u64; 256] = {
     let mut masks = [0; 256];
     let mut i = 0;
     while i < 8 * 256 {
-        if i / 8 >> (i % 8) & 1 == 1 {
+        if ((i / 8) >> (i % 8)) & 1 == 1 {
             masks[i / 8] |= 0xff << (8 * (i % 8));
         }
         i += 1;

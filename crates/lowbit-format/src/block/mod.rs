@@ -44,8 +44,9 @@ mod q8_k;
 mod tq1_0;
 mod tq2_0;
 
+pub(crate) use bits::put8;
 use bits::{
-    BIT_MASKS, f16_at, head, head_mut, k_scales, lookup4, part, put8, quads_minus_one, splat, u16_at, u32_at,
+    BIT_MASKS, f16_at, head, head_mut, k_scales, lookup4, part, quads_minus_one, splat, u16_at, u32_at,
 };
 
 /// The scalar definition of one block format.
@@ -78,16 +79,21 @@ pub trait BlockVisitor {
 }
 
 macro_rules! block_formats {
-    ($($(#[$doc:meta])* $name:ident = $module:ident,)*) => {
+    ($($(#[doc = $doc:literal])* $name:ident = $module:ident,)*) => {
         /// Every block format: the tensor types of GGUF and its dialects.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
         #[serde(rename_all = "lowercase")]
         #[allow(non_camel_case_types)]
-        pub enum BlockFormat { $($(#[$doc])* $name,)* }
+        pub enum BlockFormat { $($(#[doc = $doc])* $name,)* }
 
         impl BlockFormat {
             /// Every block format, in the order of the documentation.
             pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// What the format is, in a few words.
+            pub fn summary(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc),*).trim_ascii(),)* }
+            }
 
             /// Calls the visitor with this format's codec.
             #[inline]

@@ -1,0 +1,241 @@
+//! Matrices of codes with scales beside them: decoding, and expansion for the integer kernels.
+
+use std::ops::Range;
+
+use crate::{
+    Codes, ElementFormat, FormatError, GroupParams, GroupShape, GroupedSpec, NK, ZeroPoint, nearest,
+};
+
+/// Codes and their parameters. A weight is `(code − zero) · scale`, in single precision; with two scale levels the
+/// scale is their product, rounded once.
+#[derive(Clone, Debug)]
+pub struct GroupedTensor {
+    spec: GroupedSpec,
+    codes: Codes,
+    params: GroupParams,
+}
+
+impl GroupedTensor {
+    /// Puts codes and parameters together.
+    ///
+    /// # Errors
+    /// Where the codes are not packed as the format says, or the parameters are not those of its groups.
+    pub fn new(spec: GroupedSpec, codes: Codes, params: GroupParams) -> Result<Self, FormatError> {
+        if codes.packing() != spec.element().packing() {
+            return Err(FormatError::Levels { reason: "codes are not packed as the element format says" });
+        }
+        // Checks the parameters against the shape of these codes, whatever they were made for.
+        let scales = params.levels.iter().map(|p| p.bytes().clone()).collect();
+        let params = GroupParams::new(&spec, codes.shape(), scales, params.zeros.map(|z| z.bytes().clone()))?;
+        Ok(Self { spec, codes, params })
+    }
+
+    /// The format.
+    pub fn spec(&self) -> &GroupedSpec {
+        &self.spec
+    }
+
+    /// The codes.
+    pub fn codes(&self) -> &Codes {
+        &self.codes
+    }
+
+    /// Scales and zero points.
+    pub fn params(&self) -> &GroupParams {
+        &self.params
+    }
+
+    /// N and K.
+    pub fn shape(&self) -> NK {
+        self.codes.shape()
+    }
+
+    /// Bytes stored.
+    pub fn bytes(&self) -> usize {
+        self.codes.bytes().len() + self.params.bytes()
+    }
+
+    /// Bits stored for each weight, scales and zero points included.
+    pub fn bits_per_weight(&self) -> f64 {
+        8.0 * self.bytes() as f64 / self.shape().weights() as f64
+    }
+
+    /// Rounds `n · k` weights, row after row, to the nearest codes, with scales from the range of each group. An
+    /// all-zero group decodes to zeros.
+    ///
+    /// # Errors
+    /// Where the count of weights is not the shape's or zero, or a weight is not finite.
+    pub fn quantize_nearest(spec: &GroupedSpec, weights: &[f32], shape: NK) -> Result<Self, FormatError> {
+        let expected =
+            shape.n.checked_mul(shape.k).ok_or(FormatError::Overflow { n: shape.n, k: shape.k })?;
+        if expected != weights.len() || weights.is_empty() {
+            return Err(FormatError::WeightCount { shape, found: weights.len() });
+        }
+        if let Some(i) = weights.iter().position(|w| !w.is_finite()) {
+            return Err(FormatError::NotFinite { n: i / shape.k, k: i % shape.k, value: weights[i] });
+        }
+        nearest::quantize(spec, weights, shape)
+    }
+
+    /// Rows `rows` of this matrix, sharing its bytes.
+    ///
+    /// # Panics
+    /// Where the rows are not inside the matrix.
+    pub fn rows(&self, rows: Range<usize>) -> Self {
+        assert!(rows.start <= rows.end && rows.end <= self.shape().n, "rows {rows:?} of {}", self.shape());
+        Self { spec: self.spec.clone(), codes: self.codes.rows(&rows), params: self.params.rows(&rows) }
+    }
+
+    /// Decodes row `n` into `out`, which has K elements, weight by weight: the meaning of the stored bytes.
+    ///
+    /// # Panics
+    /// Where `n` or the length of `out` does not fit the shape.
+    pub fn decode_row(&self, n: usize, out: &mut [f32]) {
+        let (shape, k) = (self.shape(), self.shape().k);
+        assert!(n < shape.n && out.len() == k, "row {n} of {shape} into {}", out.len());
+        let len = self.params.levels.iter().map(|level| level.shape().len_in_row(k)).collect::<Vec<_>>();
+        let (mut scale, mut zero) = (0.0, 0.0);
+        for (i, (x, code)) in out.iter_mut().zip(self.codes.row(n)).enumerate() {
+            // Parameters change where a group of the finer level begins.
+            if i % len[0] == 0 {
+                scale =
+                    self.params.levels.iter().zip(&len).map(|(level, len)| level.get(n, i / len)).product();
+                zero = match &self.params.zeros {
+                    Some(zeros) => zeros.get(n, i / len[0]),
+                    None => self.spec.element().center().unwrap_or(0.0),
+                };
+            }
+            *x = (f32::from(code) - zero) * scale;
+        }
+    }
+
+    /// Whether [`Self::expand_row`] can give offsets other than zero.
+    pub fn has_offsets(&self) -> bool {
+        match self.spec.element() {
+            ElementFormat::Int { zero: ZeroPoint::Float, .. } => true,
+            ElementFormat::Int { bits, zero: ZeroPoint::Integer } => bits.get() == 8,
+            _ => false,
+        }
+    }
+
+    /// Weights in a row after [`Self::expand_row`]: K rounded up to whole expansion groups.
+    pub fn expanded_k(&self) -> usize {
+        self.shape().k.next_multiple_of(self.spec.expansion_group())
+    }
+
+    /// Expands row `n` into 8-bit integers with `w[i] ≈ q[i] · s[i / G] + c[i / G]`, where G is
+    /// [`GroupedSpec::expansion_group`]: the form that block formats have, see [`crate::block`].
+    ///
+    /// `q` has [`Self::expanded_k`] places, `s` and `c` one for every G of them. Codes beyond K are 0 (their weight is
+    /// the offset, so activations there must be 0 too). Without offsets `q · s` is the decoded weight exactly. With an
+    /// offset `c = m · s` the roundings of the offset, the product, the sum and the decoder add up, underflow apart, to
+    /// at most `2⁻²⁴ · s · (|q| + 2 · |m| + 4 · |code − zero|)`.
+    ///
+    /// Inlined into wrappers for every instruction set, as block codecs are.
+    ///
+    /// # Panics
+    /// Where the row or the lengths do not fit.
+    #[inline(always)]
+    pub fn expand_row(&self, n: usize, q: &mut [i8], s: &mut [f32], c: &mut [f32]) {
+        let group = self.spec.expansion_group();
+        let (k, expanded) = (self.shape().k, self.expanded_k());
+        assert!(
+            q.len() == expanded && s.len() == expanded / group && c.len() == s.len(),
+            "row {n} of {} takes {expanded} codes in groups of {group}, not {} in {} and {}",
+            self.shape(),
+            q.len(),
+            s.len(),
+            c.len()
+        );
+        self.codes.packing().unpack_row(self.codes.row_bytes(n), k, q);
+        let fine = self.params.levels[0].shape();
+        let groups = fine.per_row(k).min(s.len());
+        self.scales(n, &mut s[..groups]);
+        self.center(n, fine.len_in_row(expanded), q, &mut s[..groups], &mut c[..groups]);
+        q[k..].fill(0);
+        if let GroupShape::Group(size) = fine {
+            repeat(s, size as usize / group);
+            repeat(c, size as usize / group);
+        } else if groups > 0 {
+            let (scale, offset) = (s[0], c[0]);
+            s.fill(scale);
+            c.fill(offset);
+        }
+    }
+
+    /// The scales of the finer level's groups, products where there are two levels.
+    #[inline(always)]
+    fn scales(&self, n: usize, s: &mut [f32]) {
+        self.params.levels[0].decode_row(n, s);
+        if let [fine, coarse] = &self.params.levels[..] {
+            let run = match (fine.shape(), coarse.shape()) {
+                (GroupShape::Group(fine), GroupShape::Group(coarse)) => (coarse / fine) as usize,
+                _ => s.len().max(1),
+            };
+            for (i, run) in s.chunks_mut(run).enumerate() {
+                let unit = coarse.get(n, i);
+                for s in run {
+                    *s *= unit;
+                }
+            }
+        }
+    }
+
+    /// Turns codes into signed numbers and gives the offsets of the groups of `len` codes.
+    #[inline(always)]
+    fn center(&self, n: usize, len: usize, q: &mut [i8], s: &mut [f32], c: &mut [f32]) {
+        c.fill(0.0);
+        match self.spec.element() {
+            ElementFormat::Ternary => add(q, -1),
+            ElementFormat::Int { bits, zero: ZeroPoint::Symmetric } => match bits.get() {
+                1 => {
+                    // Codes 0 and 1 are minus and plus half a scale.
+                    for q in q.iter_mut() {
+                        *q = q.wrapping_mul(2).wrapping_sub(1);
+                    }
+                    for s in s {
+                        *s *= 0.5;
+                    }
+                }
+                bits => add(q, (1u8 << (bits - 1)).wrapping_neg() as i8),
+            },
+            ElementFormat::Int { bits, zero } => {
+                if let Some(zeros) = &self.params.zeros {
+                    zeros.decode_row(n, c);
+                }
+                if bits.get() == 8 {
+                    add(q, -128);
+                    for (c, s) in c.iter_mut().zip(s) {
+                        *c = (128.0 - *c) * *s;
+                    }
+                } else if zero == ZeroPoint::Integer {
+                    for (q, c) in q.chunks_mut(len).zip(c.iter_mut()) {
+                        add(q, -(*c as i8));
+                        *c = 0.0;
+                    }
+                } else {
+                    for (c, s) in c.iter_mut().zip(s) {
+                        *c = -*c * *s;
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn add(q: &mut [i8], x: i8) {
+    for q in q {
+        *q = q.wrapping_add(x);
+    }
+}
+
+/// Repeats each of the first values `times` times, from the end so that none is overwritten before it is read.
+#[inline(always)]
+fn repeat(values: &mut [f32], times: usize) {
+    if times > 1 {
+        for i in (0..values.len()).rev() {
+            values[i] = values[i / times];
+        }
+    }
+}

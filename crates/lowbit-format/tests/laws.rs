@@ -1,0 +1,341 @@
+//! Laws of labels, packing, grouped tensors and their expansion.
+
+use lowbit_format::{
+    Bits, BlockFormat, Codes, ElementFormat, FormatError, GroupParams, GroupShape, GroupedSpec,
+    GroupedTensor, NK, Packing, ParamFormat, QuantTensor, ScaleLevel, Storage, TensorData, WeightSpec,
+    ZeroPoint, all_specs,
+};
+use proptest::prelude::*;
+
+fn bits() -> impl Strategy<Value = Bits> {
+    (1u8..=8).prop_map(|b| Bits::new(b).unwrap())
+}
+
+fn element() -> impl Strategy<Value = ElementFormat> {
+    let zero = prop_oneof![Just(ZeroPoint::Symmetric), Just(ZeroPoint::Integer), Just(ZeroPoint::Float)];
+    prop_oneof![
+        6 => (bits(), zero).prop_map(|(bits, zero)| ElementFormat::Int { bits, zero }),
+        1 => Just(ElementFormat::Ternary),
+    ]
+}
+
+fn real() -> impl Strategy<Value = ParamFormat> {
+    use ParamFormat::*;
+    prop_oneof![Just(F32), Just(F16), Just(Bf16), Just(E8M0), Just(E4M3), Just(PowerOfTwo)]
+}
+
+/// Groups of 4 to 64, rows and tensors, one level or two that nest.
+fn spec() -> impl Strategy<Value = GroupedSpec> {
+    let shape = prop_oneof![
+        4 => (1u32..=16).prop_map(|n| GroupShape::Group(4 * n)),
+        1 => Just(GroupShape::Row),
+        1 => Just(GroupShape::Tensor),
+    ];
+    let fine = prop_oneof![real(), bits().prop_map(ParamFormat::Int)];
+    let levels = (shape, fine, real(), real(), 2u32..5, 0..4);
+    let levels = levels.prop_map(|(shape, fine, only, coarse, times, kind)| {
+        let outer = match (shape, kind) {
+            (GroupShape::Group(size), 1) => GroupShape::Group(size * times),
+            (GroupShape::Group(_), 2) => GroupShape::Row,
+            (GroupShape::Group(_) | GroupShape::Row, 3) => GroupShape::Tensor,
+            _ => return vec![ScaleLevel { shape, format: only }],
+        };
+        vec![ScaleLevel { shape, format: fine }, ScaleLevel { shape: outer, format: coarse }]
+    });
+    (element(), levels).prop_map(|(element, levels)| GroupedSpec::new(element, levels).unwrap())
+}
+
+/// Weights of a few short rows, of very different sizes, with zero groups among them.
+fn weights(n: usize, k: usize) -> impl Strategy<Value = Vec<f32>> {
+    let weight = prop_oneof![6 => -1.0f32..1.0, 1 => Just(0.0), 1 => -30.0f32..30.0];
+    (prop::collection::vec(weight, n * k), 0usize..4).prop_map(|(mut w, zeros)| {
+        let len = w.len();
+        w[..zeros * len / 4].fill(0.0);
+        w
+    })
+}
+
+fn matrix() -> impl Strategy<Value = (NK, Vec<f32>)> {
+    (1usize..4, 1usize..200).prop_flat_map(|(n, k)| (Just(NK { n, k }), weights(n, k)))
+}
+
+fn nearest(label: &str, weights: &[f32], shape: NK) -> Result<GroupedTensor, FormatError> {
+    let WeightSpec::Grouped(spec) = WeightSpec::parse(label).unwrap() else {
+        panic!("{label} is not grouped")
+    };
+    GroupedTensor::quantize_nearest(&spec, weights, shape)
+}
+
+fn decode(tensor: &GroupedTensor) -> Vec<f32> {
+    let shape = tensor.shape();
+    let mut out = vec![0.0; shape.weights()];
+    for (n, row) in out.chunks_mut(shape.k).enumerate() {
+        tensor.decode_row(n, row);
+    }
+    out
+}
+
+proptest! {
+    #[test]
+    fn labels_are_read_back(spec in spec()) {
+        let spec = WeightSpec::Grouped(spec);
+        prop_assert_eq!(WeightSpec::parse(&spec.label()), Ok(spec.clone()));
+        let json = serde_json::to_string(&spec).unwrap();
+        prop_assert_eq!(&json, &format!("\"{}\"", spec.label()));
+        prop_assert_eq!(serde_json::from_str::<WeightSpec>(&json).unwrap(), spec);
+    }
+
+    #[test]
+    fn no_label_makes_the_parser_panic(label in "[a-z0-9-]{0,30}") {
+        if let Ok(spec) = WeightSpec::parse(&label) {
+            prop_assert_eq!(WeightSpec::parse(&spec.label()), Ok(spec));
+        }
+    }
+
+    #[test]
+    fn packed_codes_are_read_back(
+        packing in prop_oneof![bits().prop_map(Packing::Bits), Just(Packing::Trits)],
+        n in 1usize..4,
+        k in 1usize..70,
+        seed in any::<u64>(),
+    ) {
+        let codes: Vec<u8> = (0..n * k)
+            .map(|i| ((seed.rotate_left(i as u32 * 7) ^ i as u64) % u64::from(packing.levels())) as u8)
+            .collect();
+        let shape = NK { n, k };
+        let packed = Codes::pack(packing, shape, &codes);
+        prop_assert_eq!(packed.bytes().len(), n * packing.row_bytes(k));
+        for (row, expected) in codes.chunks(k).enumerate() {
+            prop_assert_eq!(packed.row(row).collect::<Vec<_>>(), expected);
+            prop_assert_eq!(packed.get(row, k - 1), expected[k - 1]);
+        }
+        prop_assert!(Codes::new(packing, shape, packed.bytes().clone()).is_ok());
+    }
+
+    #[test]
+    fn expansion_means_what_decoding_means(spec in spec(), (shape, w) in matrix()) {
+        let tensor = GroupedTensor::quantize_nearest(&spec, &w, shape).unwrap();
+        let (group, expanded) = (spec.expansion_group(), tensor.expanded_k());
+        let decoded = decode(&tensor);
+        for n in 0..shape.n {
+            let (mut q, mut s, mut c) = (vec![99; expanded], vec![9.0; expanded / group], vec![9.0; expanded / group]);
+            tensor.expand_row(n, &mut q, &mut s, &mut c);
+            for (i, w) in decoded[n * shape.k..][..shape.k].iter().enumerate() {
+                let (q, s, c) = (f32::from(q[i]), s[i / group], c[i / group]);
+                if tensor.has_offsets() {
+                    let (q, s, c, w) = (f64::from(q), f64::from(s), f64::from(c), f64::from(*w));
+                    let bound = (q.abs() * s + 2.0 * c.abs() + 4.0 * w.abs()) * 2f64.powi(-24) + 1e-44;
+                    let affine = f64::from((q as f32) * (s as f32) + c as f32);
+                    prop_assert!((affine - w).abs() <= bound, "{w} decoded, {affine} expanded, bound {bound}");
+                } else {
+                    prop_assert_eq!(c, 0.0);
+                    prop_assert_eq!(q * s, *w);
+                }
+            }
+            prop_assert!(q[shape.k..].iter().all(|q| *q == 0));
+        }
+    }
+
+    #[test]
+    fn weights_on_the_grid_are_found_again(
+        bits in bits(),
+        codes in prop::collection::vec(any::<u8>(), 64),
+        exponent in -8i32..8,
+    ) {
+        // Smallest and largest code occur, so that the range gives the scale back.
+        let highest = bits.levels() - 1;
+        let codes: Vec<u32> = codes.iter().map(|c| u32::from(*c) % (highest + 1)).chain([0, highest]).collect();
+        let zero = highest / 2;
+        let w: Vec<f32> = codes.iter().map(|c| (*c as f32 - zero as f32) * 2f32.powi(exponent)).collect();
+        let tensor = nearest(&format!("int{}-asym-row", bits.get()), &w, NK { n: 1, k: w.len() }).unwrap();
+        prop_assert_eq!(decode(&tensor), w);
+    }
+
+    #[test]
+    fn rows_are_those_of_the_whole(spec in spec(), (shape, w) in matrix(), at in any::<prop::sample::Index>()) {
+        let tensor = GroupedTensor::quantize_nearest(&spec, &w, shape).unwrap();
+        let n = at.index(shape.n);
+        let rows = tensor.rows(n..n + 1);
+        prop_assert_eq!(&decode(&rows)[..], &decode(&tensor)[n * shape.k..][..shape.k]);
+    }
+
+    #[test]
+    fn stored_bytes_are_all_there_is_to_a_tensor(spec in spec(), (shape, w) in matrix()) {
+        let tensor = GroupedTensor::quantize_nearest(&spec, &w, shape).unwrap();
+        let bytes = |storage: &Storage| Storage::from(storage.bytes().to_vec());
+        let scales = tensor.params().levels.iter().map(|p| bytes(p.bytes())).collect();
+        let zeros = tensor.params().zeros.as_ref().map(|p| bytes(p.bytes()));
+        let params = GroupParams::new(&spec, shape, scales, zeros).unwrap();
+        let codes = Codes::new(spec.element().packing(), shape, bytes(tensor.codes().bytes())).unwrap();
+        let again = GroupedTensor::new(spec, codes, params).unwrap();
+        prop_assert_eq!(decode(&again), decode(&tensor));
+        prop_assert_eq!(again.bytes(), tensor.bytes());
+    }
+}
+
+#[test]
+fn every_listed_label_is_read_back_and_listed_once() {
+    let labels: Vec<String> = all_specs().iter().map(|info| info.spec.label()).collect();
+    for (i, label) in labels.iter().enumerate() {
+        assert_eq!(WeightSpec::parse(label).unwrap().label(), *label);
+        assert!(!labels[..i].contains(label), "{label} is listed twice");
+    }
+    for format in BlockFormat::ALL {
+        assert!(labels.iter().any(|l| l == format.label()) && !format.summary().is_empty(), "{format:?}");
+        assert_eq!(serde_json::to_string(format).unwrap(), format!("\"{}\"", format.label()));
+    }
+}
+
+#[test]
+fn labels_mean_what_the_documentation_says() {
+    let int = |bits, zero| ElementFormat::Int { bits: Bits::new(bits).unwrap(), zero };
+    let level = |shape, format| ScaleLevel { shape, format };
+    let six = ParamFormat::Int(Bits::new(6).unwrap());
+    let cases = [
+        ("int4-sym-row", int(4, ZeroPoint::Symmetric), vec![level(GroupShape::Row, ParamFormat::F16)]),
+        ("int2-asym-g128", int(2, ZeroPoint::Integer), vec![level(GroupShape::Group(128), ParamFormat::F16)]),
+        (
+            "int3-fzero-g64-f32",
+            int(3, ZeroPoint::Float),
+            vec![level(GroupShape::Group(64), ParamFormat::F32)],
+        ),
+        ("ternary-tensor-f32", ElementFormat::Ternary, vec![level(GroupShape::Tensor, ParamFormat::F32)]),
+        (
+            "int4-asym-g32-int6-g256",
+            int(4, ZeroPoint::Integer),
+            vec![level(GroupShape::Group(32), six), level(GroupShape::Group(256), ParamFormat::F16)],
+        ),
+    ];
+    for (label, element, levels) in cases {
+        let spec = WeightSpec::Grouped(GroupedSpec::new(element, levels).unwrap());
+        assert_eq!(WeightSpec::parse(label), Ok(spec));
+    }
+    // 4 bits, a 4-bit zero and a 6-bit scale for 32, and a half-precision scale for 256.
+    assert_eq!(
+        WeightSpec::parse("int4-asym-g32-int6-g256").unwrap().bits_per_weight(),
+        4.0 + 10.0 / 32.0 + 16.0 / 256.0
+    );
+}
+
+#[test]
+fn wrong_labels_say_what_is_wrong() {
+    let cases = [
+        ("q4_km", "unknown weight format `q4_km`, did you mean `q4_k`?"),
+        ("int4-symm-g128", "unknown weight format `int4-symm-g128`, did you mean `int4-sym-g128`?"),
+        ("", "unknown weight format ``"),
+        ("int9-sym-row", "9 bits a code, expected 1 to 8"),
+        ("int4-sym-g30", "groups of 30 weights, expected a positive multiple of 4"),
+        ("int4-sym-g0", "groups of 0 weights, expected a positive multiple of 4"),
+        ("int4-sym-g32-int6", "integer scales need a coarser level to be in units of"),
+        ("int4-sym-g32-int6-g48", "the groups of the second scale level are no whole groups of the first"),
+        ("int4-sym-g32-g64-row", "expected one or two scale levels"),
+    ];
+    for (label, message) in cases {
+        assert_eq!(WeightSpec::parse(label).unwrap_err().to_string(), message);
+    }
+}
+
+#[test]
+fn packing_is_low_bits_first_and_rows_begin_on_bytes() {
+    let three = Packing::Bits(Bits::new(3).unwrap());
+    let codes = Codes::pack(three, NK { n: 2, k: 3 }, &[1, 2, 7, 5, 0, 4]);
+    assert_eq!(codes.bytes().bytes(), [0b11_010_001, 0b1, 0b00_000_101, 0b1]);
+    let trits = Codes::pack(Packing::Trits, NK { n: 1, k: 6 }, &[2, 1, 0, 2, 1, 2]);
+    assert_eq!(trits.bytes().bytes(), [2 + 3 + 2 * 27 + 81, 2]);
+}
+
+#[test]
+fn impossible_ternary_bytes_are_refused() {
+    let found = Codes::new(Packing::Trits, NK { n: 1, k: 10 }, Storage::from(vec![242, 243])).unwrap_err();
+    assert_eq!(found, FormatError::TernaryByte { at: 1, found: 243 });
+}
+
+#[test]
+fn a_ramp_is_decoded_as_by_hand() {
+    // 2 bits, groups of 4: range −1 to 2 in steps of one, zero point 1; then one outlier; then all zero, group of two.
+    let w = [-1.0, 0.0, 1.0, 2.0, 0.0, 0.0, 30.0, 0.0, 0.0, 0.0];
+    let tensor = nearest("int2-asym-g4", &w, NK { n: 1, k: 10 }).unwrap();
+    assert_eq!(decode(&tensor), w);
+    assert_eq!(tensor.codes().row(0).collect::<Vec<_>>(), [0, 1, 2, 3, 0, 0, 3, 0, 0, 0]);
+    // Ten 2-bit codes, three half-precision scales, three 2-bit zero points.
+    assert_eq!(tensor.bytes(), 3 + 6 + 1);
+    assert_eq!(tensor.bits_per_weight(), 8.0);
+}
+
+#[test]
+fn one_bit_weights_are_plus_and_minus_their_mean() {
+    let w = [1.0, -3.0, 2.0, -2.0];
+    let tensor = nearest("int1-sym-row", &w, NK { n: 1, k: 4 }).unwrap();
+    assert_eq!(decode(&tensor), [2.0, -2.0, 2.0, -2.0]);
+}
+
+#[test]
+fn two_levels_multiply() {
+    // Scales 1 and 3 in units of 3/63: the 6-bit scales are 21 and 63.
+    let w = [1.0, -7.0, 7.0, 0.0, 21.0, -21.0, 3.0, 0.0];
+    let tensor = nearest("int4-sym-g4-int6-g8-f32", &w, NK { n: 1, k: 8 }).unwrap();
+    let params = tensor.params();
+    assert_eq!([params.levels[0].get(0, 0), params.levels[0].get(0, 1)], [21.0, 63.0]);
+    for (found, expected) in decode(&tensor).into_iter().zip(w) {
+        // The unit 3/63, its product and the weight are rounded once each.
+        assert!(
+            (found - expected).abs() <= 3.0 * f32::EPSILON / 2.0 * expected.abs(),
+            "{found} for {expected}"
+        );
+    }
+}
+
+#[test]
+fn more_bits_never_make_the_error_larger() {
+    let k = 4096;
+    // A sum of uniform numbers from a linear congruential generator: roughly normal.
+    let mut state = 1u64;
+    let mut uniform = || {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 40) as f32 / (1u64 << 24) as f32 - 0.5
+    };
+    let w: Vec<f32> = (0..k).map(|_| uniform() + uniform() + uniform()).collect();
+    // Symmetric codes begin at 2 bits: one bit has no zero and another rule for the scale.
+    for (zero, first) in [("sym", 2), ("asym", 1), ("fzero", 1)] {
+        for shape in ["g32", "g128", "row", "g16-int6-g256"] {
+            let mut last = f64::INFINITY;
+            for bits in first..=8 {
+                let tensor = nearest(&format!("int{bits}-{zero}-{shape}"), &w, NK { n: 1, k }).unwrap();
+                let error: f64 = decode(&tensor).iter().zip(&w).map(|(a, b)| f64::from(a - b).powi(2)).sum();
+                assert!(error < last, "int{bits}-{zero}-{shape}: {error} after {last}");
+                last = error;
+            }
+        }
+    }
+}
+
+#[test]
+fn weights_that_are_not_finite_are_refused_by_place() {
+    for bad in [f32::NAN, f32::INFINITY] {
+        let found = nearest("int4-sym-row", &[0.0, 1.0, bad, 0.0], NK { n: 2, k: 2 }).unwrap_err();
+        assert!(matches!(found, FormatError::NotFinite { n: 1, k: 0, .. }), "{found}");
+    }
+}
+
+#[test]
+fn a_wrong_count_of_weights_is_refused() {
+    for (count, shape) in [(3, NK { n: 2, k: 2 }), (0, NK { n: 0, k: 2 }), (0, NK { n: 2, k: 0 })] {
+        let found = nearest("int4-sym-row", &vec![0.0; count], shape).unwrap_err();
+        assert_eq!(found, FormatError::WeightCount { shape, found: count });
+    }
+}
+
+#[test]
+fn blocks_take_no_more_memory_than_in_the_file() {
+    for &format in BlockFormat::ALL {
+        let layout = format.layout();
+        let bytes = Storage::from(vec![0; 3 * layout.bytes]);
+        let address = bytes.bytes().as_ptr();
+        let tensor = QuantTensor::from_blocks(format, NK { n: 3, k: layout.weights }, bytes).unwrap();
+        assert_eq!(tensor.bytes(), 3 * layout.bytes);
+        // And they are the very bytes given, not a copy in another form.
+        let TensorData::Blocks { bytes, .. } = tensor.data() else { panic!() };
+        assert_eq!(bytes.bytes().as_ptr(), address);
+        assert!([16, 32].contains(&layout.group) && layout.weights % layout.group == 0, "{}", layout.label);
+    }
+}
