@@ -6,7 +6,7 @@
 //! time-outs and no offline switch, and brings an asynchronous runtime and about 230 crates; the older 0.5 compares
 //! no hash either. A download that another source stands in for has to fail within seconds, and one that is kept
 //! has to be what was announced. So this client speaks to the same addresses and writes the same cache
-//! ([`crate::hub_cache`]) with `ureq`, which brings about 25 crates.
+//! ([`crate::hub_cache`]) with `ureq`, which brings about 30 crates.
 
 use std::io::Read as _;
 use std::sync::Arc;
