@@ -1,2 +1,41 @@
-//! lowbit-model
+//! Language models as data, and the one decoder that runs them.
+//!
+//! An architecture is one file of `arch/`: it reads hyper-parameters into a [`ModelSpec`] and says how checkpoints name
+//! its tensors. It has no forward code: [`Decoder`] interprets the spec. The decoder meets weights only through
+//! [`LinearOp`] and cached keys and values only through [`KvStore`], so no architecture has a quantized twin.
+//!
+//! ```text
+//! config.json / GGUF metadata ─ Config ─→ Architecture::spec ─→ ModelSpec ─┐
+//!                                              Weights (a checkpoint) ────┴→ Decoder::build → Decoder::forward
+//! ```
+
 #![forbid(unsafe_code)]
+
+pub mod arch;
+mod attention;
+mod build;
+mod config;
+mod decoder;
+mod error;
+mod ffn;
+pub mod kv;
+mod linear;
+mod names;
+mod rope;
+mod rows;
+mod spec;
+mod ternary;
+
+pub use arch::{ARCHITECTURES, Architecture};
+pub use build::{PackedBytes, WeightError, Weights};
+pub use config::{Config, GgufMeta, Key, Llama2c};
+pub use decoder::{Decoder, Logits};
+pub use error::ModelError;
+pub use kv::{KvCache, KvElement, KvStore};
+pub use linear::{LinearOp, Stored};
+pub use names::{GGUF, HUGGING_FACE, Names, Naming};
+pub use rope::{RopeScaling, RopeSpec};
+pub use spec::{
+    Biases, BlockSpec, ExpertWeights, Ffn, Head, LinearId, ModelSpec, Norms, PackedScale, Presence, QkNorm,
+    Role, WeightCoding,
+};

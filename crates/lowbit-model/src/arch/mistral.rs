@@ -1,0 +1,23 @@
+//! Mistral: Llama with a sliding window in every layer. Its GGUF files are `llama`.
+
+use super::Architecture;
+use crate::config::Defaults;
+use crate::{Config, GGUF, HUGGING_FACE, ModelError, ModelSpec};
+
+pub(super) static MISTRAL: Architecture = Architecture {
+    name: "mistral",
+    summary: "Llama with a sliding window in every layer",
+    reference: "Mistral 7B, arXiv:2310.06825",
+    hugging_face: &["MistralForCausalLM", "mistral"],
+    gguf: &[],
+    hugging_face_names: HUGGING_FACE,
+    gguf_names: GGUF,
+    spec,
+};
+
+fn spec(config: &Config<'_>) -> Result<ModelSpec, ModelError> {
+    let mut spec = config.decoder("mistral", Defaults::LLAMA)?;
+    let window = config.window()?;
+    config.slide(&mut spec, window, |_| true)?;
+    Ok(spec)
+}

@@ -1,0 +1,33 @@
+//! Mixtral: Mistral with experts. Its GGUF files are `llama`.
+
+use super::Architecture;
+use crate::config::{Defaults, key};
+use crate::{Config, ExpertWeights, GGUF, HUGGING_FACE, ModelError, ModelSpec, Names};
+
+pub(super) static MIXTRAL: Architecture = Architecture {
+    name: "mixtral",
+    summary: "Mistral with a mixture of experts, two of eight for each token",
+    reference: "Mixtral of Experts, arXiv:2401.04088",
+    hugging_face: &["MixtralForCausalLM", "mixtral"],
+    gguf: &[],
+    hugging_face_names: Names {
+        router: "model.layers.{block}.block_sparse_moe.gate",
+        expert_gate: "model.layers.{block}.block_sparse_moe.experts.{expert}.w1",
+        expert_up: "model.layers.{block}.block_sparse_moe.experts.{expert}.w3",
+        expert_down: "model.layers.{block}.block_sparse_moe.experts.{expert}.w2",
+        ..HUGGING_FACE
+    },
+    gguf_names: GGUF,
+    spec,
+};
+
+fn spec(config: &Config<'_>) -> Result<ModelSpec, ModelError> {
+    let mut spec =
+        config.decoder("mixtral", Defaults { norm_eps: 1e-5, rope_base: 1e6, ..Defaults::LLAMA })?;
+    let window = config.window()?;
+    config.slide(&mut spec, window, |_| true)?;
+    let count = config.expert_count(key("num_local_experts", ""))?.unwrap_or(8);
+    let inner = config.inner("intermediate_size", "")?;
+    config.experts(&mut spec, count, inner, ExpertWeights::Normalized, |_| true)?;
+    Ok(spec)
+}

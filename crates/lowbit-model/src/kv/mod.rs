@@ -1,0 +1,99 @@
+//! Cached keys and values: what attention asks of a store, and the stores.
+
+mod float;
+
+pub use float::{Float, KvElement};
+
+use crate::{ModelError, decoder::Work, rope::RopeTable};
+use lowbit_kernels::{Ctx, MatMut, MatRef};
+use std::ops::Range;
+
+/// Keys and values of one layer. Keys come rotated. Attention calls [`scores`](Self::scores) and [`mix`](Self::mix) for
+/// different heads from different workers, with a context of one thread each.
+pub trait KvStore: Send + Sync {
+    /// Adds tokens: a row each of all heads' keys and of all heads' values.
+    ///
+    /// # Panics
+    /// Where the shapes are not those of the store.
+    fn append(&mut self, keys: MatRef<'_>, values: MatRef<'_>);
+    /// `out[m, t] = q[m, :] · key[tokens.start + t, :]` of one head, row after row.
+    ///
+    /// # Panics
+    /// Where tokens are not in the store or the shapes do not fit.
+    fn scores(&self, ctx: &Ctx, head: usize, q: MatRef<'_>, tokens: Range<usize>, out: &mut [f32]);
+    /// `out[m, :] = Σ p[m, t] · value[tokens.start + t, :]` of one head; `p` row after row.
+    ///
+    /// # Panics
+    /// As [`Self::scores`].
+    fn mix(&self, ctx: &Ctx, head: usize, p: &[f32], tokens: Range<usize>, out: MatMut<'_>);
+    /// Keys and values of one head as floats: what the two products are tested against.
+    ///
+    /// # Panics
+    /// As [`Self::scores`].
+    fn decode(&self, head: usize, tokens: Range<usize>, keys: MatMut<'_>, values: MatMut<'_>);
+    /// Forgets all tokens from `len` on; nothing where there are no more than that.
+    fn truncate(&mut self, len: usize);
+    /// Tokens held.
+    fn len(&self) -> usize;
+    /// Whether none are.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// Bytes of memory taken.
+    fn bytes(&self) -> usize;
+}
+
+/// The state of one sequence: a store for every layer, and the decoder's working memory.
+pub struct KvCache {
+    pub(crate) layers: Vec<Box<dyn KvStore>>,
+    pub(crate) capacity: usize,
+    pub(crate) ropes: Vec<RopeTable>,
+    pub(crate) work: Work,
+}
+
+impl KvCache {
+    pub(crate) fn new(layers: Vec<Box<dyn KvStore>>, capacity: usize, ropes: Vec<RopeTable>) -> Self {
+        Self { layers, capacity, ropes, work: Work::default() }
+    }
+
+    /// Tokens held.
+    pub fn len(&self) -> usize {
+        self.layers.first().map_or(0, |layer| layer.len())
+    }
+
+    /// Whether none are.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Tokens it was opened for.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Forgets all tokens from `len` on.
+    pub fn truncate(&mut self, len: usize) {
+        self.layers.iter_mut().for_each(|layer| layer.truncate(len));
+    }
+
+    /// Bytes that keys and values take.
+    pub fn bytes(&self) -> usize {
+        self.layers.iter().map(|layer| layer.bytes()).sum()
+    }
+
+    /// The stores, one for each layer.
+    pub fn layers(&self) -> &[Box<dyn KvStore>] {
+        &self.layers
+    }
+
+    pub(crate) fn check(&self, layers: usize, new: usize) -> Result<(), ModelError> {
+        let (held, capacity) = (self.len(), self.capacity);
+        if self.layers.len() != layers {
+            return Err(ModelError::OtherCache { found: self.layers.len(), expected: layers });
+        }
+        if held.checked_add(new).is_none_or(|total| total > capacity) {
+            return Err(ModelError::CacheFull { held, new, capacity });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,70 @@
+//! The one linear layer that a decoder sees.
+
+use lowbit_format::{NK, QuantTensor, TensorData};
+use lowbit_kernels::{Act, ActPrecision, ActRounding, Ctx, MatMut, MatRef, mpgemm, ops};
+
+/// A linear layer: dense, packed, adapted; the decoder does not know which.
+pub trait LinearOp: Send + Sync {
+    /// N outputs by K inputs.
+    fn shape(&self) -> NK;
+    /// `out[M, N] = x[M, K] · W[N, K]ᵀ + bias`.
+    ///
+    /// # Panics
+    /// Where the shapes do not fit.
+    fn forward(&self, ctx: &Ctx, x: &Act<'_>, out: MatMut<'_>);
+}
+
+/// A layer over a weight as it is stored.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    tensor: QuantTensor,
+    bias: Option<Vec<f32>>,
+    precision: ActPrecision,
+}
+
+impl Stored {
+    /// # Panics
+    /// Where a bias does not have one element for each output.
+    pub fn new(tensor: QuantTensor, bias: Option<Vec<f32>>, precision: ActPrecision) -> Self {
+        assert!(bias.as_ref().is_none_or(|bias| bias.len() == tensor.shape().n), "a bias for every output");
+        Self { tensor, bias, precision }
+    }
+
+    /// The weight.
+    pub fn tensor(&self) -> &QuantTensor {
+        &self.tensor
+    }
+}
+
+impl LinearOp for Stored {
+    fn shape(&self) -> NK {
+        self.tensor.shape()
+    }
+
+    fn forward(&self, ctx: &Ctx, x: &Act<'_>, mut out: MatMut<'_>) {
+        match (self.precision, self.tensor.data()) {
+            // The product leaves activations of unquantized weights alone; a model trained with one 8-bit scale a
+            // token is wrong without the rounding, whatever its weights are held in.
+            (ActPrecision::Int8(ActRounding::Token), TensorData::Float { .. }) => {
+                let (rows, cols) = (x.x().rows(), x.x().cols());
+                let mut rounded = Vec::with_capacity(rows * cols);
+                (0..rows).for_each(|m| rounded.extend(round_to_int8(x.x().row(m))));
+                let rounded = Act::new(MatRef::new(&rounded, rows, cols));
+                mpgemm(ctx, &self.tensor, &rounded, ActPrecision::Float, out.reborrow());
+            }
+            _ => mpgemm(ctx, &self.tensor, x, self.precision, out.reborrow()),
+        }
+        if let Some(bias) = &self.bias {
+            for m in 0..out.rows() {
+                ops::add(ctx.isa(), out.row_mut(m), bias);
+            }
+        }
+    }
+}
+
+/// `x` on a grid of 8-bit codes with one scale, as BitNet is trained: `s = 127 / max|x|`, `round(x · s) / s`.
+fn round_to_int8(x: &[f32]) -> impl Iterator<Item = f32> {
+    let max = x.iter().fold(0f32, |max, x| max.max(x.abs()));
+    let s = 127.0 / max.max(1e-5);
+    x.iter().map(move |x| (x * s).round_ties_even().clamp(-128.0, 127.0) / s)
+}

@@ -1,0 +1,145 @@
+//! How checkpoints name tensors: two standard schemes, and what an architecture changes in them.
+
+use crate::spec::{LinearId, Role};
+
+/// Which scheme a checkpoint follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Naming {
+    /// `model.layers.0.self_attn.q_proj.weight`.
+    HuggingFace,
+    /// `blk.0.attn_q.weight`.
+    Gguf,
+}
+
+/// Names of tensors without the ending `.weight` or `.bias`. `{block}` and `{expert}` stand for numbers; an expert's
+/// name without `{expert}` is one tensor that holds all of them, one after the other.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)]
+pub struct Names {
+    pub embed: &'static str,
+    pub head: &'static str,
+    pub query: &'static str,
+    pub key: &'static str,
+    pub value: &'static str,
+    /// Rows of query, key and value in one tensor, where the architecture stores them so.
+    pub qkv: Option<&'static str>,
+    pub output: &'static str,
+    pub gate: &'static str,
+    pub up: &'static str,
+    /// Rows of gate and up in one tensor, where the architecture stores them so.
+    pub gate_up: Option<&'static str>,
+    pub down: &'static str,
+    pub router: &'static str,
+    pub expert_gate: &'static str,
+    pub expert_up: &'static str,
+    pub expert_down: &'static str,
+    pub attention_in: &'static str,
+    pub attention_out: &'static str,
+    pub attention_sub: &'static str,
+    pub query_norm: &'static str,
+    pub key_norm: &'static str,
+    pub ffn_in: &'static str,
+    pub ffn_out: &'static str,
+    pub ffn_sub: &'static str,
+    pub final_norm: &'static str,
+    /// What rotation frequencies are divided by, where the checkpoint has it.
+    pub rope_divisors: Option<&'static str>,
+    /// The same for the short and the long form of longrope.
+    pub rope_short: Option<&'static str>,
+    pub rope_long: Option<&'static str>,
+}
+
+/// Names of Hugging Face folders.
+pub const HUGGING_FACE: Names = Names {
+    embed: "model.embed_tokens",
+    head: "lm_head",
+    query: "model.layers.{block}.self_attn.q_proj",
+    key: "model.layers.{block}.self_attn.k_proj",
+    value: "model.layers.{block}.self_attn.v_proj",
+    qkv: None,
+    output: "model.layers.{block}.self_attn.o_proj",
+    gate: "model.layers.{block}.mlp.gate_proj",
+    up: "model.layers.{block}.mlp.up_proj",
+    gate_up: None,
+    down: "model.layers.{block}.mlp.down_proj",
+    router: "model.layers.{block}.mlp.gate",
+    expert_gate: "model.layers.{block}.mlp.experts.{expert}.gate_proj",
+    expert_up: "model.layers.{block}.mlp.experts.{expert}.up_proj",
+    expert_down: "model.layers.{block}.mlp.experts.{expert}.down_proj",
+    attention_in: "model.layers.{block}.input_layernorm",
+    attention_out: "model.layers.{block}.post_attention_layernorm",
+    attention_sub: "model.layers.{block}.self_attn.attn_sub_norm",
+    query_norm: "model.layers.{block}.self_attn.q_norm",
+    key_norm: "model.layers.{block}.self_attn.k_norm",
+    // Llama's name says where the norm stands in the code, not what it does: it is the one before the
+    // feed-forward part. Architectures with four norms override it.
+    ffn_in: "model.layers.{block}.post_attention_layernorm",
+    ffn_out: "model.layers.{block}.post_feedforward_layernorm",
+    ffn_sub: "model.layers.{block}.mlp.ffn_sub_norm",
+    final_norm: "model.norm",
+    rope_divisors: None,
+    rope_short: None,
+    rope_long: None,
+};
+
+/// Names of GGUF files.
+pub const GGUF: Names = Names {
+    embed: "token_embd",
+    head: "output",
+    query: "blk.{block}.attn_q",
+    key: "blk.{block}.attn_k",
+    value: "blk.{block}.attn_v",
+    qkv: None,
+    output: "blk.{block}.attn_output",
+    gate: "blk.{block}.ffn_gate",
+    up: "blk.{block}.ffn_up",
+    gate_up: None,
+    down: "blk.{block}.ffn_down",
+    router: "blk.{block}.ffn_gate_inp",
+    expert_gate: "blk.{block}.ffn_gate_exps",
+    expert_up: "blk.{block}.ffn_up_exps",
+    expert_down: "blk.{block}.ffn_down_exps",
+    attention_in: "blk.{block}.attn_norm",
+    attention_out: "blk.{block}.post_attention_norm",
+    attention_sub: "blk.{block}.attn_sub_norm",
+    query_norm: "blk.{block}.attn_q_norm",
+    key_norm: "blk.{block}.attn_k_norm",
+    ffn_in: "blk.{block}.ffn_norm",
+    ffn_out: "blk.{block}.post_ffw_norm",
+    ffn_sub: "blk.{block}.ffn_sub_norm",
+    final_norm: "output_norm",
+    rope_divisors: Some("rope_freqs"),
+    rope_short: Some("rope_factors_short"),
+    rope_long: Some("rope_factors_long"),
+};
+
+impl Names {
+    /// Name of a linear layer's tensor, without its ending.
+    pub fn linear(&self, id: LinearId) -> String {
+        let pattern = match (id.role, id.expert) {
+            (Role::Query, _) => self.query,
+            (Role::Key, _) => self.key,
+            (Role::Value, _) => self.value,
+            (Role::Output, _) => self.output,
+            (Role::Gate, None) => self.gate,
+            (Role::Up, None) => self.up,
+            (Role::Down, None) => self.down,
+            (Role::Gate, Some(_)) => self.expert_gate,
+            (Role::Up, Some(_)) => self.expert_up,
+            (Role::Down, Some(_)) => self.expert_down,
+            (Role::Router, _) => self.router,
+            (Role::Embed, _) => self.embed,
+            (Role::Head, _) => self.head,
+        };
+        let name = in_block(pattern, usize::from(id.block));
+        match id.expert {
+            Some(expert) => name.replace("{expert}", &expert.to_string()),
+            None => name,
+        }
+    }
+}
+
+/// A pattern with the block's number filled in.
+pub(crate) fn in_block(pattern: &str, block: usize) -> String {
+    pattern.replace("{block}", &block.to_string())
+}
