@@ -4,7 +4,7 @@
 //! begins with `ak42` and a header of 256 bytes. The int8 version 2 is refused. Tensors get the names that GGUF gives
 //! them; the rotary embedding turns adjacent pairs, as in GGUF files of Llama models.
 //!
-//! The tokenizer stands in a file beside it ([`Llama2cVocab`]).
+//! The tokenizer stands in a file beside it ([`Llama2c::vocabulary`]).
 
 use crate::{
     Access, Encoding, IoError, RawTensor, TensorInfo,
@@ -273,18 +273,12 @@ impl Llama2c {
         self.vocabulary.as_deref()
     }
 
-    /// Reads the tokenizer file beside the model.
+    /// The bytes of the tokenizer file beside the model, `None` where there is none.
     ///
     /// # Errors
-    /// Where there is none, or what is wrong with it.
-    pub fn read_vocabulary(&self) -> Result<Llama2cVocab, IoError> {
-        let Some(path) = self.vocabulary() else {
-            let name = format!("tok{}.bin", self.header.vocab);
-            let found = "no tokenizer file";
-            return Err(IoError::invalid("the model's folder", found, format!("{name} or tokenizer.bin")));
-        };
-        let bytes = bytes::read_small(path, bytes::MAX_TEXT_FILE)?;
-        Llama2cVocab::parse(&bytes, self.header.vocab).map_err(|e| e.in_file(path))
+    /// Where it cannot be read.
+    pub fn read_vocabulary(&self) -> Result<Option<Vec<u8>>, IoError> {
+        self.vocabulary().map(|path| bytes::read_small(path, bytes::MAX_TEXT_FILE)).transpose()
     }
 
     /// Every tensor, under the name that GGUF gives it.
@@ -337,52 +331,5 @@ impl Llama2c {
 
     pub(crate) fn opened(&self) -> &[Opened] {
         &self.opened
-    }
-}
-
-/// A llama2.c tokenizer file: the length of the longest token, then for each token a score, a length and its bytes.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Llama2cVocab {
-    /// Score and bytes of each token, by id. Higher scores merge first; ids 3 to 258 are the single bytes.
-    pub tokens: Vec<(f32, Vec<u8>)>,
-}
-
-impl Llama2cVocab {
-    /// Reads a vocabulary of `count` tokens (the model's header says how many).
-    ///
-    /// # Errors
-    /// What is wrong with the bytes.
-    pub fn parse(bytes: &[u8], count: usize) -> Result<Self, IoError> {
-        let mut cursor = Cursor::new(bytes, 0);
-        let longest = cursor.u32(|| "the tokenizer's header".into())?;
-        if count > cursor.left() / 8 {
-            let what = format!("a vocabulary of {count} tokens");
-            let needs = 4 + 8 * count as u64;
-            return Err(IoError::Ends { what, needs, found: bytes.len() as u64 });
-        }
-        let mut tokens = Vec::with_capacity(count);
-        for id in 0..count {
-            let what = || format!("token {id}");
-            let score = f32::from_bits(cursor.u32(what)?);
-            let len = cursor.u32(what)?;
-            if !score.is_finite() {
-                return Err(IoError::invalid(format!("the score of token {id}"), score, "a finite number"));
-            }
-            if len > longest {
-                let expected = format!("at most {longest}, as the header says");
-                return Err(IoError::invalid(format!("the length of token {id}"), len, expected));
-            }
-            let span = cursor.span(len.into(), what)?;
-            tokens.push((score, bytes[span].to_vec()));
-        }
-        if cursor.left() > 0 {
-            let expected = format!("the end of the file after {count} tokens");
-            return Err(IoError::invalid(
-                "the tokenizer file",
-                format!("{} more bytes", cursor.left()),
-                expected,
-            ));
-        }
-        Ok(Self { tokens })
     }
 }

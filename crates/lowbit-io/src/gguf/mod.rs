@@ -231,7 +231,8 @@ pub(crate) fn sort_names(tensors: &[TensorInfo]) -> Result<Vec<u32>, IoError> {
     }
 }
 
-/// The type number that stands for an encoding in files lowbit writes; `None` where GGUF has none.
+/// The type number that stands for an encoding in files lowbit writes: llama.cpp's, where several programs number
+/// differently. `None` where there is none, and for I2_S, whose scale stands behind the codes.
 fn type_number(encoding: Encoding) -> Option<u32> {
-    (0..256).filter(|n| types::meanings(*n).len() == 1).find(|n| types::meanings(*n)[0].encoding == encoding)
+    (0..256).find(|n| types::meanings(*n).first().is_some_and(|m| m.encoding == encoding && m.tail == 0))
 }

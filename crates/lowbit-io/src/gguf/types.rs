@@ -20,6 +20,10 @@ pub(super) struct Meaning {
 }
 
 impl Meaning {
+    fn from(self, origin: &'static str) -> Self {
+        Self { origin, ..self }
+    }
+
     /// Bytes of a tensor, `None` on overflow or where a row is no whole number of blocks.
     pub(super) fn size(&self, dims: &[usize]) -> Option<usize> {
         let k = *dims.last()?;
@@ -32,101 +36,80 @@ impl Meaning {
     }
 }
 
-/// What a type number can mean: nothing known, one thing, or several to be told apart by the tensors' spans.
+/// What a type number can mean: nothing known, one thing, or several to be told apart by the tensors' spans. What
+/// current llama.cpp means by it comes first.
 pub(super) fn meanings(number: u32) -> Vec<Meaning> {
-    let blocks = |name, label: &str| {
-        let format = BlockFormat::ALL.iter().copied().find(|f| f.label() == label)?;
-        let layout = format.layout();
-        Some(Meaning {
-            name,
-            encoding: Encoding::Blocks(format),
-            weights: layout.weights,
-            bytes: layout.bytes,
-            tail: 0,
-            origin: "",
-        })
-    };
-    let float = |name, format: FloatFormat| Meaning {
-        name,
-        encoding: Encoding::Float(format),
-        weights: 1,
-        bytes: format.bytes(),
-        tail: 0,
-        origin: "",
-    };
-    let other = |name, label, weights, bytes, origin| Meaning {
-        name,
-        encoding: Encoding::Other { label },
-        weights,
-        bytes,
-        tail: 0,
-        origin,
-    };
-    let from = |meaning: Option<Meaning>, tail, origin| meaning.map(|m| Meaning { tail, origin, ..m });
-    let one = |meaning: Option<Meaning>| meaning.into_iter().collect();
+    use BlockFormat::*;
     match number {
         0 => vec![float("F32", FloatFormat::F32)],
         1 => vec![float("F16", FloatFormat::F16)],
         30 => vec![float("BF16", FloatFormat::Bf16)],
-        2 => one(blocks("Q4_0", "q4_0")),
-        3 => one(blocks("Q4_1", "q4_1")),
-        6 => one(blocks("Q5_0", "q5_0")),
-        7 => one(blocks("Q5_1", "q5_1")),
-        8 => one(blocks("Q8_0", "q8_0")),
-        10 => one(blocks("Q2_K", "q2_k")),
-        11 => one(blocks("Q3_K", "q3_k")),
-        12 => one(blocks("Q4_K", "q4_k")),
-        13 => one(blocks("Q5_K", "q5_k")),
-        14 => one(blocks("Q6_K", "q6_k")),
-        16 => one(blocks("IQ2_XXS", "iq2_xxs")),
-        17 => one(blocks("IQ2_XS", "iq2_xs")),
-        18 => one(blocks("IQ3_XXS", "iq3_xxs")),
-        19 => one(blocks("IQ1_S", "iq1_s")),
-        20 => one(blocks("IQ4_NL", "iq4_nl")),
-        21 => one(blocks("IQ3_S", "iq3_s")),
-        22 => one(blocks("IQ2_S", "iq2_s")),
-        23 => one(blocks("IQ4_XS", "iq4_xs")),
-        29 => one(blocks("IQ1_M", "iq1_m")),
-        34 => one(blocks("TQ1_0", "tq1_0")),
-        35 => one(blocks("TQ2_0", "tq2_0")),
-        39 => one(blocks("MXFP4", "mxfp4")),
-        15 => vec![other("Q8_K", "q8_k", 256, 292, "")],
-        24 => vec![other("I8", "i8", 1, 1, "")],
-        25 => vec![other("I16", "i16", 1, 2, "")],
-        26 => vec![other("I32", "i32", 1, 4, "")],
-        27 => vec![other("I64", "i64", 1, 8, "")],
-        28 => vec![other("F64", "f64", 1, 8, "")],
+        2 => vec![blocks("Q4_0", Q4_0)],
+        3 => vec![blocks("Q4_1", Q4_1)],
+        6 => vec![blocks("Q5_0", Q5_0)],
+        7 => vec![blocks("Q5_1", Q5_1)],
+        8 => vec![blocks("Q8_0", Q8_0)],
+        10 => vec![blocks("Q2_K", Q2_K)],
+        11 => vec![blocks("Q3_K", Q3_K)],
+        12 => vec![blocks("Q4_K", Q4_K)],
+        13 => vec![blocks("Q5_K", Q5_K)],
+        14 => vec![blocks("Q6_K", Q6_K)],
+        15 => vec![blocks("Q8_K", Q8_K)],
+        16 => vec![blocks("IQ2_XXS", IQ2_XXS)],
+        17 => vec![blocks("IQ2_XS", IQ2_XS)],
+        18 => vec![blocks("IQ3_XXS", IQ3_XXS)],
+        19 => vec![blocks("IQ1_S", IQ1_S)],
+        20 => vec![blocks("IQ4_NL", IQ4_NL)],
+        21 => vec![blocks("IQ3_S", IQ3_S)],
+        22 => vec![blocks("IQ2_S", IQ2_S)],
+        23 => vec![blocks("IQ4_XS", IQ4_XS)],
+        29 => vec![blocks("IQ1_M", IQ1_M)],
+        34 => vec![blocks("TQ1_0", TQ1_0)],
+        35 => vec![blocks("TQ2_0", TQ2_0)],
+        39 => vec![blocks("MXFP4", MXFP4)],
+        41 => vec![blocks("Q1_0", Q1_0)],
+        142 => vec![blocks("PQ2_0", Q2_0_G128)],
+        24 => vec![other("I8", "i8", (1, 1))],
+        25 => vec![other("I16", "i16", (1, 2))],
+        26 => vec![other("I32", "i32", (1, 4))],
+        27 => vec![other("I64", "i64", (1, 8))],
+        28 => vec![other("F64", "f64", (1, 8))],
+        143 => vec![other("PTQ1_0", "ptq1_0", (128, 28))],
         // The numbers below mean different things by whose program wrote the file.
-        9 => [
-            from(blocks("Q8_1", "q8_1"), 0, "llama.cpp"),
-            Some(other("Q8_1", "q8_1 with f32 scales", 32, 40, "llama.cpp before 2024")),
-        ]
-        .into_iter()
-        .flatten()
-        .collect(),
-        36 => [
-            from(blocks("I2_S", "i2_s"), 32, "bitnet.cpp"),
-            Some(other("IQ4_NL_4_4", "iq4_nl_4_4", 32, 18, "llama.cpp of early 2025, rows interleaved")),
-        ]
-        .into_iter()
-        .flatten()
-        .collect(),
-        40 => vec![
-            other("NVFP4", "nvfp4", 64, 36, "llama.cpp"),
-            other("Q1_0", "q1_0 in blocks of 32", 32, 6, "PrismML's fork of early 2026"),
+        9 => vec![
+            blocks("Q8_1", Q8_1).from("llama.cpp"),
+            other("Q8_1", "q8_1 with f32 scales", (32, 40)).from("llama.cpp of 2023"),
         ],
-        41 => one(from(blocks("Q1_0", "q1_0"), 0, "llama.cpp")),
-        42 => [
-            from(blocks("Q2_0", "q2_0"), 0, "llama.cpp, blocks of 64"),
-            from(blocks("Q2_0", "q2_0_g128"), 0, "PrismML's fork, blocks of 128"),
-        ]
-        .into_iter()
-        .flatten()
-        .collect(),
-        142 => one(blocks("PQ2_0", "q2_0_g128")),
-        143 => vec![other("PTQ1_0", "ptq1_0", 128, 28, "PrismML's fork")],
+        // After the codes bitnet.cpp writes the tensor's scale as f32 and pads it to 32 bytes.
+        36 => vec![
+            Meaning { tail: 32, ..blocks("I2_S", I2_S).from("bitnet.cpp") },
+            other("IQ4_NL_4_4", "iq4_nl_4_4", (32, 18)).from("llama.cpp of early 2025"),
+        ],
+        40 => vec![
+            blocks("NVFP4", NVFP4).from("llama.cpp"),
+            blocks("Q1_0", Q1_0_G32).from("PrismML's fork of early 2026"),
+        ],
+        42 => vec![
+            blocks("Q2_0", Q2_0).from("llama.cpp"),
+            blocks("Q2_0", Q2_0_G128).from("PrismML's fork before September 2026"),
+        ],
         _ => Vec::new(),
     }
+}
+
+fn blocks(name: &'static str, format: BlockFormat) -> Meaning {
+    let layout = format.layout();
+    let encoding = Encoding::Blocks(format);
+    Meaning { name, encoding, weights: layout.weights, bytes: layout.bytes, tail: 0, origin: "" }
+}
+
+fn float(name: &'static str, format: FloatFormat) -> Meaning {
+    let encoding = Encoding::Float(format);
+    Meaning { name, encoding, weights: 1, bytes: format.bytes(), tail: 0, origin: "" }
+}
+
+fn other(name: &'static str, label: &'static str, (weights, bytes): (usize, usize)) -> Meaning {
+    Meaning { name, encoding: Encoding::Other { label }, weights, bytes, tail: 0, origin: "" }
 }
 
 /// Where a number that lowbit does not know is likely from, and what to do.

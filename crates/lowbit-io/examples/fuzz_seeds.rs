@@ -1,0 +1,108 @@
+//! Writes the crafted part of the fuzz corpus: small valid files and some that are wrong in one place.
+//!
+//! ```sh
+//! cargo run -p lowbit-io --example fuzz_seeds -- fuzz/corpus
+//! ```
+
+use lowbit_format::{BlockFormat, FloatFormat};
+use lowbit_io::{
+    Encoding, IoError,
+    gguf::{GgufWriter, OwnedValue, ValueType},
+};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let corpus = PathBuf::from(std::env::args().nth(1).ok_or("usage: fuzz_seeds CORPUS_FOLDER")?);
+    write(&corpus.join("gguf"), ggufs()?)?;
+    write(&corpus.join("safetensors_index"), safetensors())?;
+    write(&corpus.join("llama2c"), llama2cs())?;
+    Ok(())
+}
+
+fn write(folder: &Path, files: Vec<(String, Vec<u8>)>) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    files.into_iter().try_for_each(|(name, bytes)| fs::write(folder.join(format!("seed-{name}")), bytes))
+}
+
+fn ggufs() -> Result<Vec<(String, Vec<u8>)>, IoError> {
+    let mut files = Vec::new();
+    let mut plain = GgufWriter::new();
+    let words = ["<s>", "a", "ab"].map(|w| OwnedValue::Str(w.to_owned())).to_vec();
+    plain
+        .metadata("general.architecture", "llama")?
+        .metadata("llama.block_count", 1u32)?
+        .metadata("llama.rope.freq_base", 1e4f32)?
+        .metadata("tokenizer.ggml.add_bos_token", true)?
+        .metadata("tokenizer.ggml.tokens", OwnedValue::Array(ValueType::Str, words))?
+        .metadata(
+            "tokenizer.ggml.token_type",
+            OwnedValue::Array(ValueType::I32, vec![OwnedValue::I32(1); 3]),
+        )?
+        .tensor("output_norm.weight", Encoding::Float(FloatFormat::F32), &[4], vec![0; 16])?
+        .tensor("experts", Encoding::Float(FloatFormat::F16), &[2, 2, 4], vec![0; 32])?;
+    let bytes = plain.to_bytes();
+    files.push(("cut".into(), bytes[..bytes.len() - 40].to_vec()));
+    files.push(("plain".into(), bytes));
+    for format in BlockFormat::ALL.iter().copied() {
+        let layout = format.layout();
+        let mut writer = GgufWriter::new();
+        // Enough rows that padding does not hide which format a number with two meanings stands for.
+        let rows = 256 / layout.weights;
+        let codes = (0..rows * layout.bytes).map(|i| i as u8).collect();
+        // Formats without a number of their own are written below.
+        if writer.tensor("w", Encoding::Blocks(format), &[rows, layout.weights], codes).is_ok() {
+            files.push((layout.label.to_owned(), writer.to_bytes()));
+        }
+    }
+    let mut dialect = GgufWriter::new();
+    dialect.numbered("w", 36, &[4, 128], vec![0x55; 4 * 32 + 32]);
+    files.push(("i2_s".into(), dialect.to_bytes()));
+    let mut dialect = GgufWriter::new();
+    dialect.numbered("w", 42, &[16, 128], vec![0x55; 16 * 34]);
+    files.push(("q2_0_g128_as_42".into(), dialect.to_bytes()));
+    // 24 bytes that announce more than any memory holds.
+    let mut head = b"GGUF\x03\0\0\0".to_vec();
+    head.extend([0xff; 16]);
+    files.push(("huge_counts".into(), head));
+    Ok(files)
+}
+
+fn safetensors() -> Vec<(String, Vec<u8>)> {
+    let header = r#"{"__metadata__":{"format":"pt"},"a":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]},"b":{"dtype":"BF16","shape":[],"data_offsets":[16,18]}}"#;
+    let file = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 18]].concat();
+    let index =
+        r#"{"metadata":{"total_size":18},"weight_map":{"a":"m-1.safetensors","b":"m-2.safetensors"}}"#;
+    vec![
+        ("cut".into(), file[..file.len() - 3].to_vec()),
+        ("file".into(), file),
+        ("index".into(), index.as_bytes().to_vec()),
+        ("index_escape".into(), index.replace("m-2", "../m-2").into_bytes()),
+        ("huge_header".into(), [0xff; 24].to_vec()),
+    ]
+}
+
+fn llama2cs() -> Vec<(String, Vec<u8>)> {
+    // dim 2, hidden 1, 1 layer, 1 head, 1 kv head, 2 tokens (tied or not), context 1.
+    let file = |vocab: i32, floats: usize| {
+        let numbers = [2, 1, 1, 1, 1, vocab, 1];
+        let mut bytes: Vec<u8> = numbers.iter().flat_map(|n: &i32| n.to_le_bytes()).collect();
+        bytes.resize(bytes.len() + 4 * floats, 0);
+        bytes
+    };
+    // Embedding 4, norms 2 + 2 + 2, attention 4 · 4, feed-forward 3 · 2, rotary tables 2, output 4.
+    let (tied, untied) = (4 + 6 + 16 + 6 + 2, 4 + 6 + 16 + 6 + 2 + 4);
+    let mut second: Vec<u8> =
+        [0x616b_3432, 1, 2, 1, 1, 1, 1, 2, 1].iter().flat_map(|n: &i32| n.to_le_bytes()).collect();
+    second.push(1);
+    second.resize(256 + 4 * (tied - 2), 0);
+    vec![
+        ("tied".into(), file(2, tied)),
+        ("untied".into(), file(-2, untied)),
+        ("version_1".into(), second),
+        ("cut".into(), file(2, tied - 5)),
+        ("negative".into(), file(i32::MIN, 0)),
+    ]
+}
