@@ -230,12 +230,15 @@ fn add(q: &mut [i8], x: i8) {
     }
 }
 
-/// Repeats each of the first values `times` times, from the end so that none is overwritten before it is read.
+/// Repeats each of the first `⌈len / times⌉` values `times` times, from the last so that none is overwritten before it
+/// is read.
 #[inline(always)]
 fn repeat(values: &mut [f32], times: usize) {
     if times > 1 {
-        for i in (0..values.len()).rev() {
-            values[i] = values[i / times];
+        for i in (0..values.len().div_ceil(times)).rev() {
+            let value = values[i];
+            let end = (times * (i + 1)).min(values.len());
+            values[times * i..end].fill(value);
         }
     }
 }

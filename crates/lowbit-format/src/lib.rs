@@ -4,6 +4,10 @@
 //! `W[N, K]` of them, N output features by K input features; [`QuantTensor::decode_row`] is the scalar definition
 //! that every kernel is tested against. Packing for an instruction set is another crate's business.
 //!
+//! Three kinds of formats: floats ([`FloatFormat`]), self-contained blocks of codes and scales as in GGUF ([`block`]),
+//! and codes with scales beside them ([`GroupedTensor`]). [`all_specs`] lists them. For the integer kernels the last two
+//! expand to the same form, 8-bit integers with a scale and an offset for every few.
+//!
 //! # One weight followed by hand
 //!
 //! A GGUF `Q4_0` block holds 32 weights: a half-precision scale, then sixteen bytes with two 4-bit codes each.
