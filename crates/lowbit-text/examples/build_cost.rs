@@ -33,7 +33,9 @@ fn main() {
             _ => None,
         },
         kinds: match ggml("token_type") {
-            Some(gguf::Value::Ints(kinds)) => Some(kinds.iter().map(|&kind| kind as i32).collect::<Vec<_>>().into()),
+            Some(gguf::Value::Ints(kinds)) => {
+                Some(kinds.iter().map(|&kind| kind as i32).collect::<Vec<_>>().into())
+            }
             _ => None,
         },
         add_bos: Some(false),
@@ -44,7 +46,11 @@ fn main() {
     let tokenizer = Tokenizer::from_vocab(&data).expect("a good vocabulary");
     let built = start.elapsed();
     println!("{} tokens built in {built:.1?}", tokenizer.vocab_len());
-    println!("resident before {before} KiB, after {} KiB, peak {} KiB", resident_kib("VmRSS:"), resident_kib("VmHWM:"));
+    println!(
+        "resident before {before} KiB, after {} KiB, peak {} KiB",
+        resident_kib("VmRSS:"),
+        resident_kib("VmHWM:")
+    );
     if let Some(path) = arguments.next() {
         let text = std::fs::read_to_string(path).expect("a text");
         for _ in 0..3 {

@@ -31,7 +31,8 @@ fn ids_of_all_texts_equal_the_reference() {
             seen += 1;
             let (found_tokens, found_hash) = hash_ids(&tokenizer, &read(&data.join(file)), file);
             if (found_tokens.to_string().as_str(), found_hash.as_str()) != (tokens, hash) {
-                writeln!(report, "{model} {file}: {found_tokens} {found_hash}, expected {tokens} {hash}").unwrap();
+                writeln!(report, "{model} {file}: {found_tokens} {found_hash}, expected {tokens} {hash}")
+                    .unwrap();
             }
         }
         println!("{model}: {seen} texts compared");
@@ -57,7 +58,8 @@ fn byte_level_decoding_undoes_encoding() {
 
 #[test]
 fn control_tokens_are_found_only_where_asked_and_end_an_answer() {
-    let ends = [("smollm2", "<|im_end|>"), ("qwen2.5-coder-0.5b", "<|im_end|>"), ("gemma3-270m", "<end_of_turn>")];
+    let ends =
+        [("smollm2", "<|im_end|>"), ("qwen2.5-coder-0.5b", "<|im_end|>"), ("gemma3-270m", "<end_of_turn>")];
     for (model, end) in ends {
         let Some(tokenizer) = support::tokenizer(model) else { continue };
         let parsed = tokenizer.encode(end, SpecialTokens::Parse, Affixes::None).unwrap();

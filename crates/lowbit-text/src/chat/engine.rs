@@ -17,6 +17,15 @@ pub(super) fn environment(source: &str, limits: TemplateLimits) -> Result<Enviro
     if source.len() > limits.source_bytes {
         return Err(TextError::TemplateLimit { what: "source in bytes", limit: limits.source_bytes as u64 });
     }
+    if longest_tag(source) > limits.tag_bytes {
+        return Err(TextError::TemplateLimit {
+            what: "code in one tag in bytes",
+            limit: limits.tag_bytes as u64,
+        });
+    }
+    if elif_tags(source) > limits.elif_tags {
+        return Err(TextError::TemplateLimit { what: "number of elif tags", limit: limits.elif_tags as u64 });
+    }
     let mut environment = Environment::new();
     // As transformers sets up Jinja.
     let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
@@ -112,6 +121,50 @@ impl io::Write for CappedOutput {
     }
 }
 
+/// The most bytes between `{{` and `}}` or `{%` and `%}`, string literals not counted.
+///
+/// The engine limits brackets and blocks, but handles a chain of operators by recursion without limit: a
+/// hundred thousand `+ 1` would overflow the stack. A chain lies in one tag.
+fn longest_tag(source: &str) -> usize {
+    let bytes = source.as_bytes();
+    let (mut at, mut longest) = (0, 0);
+    while at + 1 < bytes.len() {
+        let close: &[u8; 2] = match &bytes[at..at + 2] {
+            b"{{" => b"}}",
+            b"{%" => b"%}",
+            b"{#" => {
+                at = source[at..].find("#}").map_or(bytes.len(), |end| at + end + 2);
+                continue;
+            }
+            _ => {
+                at += 1;
+                continue;
+            }
+        };
+        let mut code = 0;
+        at += 2;
+        while at < bytes.len() && !bytes[at..].starts_with(close) {
+            let quote = bytes[at];
+            at += 1;
+            code += 1;
+            if matches!(quote, b'\'' | b'"') {
+                while at < bytes.len() && bytes[at] != quote {
+                    at += if bytes[at] == b'\\' { 2 } else { 1 };
+                }
+                at += 1;
+            }
+        }
+        longest = longest.max(code);
+    }
+    longest
+}
+
+/// How many `{% elif %}` there are; the engine takes each as a condition inside the one before, again by recursion.
+fn elif_tags(source: &str) -> usize {
+    let tags = source.split("{%").skip(1);
+    tags.filter(|tag| tag.trim_start_matches(['-', '+']).trim_start().starts_with("elif")).count()
+}
+
 /// transformers marks the assistant's own words with `{% generation %}` blocks for training. They render as
 /// what is in them; a condition that always holds does the same with the same treatment of white space.
 fn without_generation_tags(source: &str) -> String {
@@ -140,6 +193,13 @@ fn without_generation_tags(source: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn code_in_tags_is_measured_without_strings_and_comments() {
+        assert_eq!(longest_tag("text {{ ab }} {% if 'a }} long \\' string' %} {# a comment #} '"), 7);
+        assert_eq!(longest_tag("{{ 'open"), 2);
+        assert_eq!(longest_tag("{"), 0);
+    }
 
     #[test]
     fn generation_tags_become_conditions_with_the_same_white_space() {

@@ -86,6 +86,10 @@ impl<'a> ChatInput<'a> {
 pub struct TemplateLimits {
     /// Bytes of template source.
     pub source_bytes: usize,
+    /// Bytes of code in one tag, string literals not counted.
+    pub tag_bytes: usize,
+    /// `{% elif %}` tags.
+    pub elif_tags: usize,
     /// Instructions of the template engine; a result of `n` bytes costs `n / 64` more.
     pub fuel: u64,
     /// Bytes of rendered text.
@@ -96,7 +100,14 @@ pub struct TemplateLimits {
 
 impl Default for TemplateLimits {
     fn default() -> Self {
-        Self { source_bytes: 1 << 20, fuel: 20_000_000, output_bytes: 16 << 20, nesting: 100 }
+        Self {
+            source_bytes: 1 << 18,
+            tag_bytes: 2048,
+            elif_tags: 500,
+            fuel: 20_000_000,
+            output_bytes: 16 << 20,
+            nesting: 100,
+        }
     }
 }
 
@@ -140,6 +151,6 @@ impl ChatTemplate {
         ];
         let fixed = fixed.into_iter().map(|(name, value)| (Value::from(name), value));
         // Later entries win, so that a further variable cannot take the place of the messages.
-        engine::render(&self.environment, extra.chain(fixed).collect(), self.limits)
+        engine::render(&self.environment, Value::from_pairs(extra.chain(fixed)), self.limits)
     }
 }

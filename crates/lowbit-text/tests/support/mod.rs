@@ -65,7 +65,9 @@ pub(crate) fn vocab(metadata: &HashMap<String, Value>) -> VocabData<'_> {
             _ => None,
         },
         kinds: match ggml("token_type") {
-            Some(Value::Ints(kinds)) => Some(kinds.iter().map(|&kind| kind as i32).collect::<Vec<_>>().into()),
+            Some(Value::Ints(kinds)) => {
+                Some(kinds.iter().map(|&kind| kind as i32).collect::<Vec<_>>().into())
+            }
             _ => None,
         },
         merges: texts("merges"),
