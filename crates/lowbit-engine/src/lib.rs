@@ -1,4 +1,24 @@
 //! Running a model: loading a checkpoint, sessions with their key/value cache, sampling, generation.
+//!
+//! ```text
+//! Checkpoint (lowbit-io) ─┬─ configuration → ModelSpec → Decoder (lowbit-model) ─┐
+//!                         └─ vocabulary, chat template (lowbit-text) ────────────┴→ Model → Session → generate
+//! ```
+//!
+//! What the command line, the server and evaluation share is here; none of them meets a file format or a kernel.
 #![forbid(unsafe_code)]
 
+mod adapter;
+mod error;
+mod generate;
+mod load;
+mod model;
 pub mod sampler;
+mod session;
+mod vocabulary;
+
+pub use error::EngineError;
+pub use generate::{Event, Finish, GenerateRequest, Generated, Timing};
+pub use load::{LoadOptions, LoadStats};
+pub use model::{Model, TensorSummary};
+pub use session::Session;

@@ -1,0 +1,78 @@
+//! What can go wrong between a path and an answer.
+
+use crate::sampler::SamplerError;
+use lowbit_io::IoError;
+use lowbit_model::ModelError;
+use lowbit_text::TextError;
+use std::path::PathBuf;
+
+/// Errors of loading and running a model.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// The checkpoint cannot be read.
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// The checkpoint is readable, but no model that this program runs.
+    #[error("{}: {source}", path.display())]
+    Model {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What is wrong.
+        source: ModelError,
+    },
+    /// The decoder refused a call.
+    #[error(transparent)]
+    Decode(#[from] ModelError),
+    /// The vocabulary or the chat template cannot be used.
+    #[error("{}: {source}", path.display())]
+    Text {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What is wrong.
+        source: TextError,
+    },
+    /// Text cannot be encoded, or a conversation not rendered.
+    #[error(transparent)]
+    Encode(#[from] TextError),
+    /// The checkpoint has no vocabulary.
+    #[error("{}: no tokenizer: {missing} is missing; put it beside the weights", path.display())]
+    NoTokenizer {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The file or metadata looked for.
+        missing: String,
+    },
+    /// Tokenizer and weights disagree on the number of tokens.
+    #[error("{}: the tokenizer has {tokenizer} tokens, the embedding matrix {model}", path.display())]
+    VocabularySize {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Tokens that the tokenizer has.
+        tokenizer: usize,
+        /// Rows that the embedding matrix has.
+        model: usize,
+    },
+    /// Sampling parameters out of range, or logits that cannot be sampled from.
+    #[error(transparent)]
+    Sampling(#[from] SamplerError),
+    /// A prompt without a token.
+    #[error("the prompt is empty; give at least one token")]
+    EmptyPrompt,
+    /// More tokens than the context holds.
+    #[error("{needed} tokens do not fit the context of {capacity}; shorten the prompt or raise --ctx-size")]
+    ContextFull {
+        /// Tokens asked for.
+        needed: usize,
+        /// Tokens that fit.
+        capacity: usize,
+    },
+    /// A context that was asked for and cannot be had.
+    #[error("a context of {asked} tokens was asked for; the model was made for {most}")]
+    ContextTooLong {
+        /// Tokens asked for.
+        asked: usize,
+        /// Tokens that the model was made for.
+        most: usize,
+    },
+}

@@ -1,0 +1,139 @@
+//! A loaded model: decoder, tokenizer, chat template.
+
+use crate::{EngineError, LoadStats};
+use lowbit_io::{Checkpoint, TensorInfo};
+use lowbit_model::{Decoder, ModelSpec};
+use lowbit_text::{Affixes, ChatInput, ChatTemplate, Message, SpecialText, SpecialTokens, Tokenizer};
+use std::path::{Path, PathBuf};
+
+/// A model ready to run. Shared by any number of sessions.
+pub struct Model {
+    path: PathBuf,
+    kind: &'static str,
+    decoder: Decoder,
+    tokenizer: Tokenizer,
+    stats: LoadStats,
+}
+
+impl Model {
+    pub(crate) fn new(
+        path: &Path,
+        kind: &'static str,
+        decoder: Decoder,
+        tokenizer: Tokenizer,
+        stats: LoadStats,
+    ) -> Self {
+        Self { path: path.to_owned(), kind, decoder, tokenizer, stats }
+    }
+
+    /// Where it was loaded from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Kind of checkpoint: `gguf`, `safetensors` or `llama2.c`.
+    pub fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    /// Hyper-parameters.
+    pub fn spec(&self) -> &ModelSpec {
+        self.decoder.spec()
+    }
+
+    /// The decoder.
+    pub fn decoder(&self) -> &Decoder {
+        &self.decoder
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// What loading took.
+    pub fn load_stats(&self) -> LoadStats {
+        self.stats
+    }
+
+    /// The chat template that the checkpoint brings.
+    ///
+    /// # Errors
+    /// Where it brings none, or none that parses.
+    pub fn chat_template(&self) -> Result<ChatTemplate, EngineError> {
+        let text = |source| EngineError::Text { path: self.path.clone(), source };
+        ChatTemplate::of_model(self.tokenizer.chat_template()).map_err(text)
+    }
+
+    /// Tokens of plain text, with the special tokens that the model puts around a text.
+    ///
+    /// # Errors
+    /// Where the text cannot be encoded.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, EngineError> {
+        Ok(self.tokenizer.encode(text, SpecialTokens::AsText, Affixes::Model)?)
+    }
+
+    /// Tokens of a conversation that ends with a question, rendered by `template`.
+    ///
+    /// # Errors
+    /// Where the template refuses the conversation or the text cannot be encoded.
+    pub fn encode_chat(
+        &self,
+        template: &ChatTemplate,
+        messages: &[Message],
+    ) -> Result<Vec<u32>, EngineError> {
+        let spell = |id: Option<u32>| match id {
+            Some(id) => self.tokenizer.decode(&[id], SpecialText::Show),
+            None => Ok(String::new()),
+        };
+        let (bos, eos) = (spell(self.tokenizer.bos())?, spell(self.tokenizer.eos())?);
+        let input = ChatInput { bos: &bos, eos: &eos, ..ChatInput::new(messages) };
+        let text = template.render(&input)?;
+        let mut ids = self.tokenizer.encode(&text, SpecialTokens::Parse, Affixes::None)?;
+        // Most templates spell out BOS themselves; where one does not, the model still expects it.
+        if let Some(bos) =
+            self.tokenizer.bos().filter(|bos| self.tokenizer.adds_bos() && ids.first() != Some(bos))
+        {
+            ids.insert(0, bos);
+        }
+        Ok(ids)
+    }
+
+    /// Bytes of weights read to decode one token: every matrix once, of the token embeddings one row unless they
+    /// serve as the head, of experts those that a token uses.
+    pub fn bytes_per_token(&self) -> usize {
+        self.decoder.bytes_per_token()
+    }
+}
+
+/// One tensor of a checkpoint, for reports.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct TensorSummary {
+    /// Name in the checkpoint.
+    pub name: String,
+    /// Label of its format.
+    pub format: String,
+    /// Dimensions, outermost first.
+    pub shape: Vec<usize>,
+    /// Bytes stored.
+    pub bytes: usize,
+    /// Bits stored for each element.
+    pub bits_per_weight: f64,
+}
+
+impl TensorSummary {
+    pub(crate) fn new(checkpoint: &Checkpoint, info: &TensorInfo) -> Self {
+        let elements = info.elements().max(1);
+        let format = match checkpoint.tensor(&info.name) {
+            Ok(tensor) => tensor.spec().label(),
+            Err(_) => info.encoding.label().to_owned(),
+        };
+        Self {
+            name: info.name.clone(),
+            format,
+            shape: info.dims.clone(),
+            bytes: info.bytes,
+            bits_per_weight: 8.0 * info.bytes as f64 / elements as f64,
+        }
+    }
+}
