@@ -19,6 +19,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     write(&corpus.join("gguf"), ggufs()?)?;
     write(&corpus.join("safetensors_index"), safetensors())?;
     write(&corpus.join("llama2c"), llama2cs())?;
+    write(&corpus.join("tokenizer_vocab"), vocabularies())?;
+    write(&corpus.join("chat_template"), templates())?;
     Ok(())
 }
 
@@ -105,4 +107,42 @@ fn llama2cs() -> Vec<(String, Vec<u8>)> {
         ("cut".into(), file(2, tied - 5)),
         ("negative".into(), file(i32::MIN, 0)),
     ]
+}
+
+/// In the form that the target reads: a first line of model, pre-tokenizer and flags, then a kind digit, a score
+/// letter and the text of each token, then after an empty line the merges.
+fn vocabularies() -> Vec<(String, Vec<u8>)> {
+    let bytes = |kind: char| (0..=255u8).map(move |b| format!("{kind}a<0x{b:02X}>"));
+    let pieces = ["2a<unk>", "3a<s>", "3a</s>"].map(str::to_owned).into_iter();
+    let words = ["1ba", "1bb", "1cab", "1b\u{2581}", "1d\u{2581}ab"].map(str::to_owned);
+    let sentence: Vec<String> =
+        ["llama - 1".to_owned()].into_iter().chain(pieces).chain(bytes('6')).chain(words).collect();
+    let small = "t5 - 0\n2a<unk>\n3a</s>\n1ba\n1cb\n1dab\n1e\u{2581}";
+    let pairs = "gpt2 default 0\n3a<|end|>\n1aa\n1ab\n1aab\n1a\u{120}\n1a\u{120}ab\n\na b\n\u{120} ab";
+    vec![
+        ("llama".into(), sentence.join("\n").into_bytes()),
+        ("t5".into(), small.into()),
+        ("gpt2".into(), pairs.into()),
+        ("twice".into(), pairs.replace("1ab\n", "1aa\n").into_bytes()),
+        ("merge_of_nothing".into(), pairs.replace("a b", "a z").into_bytes()),
+    ]
+}
+
+fn templates() -> Vec<(String, Vec<u8>)> {
+    let chatml = "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+    let inst = "{{ bos_token }}{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('roles must alternate') }}{% endif %}{{ '[INST] ' ~ m.content.strip() ~ ' [/INST]' }}{% endfor %}";
+    let macros = "{% macro f(x) %}{{ x | trim | upper }}{% endmacro %}{% set ns = namespace(n=0) %}{% for m in messages[1:] %}{% set ns.n = ns.n + 1 %}{{ f(m.content) }}{{ m | tojson }}{% endfor %}{{ ns.n }}";
+    let endless = "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}";
+    let long =
+        "{% set ns = namespace(s='x') %}{% for i in range(99) %}{% set ns.s = ns.s + ns.s %}{% endfor %}";
+    let include = "{% include '/etc/passwd' %}{{ messages.__class__ }}";
+    let all = [
+        ("chatml", chatml),
+        ("inst", inst),
+        ("macros", macros),
+        ("endless", endless),
+        ("long", long),
+        ("include", include),
+    ];
+    all.into_iter().map(|(name, source)| (name.to_owned(), source.into())).collect()
 }

@@ -3,7 +3,7 @@
 use crate::{
     Access, IoError, RawTensor, TensorInfo,
     bytes::{self, Opened},
-    gguf::{Gguf, Metadata},
+    gguf::{self, Gguf, Metadata},
     hf::HfFolder,
     llama2c::{Llama2c, Llama2cHeader},
     problem,
@@ -50,10 +50,10 @@ impl Checkpoint {
         if head.starts_with(b"GGUF") {
             return Gguf::open(path, access).map(Self::Gguf);
         }
-        let (storage, _) = bytes::open(path, Access::Map)?;
+        let (storage, opened) = bytes::open(path, access)?;
         problem::check_not_something_else(storage.bytes()).map_err(|e| e.in_file(path))?;
         if Llama2c::looks_like(storage.bytes()) {
-            return Llama2c::open(path, access).map(Self::Llama2c);
+            return Llama2c::from_opened(path, storage, opened).map(Self::Llama2c);
         }
         Err(IoError::NotACheckpoint { found: problem::describe(storage.bytes()) }.in_file(path))
     }
@@ -170,7 +170,7 @@ fn only_gguf(folder: &Path) -> Result<PathBuf, IoError> {
     for entry in entries {
         let path = entry.map_err(|e| IoError::os("list", e).in_file(folder))?.path();
         let Some(name) = path.file_name().and_then(|n| n.to_str()) else { continue };
-        if name.ends_with(".gguf") && (!name.contains("-of-") || name.contains("-00001-of-")) {
+        if name.ends_with(".gguf") && !gguf::is_later_shard(name) {
             models.push(path);
         } else if problem::is_pickle_name(name) {
             pickle = Some(name.to_owned());

@@ -203,6 +203,10 @@ impl Llama2c {
     /// What is wrong with it.
     pub fn open(path: &Path, access: Access) -> Result<Self, IoError> {
         let (bytes, opened) = bytes::open(path, access)?;
+        Self::from_opened(path, bytes, opened)
+    }
+
+    pub(crate) fn from_opened(path: &Path, bytes: Storage, opened: Opened) -> Result<Self, IoError> {
         let mut model = Self::parse(bytes).map_err(|e| e.in_file(path))?;
         model.opened = vec![opened];
         // The repository names them tok512.bin, tok4096.bin, ... by size, and tokenizer.bin for Llama 2's own.

@@ -3,6 +3,9 @@
 use crate::IoError;
 
 /// Files that turn up under a checkpoint's name: refused with what they are and what to do.
+///
+/// Binary formats begin with a number in some checkpoints, so a sign of another kind of file must be one that no
+/// such number is: a pickle's third byte is an instruction and never zero, as that of a small number would be.
 pub(crate) fn check_not_something_else(bytes: &[u8]) -> Result<(), IoError> {
     let head = &bytes[..bytes.len().min(512)];
     let text = head.trim_ascii_start();
@@ -24,7 +27,7 @@ pub(crate) fn check_not_something_else(bytes: &[u8]) -> Result<(), IoError> {
         "a GGML file from before GGUF (2023): convert the original model again"
     } else if head.starts_with(b"PK\x03\x04") {
         "a zip archive (a PyTorch pickle or a Python wheel): take the safetensors or GGUF file of the model"
-    } else if head.starts_with(b"\x80\x02") || head.starts_with(b"\x80\x04") {
+    } else if matches!(head, [0x80, 2..=5, third, ..] if *third != 0) {
         "a Python pickle, which can run code when it is loaded: take the safetensors or GGUF file of the model"
     } else if head.starts_with(&[0x1f, 0x8b]) {
         "a gzip file: unpack it first"
@@ -34,10 +37,15 @@ pub(crate) fn check_not_something_else(bytes: &[u8]) -> Result<(), IoError> {
     Err(IoError::NotACheckpoint { found: found.to_owned() })
 }
 
+/// Whether bytes begin as a safetensors file does: the length of a header below 100 MB, and its first brace.
+pub(crate) fn looks_like_safetensors(bytes: &[u8]) -> bool {
+    matches!(bytes, [_, _, _, _, 0, 0, 0, 0, b'{', ..])
+}
+
 /// What an unknown file begins with.
 pub(crate) fn describe(bytes: &[u8]) -> String {
     let head = &bytes[..bytes.len().min(8)];
-    if bytes.get(8) == Some(&b'{') && bytes.len() > 100 {
+    if looks_like_safetensors(bytes) {
         return "a single safetensors file: open the folder that holds it beside its config.json".to_owned();
     }
     format!("a file of {} bytes that begins with {:?}", bytes.len(), String::from_utf8_lossy(head))

@@ -252,6 +252,7 @@ fn point_6_metadata_is_read_by_its_declared_type_only() {
     assert_eq!((m.get_u32("absent").unwrap(), m.get_str("absent").unwrap()), (None, None));
     let words: Vec<&str> = m.get_strings("words").unwrap().unwrap().map(Result::unwrap).collect();
     assert_eq!(words, ["ab", ""]);
+    assert_eq!(m.get_bytes("bytes").unwrap(), Some(&[1, 2, 3, 4][..]));
 
     let refused = |e: IoError, parts: &[&str]| says(&e.to_string(), parts);
     refused(m.get_str("count").unwrap_err(), &["\"count\"", "uint32", "string"]);
@@ -263,6 +264,7 @@ fn point_6_metadata_is_read_by_its_declared_type_only() {
     // The element type is part of the type: an array of bytes is no array of numbers or words.
     refused(m.get_f32s("bytes").err().unwrap(), &["\"bytes\"", "an array of uint8", "an array of float32"]);
     refused(m.get_i64s("words").err().unwrap(), &["\"words\"", "an array of string"]);
+    refused(m.get_bytes("words").err().unwrap(), &["\"words\"", "an array of string", "uint8"]);
     refused(m.get_strings("bytes").err().unwrap(), &["\"bytes\"", "an array of uint8"]);
     let bad = m.get_strings("bad words").unwrap().unwrap().next().unwrap().unwrap_err();
     refused(bad, &["array element 0", "UTF-8"]);
@@ -633,4 +635,34 @@ fn files_under_a_wrong_name_are_told_for_what_they_are() {
     let single = safetensors(&format!("{{{TENSOR_A},{TENSOR_B}}}"), &[0; 40]);
     fs::write(&path, single).unwrap();
     says(&Checkpoint::open(&path, Access::Map).unwrap_err().to_string(), &["a single safetensors file"]);
+}
+
+#[test]
+fn a_header_length_that_looks_like_another_format_is_still_a_header_length() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("config.json"), "{}").unwrap();
+    // The lengths are those that begin as pickles and gzip files do.
+    for length in [0x0280, 0x0480, 0x8b1f, 0x08_8b1f] {
+        let header = format!("{{{TENSOR_A}}}");
+        let padded = format!("{header}{}", " ".repeat(length - header.len()));
+        fs::write(folder.path().join("model.safetensors"), safetensors(&padded, &[0; 32])).unwrap();
+        let model = Checkpoint::open(folder.path(), Access::Map).unwrap();
+        assert_eq!(model.tensors().len(), 1, "{length:#x}");
+    }
+    // A llama2.c model begins with its width: 640 is a pickle's first two bytes.
+    let path = folder.path().join("model.bin");
+    let floats = 640 * 10 + 640 * 3 + 4 * 640 * 640 + 3 * 640 + 2 * 320;
+    fs::write(&path, llama2c([640, 1, 1, 1, 1, 10, 1], floats)).unwrap();
+    assert_eq!(Checkpoint::open(&path, Access::Map).unwrap().kind(), "llama2.c");
+}
+
+#[test]
+fn a_folder_of_one_model_opens_and_of_several_lists_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let refusal = || Checkpoint::open(folder.path(), Access::Map).unwrap_err().to_string();
+    says(&refusal(), &["neither config.json nor a .gguf file"]);
+    fs::write(folder.path().join("house-of-cards.gguf"), valid().bytes()).unwrap();
+    assert_eq!(Checkpoint::open(folder.path(), Access::Map).unwrap().kind(), "gguf");
+    fs::write(folder.path().join("b.gguf"), valid().bytes()).unwrap();
+    says(&refusal(), &["several GGUF models", "b.gguf, house-of-cards.gguf"]);
 }

@@ -361,6 +361,17 @@ impl Metadata {
         }))
     }
 
+    /// Bytes of an array of uint8 or int8, borrowed from the file.
+    ///
+    /// # Errors
+    /// Where the key is there with another type or elements of another type.
+    pub fn get_bytes(&self, key: &str) -> Result<Option<&[u8]>, IoError> {
+        self.typed(key, "an array of uint8 or int8", |v| match v {
+            Value::Array(a) if matches!(a.element, ValueType::U8 | ValueType::I8) => Some(a.bytes),
+            _ => None,
+        })
+    }
+
     /// Numbers of an array of float32.
     ///
     /// # Errors

@@ -11,6 +11,8 @@ mod shards;
 mod types;
 mod write;
 
+pub(crate) use shards::is_later_shard;
+
 pub use metadata::{Array, Metadata, Value, ValueType};
 pub use write::{GgufWriter, OwnedValue};
 
@@ -51,8 +53,7 @@ impl Gguf {
             None => Self::assemble(vec![(storage, head)], vec![first]).map_err(|e| e.in_file(path)),
             Some(split) => {
                 let set = shards::open_set(path, access, split)?;
-                let (parts, opened): (Vec<_>, Vec<_>) = set.into_iter().unzip();
-                Self::assemble(parts, opened).map_err(|e| e.in_file(path))
+                Self::assemble(set.parts, set.opened).map_err(|e| e.in_file(path))
             }
         }
     }

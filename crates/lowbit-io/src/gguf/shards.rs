@@ -36,12 +36,14 @@ pub(super) fn split(metadata: &Metadata) -> Result<Option<Split>, IoError> {
     Ok(Some(Split { index: index as u32, count: count as u32, tensors }))
 }
 
-/// Opens every file of the set that `path` belongs to, in order.
-pub(super) fn open_set(
-    path: &Path,
-    access: Access,
-    split: Split,
-) -> Result<Vec<((Storage, Head), Opened)>, IoError> {
+/// The files of a set in order, and what they were when they were opened.
+pub(super) struct ShardSet {
+    pub(super) parts: Vec<(Storage, Head)>,
+    pub(super) opened: Vec<Opened>,
+}
+
+/// Opens every file of the set that `path` belongs to.
+pub(super) fn open_set(path: &Path, access: Access, split: Split) -> Result<ShardSet, IoError> {
     let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
     let Some(prefix) = prefix(name, split) else {
         return Err(IoError::Shard {
@@ -57,7 +59,7 @@ pub(super) fn open_set(
         .in_file(path));
     };
     let roots = hf::roots_beside(path)?;
-    let mut set = Vec::new();
+    let mut set = ShardSet { parts: Vec::new(), opened: Vec::new() };
     for no in 1..=split.count {
         let sibling = path.with_file_name(format!("{prefix}-{no:05}-of-{:05}.gguf", split.count));
         if no != split.index + 1 {
@@ -65,9 +67,10 @@ pub(super) fn open_set(
         }
         let (bytes, opened) = bytes::open(&sibling, access)?;
         let head = super::header::read(&bytes).map_err(|e| e.in_file(&sibling))?;
-        set.push(((bytes, head), opened));
+        set.parts.push((bytes, head));
+        set.opened.push(opened);
     }
-    let heads: Vec<&Head> = set.iter().map(|((_, head), _)| head).collect();
+    let heads: Vec<&Head> = set.parts.iter().map(|(_, head)| head).collect();
     check_set(&heads).map_err(|e| e.in_file(path))?;
     Ok(set)
 }
@@ -75,6 +78,16 @@ pub(super) fn open_set(
 /// The part of a shard's name before its number.
 fn prefix(name: &str, split: Split) -> Option<&str> {
     name.strip_suffix(&format!("-{:05}-of-{:05}.gguf", split.index + 1, split.count))
+}
+
+/// Whether a file name is that of a shard other than the first: `NAME-00002-of-00003.gguf`.
+pub(crate) fn is_later_shard(name: &str) -> bool {
+    let Some((rest, count)) = name.strip_suffix(".gguf").and_then(|n| n.rsplit_once("-of-")) else {
+        return false;
+    };
+    let Some((_, number)) = rest.rsplit_once('-') else { return false };
+    let is_number = |n: &str| n.len() == 5 && n.bytes().all(|b| b.is_ascii_digit());
+    is_number(count) && is_number(number) && number != "00001"
 }
 
 /// Checks that the shards are those of one set, in order.

@@ -60,7 +60,9 @@ impl HfFolder {
             let path = folder.join(name);
             check_contained(&path, &this.roots)?;
             let (bytes, opened) = bytes::open(&path, access)?;
-            problem::check_not_something_else(bytes.bytes()).map_err(|e| e.in_file(&path))?;
+            if !problem::looks_like_safetensors(bytes.bytes()) {
+                problem::check_not_something_else(bytes.bytes()).map_err(|e| e.in_file(&path))?;
+            }
             let file = this.files.len();
             let tensors = safetensors::read(&bytes).map_err(|e| e.in_file(&path))?;
             this.tensors.extend(tensors.into_iter().map(|t| TensorInfo { file, ..t }));
