@@ -88,7 +88,7 @@ fn read_alignment(metadata: &Metadata) -> Result<u64, IoError> {
     const KEY: &str = "general.alignment";
     let alignment = match metadata.get(KEY)? {
         None => return Ok(DEFAULT_ALIGNMENT),
-        Some(super::metadata::Value::U32(a)) => u64::from(a),
+        Some(super::value::Value::U32(a)) => u64::from(a),
         Some(other) => {
             return Err(IoError::KeyType {
                 key: KEY.into(),

@@ -9,11 +9,13 @@ mod layout;
 mod metadata;
 mod shards;
 mod types;
+mod value;
 mod write;
 
 pub(crate) use shards::is_later_shard;
 
-pub use metadata::{Array, Metadata, Value, ValueType};
+pub use metadata::Metadata;
+pub use value::{Array, Value, ValueType};
 pub use write::{GgufWriter, OwnedValue};
 
 use crate::{

@@ -1,6 +1,6 @@
 //! Writing GGUF version 3: metadata, then tensors, to a file that appears whole or not at all.
 
-use super::metadata::ValueType;
+use super::value::ValueType;
 use crate::{Encoding, IoError};
 use std::{io::Write, path::Path};
 
