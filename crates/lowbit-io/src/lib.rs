@@ -5,6 +5,27 @@
 //! [`QuantTensor`](lowbit_format::QuantTensor) over the mapped file, nothing copied; metadata stays in the file too
 //! and is read where it lies. No other crate knows a file format.
 //!
+//! ```
+//! use lowbit_format::FloatFormat;
+//! use lowbit_io::{Access, Checkpoint, Config, Encoding, gguf::GgufWriter};
+//!
+//! let folder = tempfile::tempdir()?;
+//! let path = folder.path().join("tiny.gguf");
+//! let weights = [1.0f32, 2.0, 3.0, 4.0].iter().flat_map(|w| w.to_le_bytes()).collect();
+//! GgufWriter::new()
+//!     .metadata("llama.block_count", 1u32)?
+//!     .tensor("blk.0.attn_q.weight", Encoding::Float(FloatFormat::F32), &[2, 2], weights)?
+//!     .write(&path)?;
+//!
+//! let model = Checkpoint::open(&path, Access::Map)?;
+//! let Config::Gguf(metadata) = model.config() else { panic!("a GGUF file has GGUF metadata") };
+//! assert_eq!(metadata.get_u32("llama.block_count")?, Some(1));
+//! let mut row = [0.0; 2];
+//! model.tensor("blk.0.attn_q.weight")?.decode_row(1, &mut row);
+//! assert_eq!(row, [3.0, 4.0]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # Files are not trusted
 //!
 //! Every count and length is compared with the bytes that are left before anything is allocated for it, every sum
