@@ -2,6 +2,7 @@
 //!
 //! The vocabulary is read first; time and peak memory are those of the building alone.
 
+#[allow(dead_code, reason = "shared with the tests, which read more of it")]
 #[path = "../tests/support/gguf.rs"]
 mod gguf;
 

@@ -17,7 +17,7 @@ use crate::vocab::printable;
 pub(crate) struct BytePairs {
     splitter: Splitter,
     whole_words_first: bool,
-    byte_ids: [Option<u32>; 256],
+    byte_ids: Box<[Option<u32>; 256]>,
     merges: HashMap<(u32, u32), Merge, DefaultHashBuilder>,
 }
 
@@ -52,7 +52,7 @@ impl BytePairs {
         Ok(Self {
             splitter: Splitter::new(pre.stages),
             whole_words_first: pre.whole_words_first,
-            byte_ids: std::array::from_fn(|byte| pieces.find(&[byte as u8])),
+            byte_ids: Box::new(std::array::from_fn(|byte| pieces.find(&[byte as u8]))),
             merges: table,
         })
     }

@@ -22,7 +22,7 @@ impl CharsMap {
             return Err(TextError::BadCharsMap("it is shorter than its length field"));
         };
         let size = u32::from_le_bytes(*size) as usize;
-        if size % 4 != 0 || size > rest.len() {
+        if !size.is_multiple_of(4) || size > rest.len() {
             return Err(TextError::BadCharsMap("its trie does not fit"));
         }
         let (trie, replacements) = rest.split_at(size);

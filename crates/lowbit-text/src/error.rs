@@ -189,14 +189,14 @@ fn suggestion(nearest: &Option<String>) -> String {
     nearest.as_ref().map(|name| format!("; did you mean '{name}'?")).unwrap_or_default()
 }
 
-/// The candidate with the smallest edit distance to `found`, if at most a third of its length is wrong.
+/// The candidate with the smallest edit distance to `found`, if at most half of it is wrong.
 pub(crate) fn nearest<'a>(found: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
     // A hostile name may be megabytes long; nothing that long is a typing mistake.
     if found.len() > 64 {
         return None;
     }
     let (distance, name) = known.map(|name| (edit_distance(found, name), name)).min_by_key(|&(d, _)| d)?;
-    (distance * 3 <= name.len()).then(|| name.to_owned())
+    (distance * 2 <= name.len()).then(|| name.to_owned())
 }
 
 fn edit_distance(a: &str, b: &str) -> usize {

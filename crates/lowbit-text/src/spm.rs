@@ -15,28 +15,24 @@ pub(crate) struct ScoredPairs {
     /// The rank of each token: lower for a higher score.
     ranks: Vec<u32>,
     byte_ids: Box<[Option<u32>; 256]>,
-    boundary: Boundary,
-}
-
-/// Where text may be cut without changing what merges.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Boundary {
-    /// No token has a space after something else, so nothing merges across the start of a run of spaces.
-    BeforeSpaces,
-    /// Some token does: only the whole text is safe.
-    Nowhere,
+    /// The bytes that have a space after them inside some token. Nothing merges across a space after any other
+    /// byte, so text may be cut there; a rare token such as `> </` must not make whole texts one word.
+    before_space: Box<[bool; 256]>,
 }
 
 impl ScoredPairs {
     pub(crate) fn new(scores: &[f32], byte_ids: [Option<u32>; 256], pieces: &PieceTable) -> Self {
-        let crosses = (0..pieces.len() as u32).any(|id| {
-            let piece = pieces.bytes(id);
-            piece.windows(2).any(|pair| pair[0] != b' ' && pair[1] == b' ') && pieces.find(piece) == Some(id)
-        });
+        let mut before_space = [false; 256];
+        for id in 0..pieces.len() as u32 {
+            let pairs = pieces.bytes(id).windows(2);
+            pairs.filter(|pair| pair[1] == b' ').for_each(|pair| before_space[pair[0] as usize] = true);
+        }
+        // Runs of spaces are kept whole in any case.
+        before_space[b' ' as usize] = true;
         Self {
             ranks: scores.iter().map(|&score| rank_of(score)).collect(),
             byte_ids: Box::new(byte_ids),
-            boundary: if crosses { Boundary::Nowhere } else { Boundary::BeforeSpaces },
+            before_space: Box::new(before_space),
         }
     }
 
@@ -50,15 +46,19 @@ impl ScoredPairs {
     ) -> Result<()> {
         let mut rest = text;
         while !rest.is_empty() {
-            let end = match self.boundary {
-                Boundary::Nowhere => rest.len(),
-                Boundary::BeforeSpaces => word_end(rest),
-            };
+            let end = self.word_end(rest);
             let (word, after) = rest.split_at(end);
             words.recall_or(word, |merger, out| self.encode_word(pieces, unk, word, merger, out))?;
             rest = after;
         }
         Ok(())
+    }
+
+    /// Where the first word ends: before a space that no token has after the byte before it.
+    fn word_end(&self, text: &str) -> usize {
+        let mut pairs = text.as_bytes().windows(2);
+        let cut = pairs.position(|pair| pair[1] == b' ' && !self.before_space[pair[0] as usize]);
+        cut.map_or(text.len(), |at| at + 1)
     }
 
     fn encode_word(
@@ -107,13 +107,6 @@ impl ScoredPairs {
     }
 }
 
-/// Where the first word ends: before the first space that follows something else.
-fn word_end(text: &str) -> usize {
-    let bytes = text.as_bytes();
-    let word = bytes.iter().position(|&b| b != b' ').unwrap_or(bytes.len());
-    bytes[word..].iter().position(|&b| b == b' ').map_or(bytes.len(), |at| word + at)
-}
-
 /// Integers ordered as the (finite) scores, turned round: the best score is the lowest rank.
 fn rank_of(score: f32) -> u32 {
     // Both zeros are the same score.
@@ -135,9 +128,15 @@ mod tests {
     }
 
     #[test]
-    fn words_take_the_spaces_before_them() {
-        assert_eq!(word_end("  a b"), 3);
-        assert_eq!(word_end("ab"), 2);
-        assert_eq!(word_end("   "), 3);
+    fn text_is_cut_before_spaces_that_no_token_joins() {
+        let mut pieces = PieceTable::with_capacity(2, 8);
+        for text in ["> </", " a"] {
+            let id = pieces.push_with(crate::vocab::TokenKind::Normal, |arena| arena.extend(text.bytes()));
+            pieces.make_findable(id);
+        }
+        let spm = ScoredPairs::new(&[0.0, 0.0], [None; 256], &pieces);
+        for (text, end) in [("  a b", 3), ("ab", 2), ("   ", 3), ("> </ b", 4), (" a> b c", 5)] {
+            assert_eq!(spm.word_end(text), end, "{text:?}");
+        }
     }
 }

@@ -76,15 +76,15 @@ const MAX_TEXT_BYTES: usize = 1 << 30;
 
 impl Tokenizer {
     /// The ids of `text`. Empty text has no ids but for the affixes.
-    pub fn encode(&self, text: &str, special: SpecialTokens, affixes: Affixes) -> Result<Vec<u32>> {
+    pub fn encode<'t>(&self, text: &'t str, special: SpecialTokens, affixes: Affixes) -> Result<Vec<u32>> {
         if text.len() > MAX_TEXT_BYTES {
             return Err(TextError::TextTooLong { found: text.len(), limit: MAX_TEXT_BYTES });
         }
-        let mut ids = Vec::with_capacity(text.len() / 4 + 2);
+        let mut words = WordMemory::with_capacity(text.len() / 4 + 2);
         let wanted = |role: Option<u32>, add: bool| role.filter(|_| add && affixes == Affixes::Model);
-        ids.extend(wanted(self.named.bos, self.add_bos));
+        words.ids.extend(wanted(self.named.bos, self.add_bos));
         if let Encoder::HuggingFace(encoder) = &self.encoder {
-            encoder.encode(text, special, &mut ids)?;
+            encoder.encode(text, special, &mut words.ids)?;
         } else {
             let matcher = match special {
                 SpecialTokens::AsText => &self.user_defined,
@@ -92,14 +92,14 @@ impl Tokenizer {
             };
             // SentencePiece puts a space before the first word, also after a special token.
             let mut at_start = true;
-            let mut add = |fragment: Fragment<'_>| {
+            let mut add = |fragment: Fragment<'t>| {
                 match fragment {
                     Fragment::Token(id) => {
-                        ids.push(id);
+                        words.ids.push(id);
                         at_start = true;
                     }
                     Fragment::Text(text) => {
-                        self.encode_text(text, at_start, &mut ids)?;
+                        self.encode_text(text, at_start, &mut words)?;
                         at_start = false;
                     }
                 }
@@ -111,21 +111,27 @@ impl Tokenizer {
                 None => add(Fragment::Text(text))?,
             }
         }
+        let mut ids = words.ids;
         ids.extend(wanted(self.named.eos, self.add_eos));
         Ok(ids)
     }
 
-    fn encode_text(&self, text: &str, at_start: bool, ids: &mut Vec<u32>) -> Result<()> {
+    fn encode_text<'t>(&self, text: &'t str, at_start: bool, words: &mut WordMemory<'t>) -> Result<()> {
         let unk = self.named.unk;
         match &self.encoder {
-            Encoder::BytePairs(bpe) => {
-                WordMemory::with(ids, |words| bpe.encode(&self.pieces, unk, text, words))
-            }
-            Encoder::ScoredPairs(spm) => {
-                let text = with_spaces(text, self.space_prefix && at_start);
-                WordMemory::with(ids, |words| spm.encode(&self.pieces, unk, &text, words))
-            }
-            Encoder::Unigram(unigram) => unigram.encode(&self.pieces, unk, text, ids),
+            Encoder::BytePairs(bpe) => bpe.encode(&self.pieces, unk, text, words),
+            Encoder::ScoredPairs(spm) => match with_spaces(text, self.space_prefix && at_start) {
+                Cow::Borrowed(text) => spm.encode(&self.pieces, unk, text, words),
+                // What is remembered of a changed text cannot outlive it.
+                Cow::Owned(text) => {
+                    let mut own =
+                        WordMemory { ids: std::mem::take(&mut words.ids), ..WordMemory::with_capacity(0) };
+                    let result = spm.encode(&self.pieces, unk, &text, &mut own);
+                    words.ids = own.ids;
+                    result
+                }
+            },
+            Encoder::Unigram(unigram) => unigram.encode(&self.pieces, unk, text, &mut words.ids),
             Encoder::HuggingFace(_) => unreachable!("it encodes whole texts, special tokens included"),
         }
     }
@@ -233,12 +239,8 @@ impl<'t> WordMemory<'t> {
     /// Long words do not come back, and hashing them costs.
     const LONGEST: usize = 32;
 
-    fn with<R>(ids: &mut Vec<u32>, fill: impl FnOnce(&mut WordMemory<'t>) -> R) -> R {
-        let mut words =
-            Self { ids: std::mem::take(ids), seen: HashMap::default(), merger: Merger::default() };
-        let result = fill(&mut words);
-        *ids = words.ids;
-        result
+    fn with_capacity(ids: usize) -> Self {
+        Self { ids: Vec::with_capacity(ids), seen: HashMap::default(), merger: Merger::default() }
     }
 
     /// Appends the ids of `word`, from memory or by `encode`.
