@@ -180,7 +180,7 @@ impl Config<'_> {
         architecture: &'static str,
         defaults: Defaults,
     ) -> Result<ModelSpec, ModelError> {
-        self.refuse(&["clip_qkv", "attn_bias", "use_alibi", "alibi", "parallel_attn", "is_encoder_decoder"])?;
+        self.refuse(&["clip_qkv", "use_alibi", "alibi", "parallel_attn", "use_bidirectional_attention"])?;
         self.refuse(&["attention.clamp_kqv", "attention.max_alibi_bias", "use_parallel_residual"])?;
         let scales = [
             "residual_multiplier",
@@ -314,6 +314,11 @@ impl Config<'_> {
         let attention = presence(self.flag(key("attention_bias", ""))?);
         let ffn = presence(self.flag(key("mlp_bias", ""))?);
         Ok(Biases { qkv: attention, output: attention, ffn })
+    }
+
+    /// Refuses biases that the architecture has no place for.
+    pub(crate) fn no_biases(&self) -> Result<(), ModelError> {
+        self.refuse(&["attention_bias", "mlp_bias"])
     }
 
     /// A sliding window, `None` where the key is absent, null or, in GGUF files, 0.

@@ -3,9 +3,9 @@
 use crate::{
     LinearId, LinearOp, ModelError, ModelSpec, Stored, Weights,
     attention::{Attention, Turn},
-    build::{self, Block, Parts, Wrap},
+    build::{self, Block, FfnWeights, Mlp, Parts, Wrap},
     ffn::{FfnWork, sized},
-    kv::{Float, KvCache, KvElement, KvStore},
+    kv::{Float, KvCache, KvElement, KvGeometry, KvStore},
     rope::RopeTable,
     rows::share_rows,
     spec::QkNorm,
@@ -88,6 +88,24 @@ impl Decoder {
         &self.spec
     }
 
+    /// Bytes of weights read to decode one token: every matrix once, of experts as many as a token uses, of the token
+    /// embeddings nothing but what the head shares with them.
+    pub fn bytes_per_token(&self) -> usize {
+        let mlp = |mlp: &Mlp| mlp.gate.bytes() + mlp.up.bytes() + mlp.down.bytes();
+        let blocks = self.parts.blocks.iter().map(|block| {
+            let attention = [&block.query, &block.key, &block.value, &block.output];
+            let attention: usize = attention.iter().map(|linear| linear.bytes()).sum();
+            attention
+                + match &block.ffn {
+                    FfnWeights::Dense(dense) => mlp(dense),
+                    FfnWeights::Experts { router, experts, used, .. } => {
+                        router.bytes() + experts.iter().take(*used).map(mlp).sum::<usize>()
+                    }
+                }
+        });
+        blocks.sum::<usize>() + self.parts.head.bytes()
+    }
+
     /// An empty cache for `capacity` tokens. Memory is taken as tokens come.
     ///
     /// # Errors
@@ -109,9 +127,12 @@ impl Decoder {
         }
         let ropes = self.spec.ropes.iter().zip(&self.parts.rope_divisors);
         let ropes = ropes.map(|(spec, divisors)| RopeTable::new(spec, divisors.as_deref(), capacity));
-        let cache = KvCache::new(layers, capacity, ropes.collect());
-        cache.check(self.spec.blocks.len(), 0)?;
-        Ok(cache)
+        KvCache::new(layers, self.geometry(), capacity, ropes.collect())
+    }
+
+    fn geometry(&self) -> KvGeometry {
+        let spec = &self.spec;
+        KvGeometry { layers: spec.blocks.len(), kv_heads: spec.kv_heads, head_dim: spec.head_dim }
     }
 
     /// Runs `tokens` at the positions after those in the cache and writes a row of logits for each wanted token to
@@ -139,7 +160,7 @@ impl Decoder {
         if let Some(index) = tokens.iter().position(|id| *id as usize >= vocab) {
             return Err(ModelError::Token { index, id: tokens[index], vocab });
         }
-        cache.check(self.spec.blocks.len(), count)?;
+        cache.check(self.geometry(), count)?;
         out.clear();
         if count == 0 {
             return Ok(());

@@ -1,6 +1,6 @@
 //! What can be wrong with a configuration, a checkpoint or a call.
 
-use crate::build::WeightError;
+use crate::{build::WeightError, kv::KvGeometry};
 use lowbit_format::NK;
 
 /// Errors of this crate. Messages name the key or tensor; callers add the file.
@@ -122,12 +122,12 @@ pub enum ModelError {
         capacity: usize,
     },
     /// A cache that was opened for another model.
-    #[error("the cache was opened for another model: {found} layers, expected {expected}")]
+    #[error("the cache was opened for another model: {found}, expected {expected}")]
     OtherCache {
-        /// Layers of the cache.
-        found: usize,
-        /// Layers of the model.
-        expected: usize,
+        /// Layers and heads of the cache.
+        found: KvGeometry,
+        /// Layers and heads of the model.
+        expected: KvGeometry,
     },
     /// A cache longer than the model can address.
     #[error("a cache of {found} tokens, expected 1 to {limit}, the context of the model")]

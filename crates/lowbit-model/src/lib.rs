@@ -31,7 +31,7 @@ pub use build::{PackedBytes, WeightError, Weights};
 pub use config::{Config, GgufMeta, Key, Llama2c};
 pub use decoder::{Decoder, Logits};
 pub use error::ModelError;
-pub use kv::{KvCache, KvElement, KvStore};
+pub use kv::{KvCache, KvElement, KvGeometry, KvStore};
 pub use linear::{LinearOp, Stored};
 pub use names::{GGUF, HUGGING_FACE, Names, Naming};
 pub use rope::{RopeScaling, RopeSpec};

@@ -7,6 +7,8 @@ use lowbit_kernels::{Act, ActPrecision, ActRounding, Ctx, MatMut, MatRef, mpgemm
 pub trait LinearOp: Send + Sync {
     /// N outputs by K inputs.
     fn shape(&self) -> NK;
+    /// Bytes that a product reads of it.
+    fn bytes(&self) -> usize;
     /// `out[M, N] = x[M, K] · W[N, K]ᵀ + bias`.
     ///
     /// # Panics
@@ -39,6 +41,10 @@ impl Stored {
 impl LinearOp for Stored {
     fn shape(&self) -> NK {
         self.tensor.shape()
+    }
+
+    fn bytes(&self) -> usize {
+        self.tensor.bytes()
     }
 
     fn forward(&self, ctx: &Ctx, x: &Act<'_>, mut out: MatMut<'_>) {

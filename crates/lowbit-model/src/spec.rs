@@ -91,7 +91,7 @@ impl ModelSpec {
     }
 
     /// Most tokens that a cache may hold. More than [`Self::context`] only where positions are extrapolated on purpose.
-    pub(crate) fn longest(&self) -> usize {
+    pub fn longest(&self) -> usize {
         let dynamic = self.ropes.iter().filter_map(|rope| match rope.scaling {
             RopeScaling::Dynamic { factor, trained } => Some((factor * trained as f64) as usize),
             _ => None,

@@ -19,6 +19,7 @@ pub(super) static BITNET: Architecture = Architecture {
 fn spec(config: &Config<'_>) -> Result<ModelSpec, ModelError> {
     let defaults = Defaults { norm_eps: 1e-5, rope_base: 500_000.0, ..Defaults::LLAMA };
     let mut spec = config.decoder("bitnet", defaults)?;
+    config.no_biases()?;
     spec.norms = Norms::BEFORE_AND_SUB;
     spec.activation = config.activation(key("hidden_act", ""), Activation::SquaredRelu)?;
     if !config.is_hugging_face() {

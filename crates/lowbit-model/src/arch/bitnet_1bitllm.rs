@@ -21,6 +21,7 @@ pub(super) static BITNET_1BITLLM: Architecture = Architecture {
 
 fn spec(config: &Config<'_>) -> Result<ModelSpec, ModelError> {
     let mut spec = config.decoder("bitnet_1bitllm", Defaults { tied: true, ..Defaults::LLAMA })?;
+    config.no_biases()?;
     spec.norms = Norms::BEFORE_AND_SUB;
     spec.coding = if config.is_hugging_face() { WeightCoding::TernaryMaster } else { WeightCoding::Ternary };
     config.integer(key("weight_bits", ""), 1..=1)?;

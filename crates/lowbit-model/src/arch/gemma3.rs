@@ -26,7 +26,9 @@ fn spec(config: &Config<'_>) -> Result<ModelSpec, ModelError> {
     let bases = 1.0..=1e12;
     let local = config.float(key("rope_local_base_freq", "rope.freq_base_swa"), bases)?.unwrap_or(10_000.0);
     spec.ropes.push(config.rope_of("sliding_attention", spec.head_dim, spec.context, local)?);
-    let pattern = config.integer(key("sliding_window_pattern", ""), 1..=1024)?.unwrap_or(6);
+    let pattern = config
+        .integer(key("sliding_window_pattern", "attention.sliding_window_pattern"), 1..=1024)?
+        .unwrap_or(6);
     let window = config.window()?.or(if config.is_hugging_face() { Some(4096) } else { Some(1024) });
     config.slide(&mut spec, window, |block| !(block + 1).is_multiple_of(pattern))?;
     for block in &mut spec.blocks {

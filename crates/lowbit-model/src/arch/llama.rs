@@ -19,7 +19,8 @@ fn spec(config: &Config<'_>) -> Result<ModelSpec, ModelError> {
     let mut spec = config.decoder("llama", Defaults::LLAMA)?;
     spec.rope_pairs = config.llama_pairs();
     spec.biases = config.biases()?;
-    let window = config.window()?;
+    // The reference ignores a window in a Llama folder; a GGUF file with one is a Mistral.
+    let window = if config.is_hugging_face() { None } else { config.window()? };
     config.slide(&mut spec, window, |_| true)?;
     if let Some(count) = config.expert_count(key("", "expert_count"))? {
         let inner = config.inner("intermediate_size", "feed_forward_length")?;

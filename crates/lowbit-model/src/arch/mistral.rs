@@ -17,6 +17,7 @@ pub(super) static MISTRAL: Architecture = Architecture {
 
 fn spec(config: &Config<'_>) -> Result<ModelSpec, ModelError> {
     let mut spec = config.decoder("mistral", Defaults::LLAMA)?;
+    config.no_biases()?;
     let window = config.window()?;
     config.slide(&mut spec, window, |_| true)?;
     Ok(spec)

@@ -24,6 +24,7 @@ pub(super) static MIXTRAL: Architecture = Architecture {
 fn spec(config: &Config<'_>) -> Result<ModelSpec, ModelError> {
     let mut spec =
         config.decoder("mixtral", Defaults { norm_eps: 1e-5, rope_base: 1e6, ..Defaults::LLAMA })?;
+    config.no_biases()?;
     let window = config.window()?;
     config.slide(&mut spec, window, |_| true)?;
     let count = config.expert_count(key("num_local_experts", ""))?.unwrap_or(8);

@@ -129,13 +129,14 @@ mod tests {
         let mut listed: Vec<String> = ARCHITECTURES.iter().map(|arch| format!("{}.rs", arch.name)).collect();
         listed.sort();
         assert_eq!(files, listed);
-        let mut names: Vec<&str> = ARCHITECTURES
-            .iter()
-            .flat_map(|arch| arch.hugging_face.iter().chain(arch.gguf))
-            .copied()
-            .collect();
-        names.sort_unstable();
-        assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{names:?}");
+        let schemes: [fn(&Architecture) -> &'static [&'static str]; 2] =
+            [|arch| arch.hugging_face, |arch| arch.gguf];
+        for names in schemes {
+            let mut names: Vec<&str> =
+                ARCHITECTURES.iter().flat_map(|arch| names(arch).iter().copied()).collect();
+            names.sort_unstable();
+            assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{names:?}");
+        }
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub(super) static PHI3: Architecture = Architecture {
 
 fn spec(config: &Config<'_>) -> Result<ModelSpec, ModelError> {
     let mut spec = config.decoder("phi3", Defaults { norm_eps: 1e-5, ..Defaults::LLAMA })?;
+    config.no_biases()?;
     let window = config.window()?;
     config.slide(&mut spec, window, |_| true)?;
     Ok(spec)

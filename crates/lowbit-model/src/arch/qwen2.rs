@@ -17,6 +17,7 @@ pub(super) static QWEN2: Architecture = Architecture {
 
 fn spec(config: &Config<'_>) -> Result<ModelSpec, ModelError> {
     let mut spec = config.decoder("qwen2", Defaults::LLAMA)?;
+    config.no_biases()?;
     spec.biases = Biases::QKV;
     config.slide_above(&mut spec)?;
     Ok(spec)

@@ -49,7 +49,7 @@ pub(super) fn hugging_face(
     let part_key = key("partial_rotary_factor", "");
     let part = section.float(part_key.hf, 0.0..=1.0)?.or(config.float(part_key, 0.0..=1.0)?).unwrap_or(1.0);
     let dims = (head_dim as f64 * part) as usize;
-    if dims < 2 || dims % 2 != 0 {
+    if dims < 2 || !dims.is_multiple_of(2) {
         let expected = format!("an even number of the {head_dim} elements of a head, 2 or more");
         return Err(config.wrong(part_key, format!("{part}, which is {dims} elements"), expected));
     }
@@ -119,7 +119,7 @@ pub(super) fn gguf(
     let base = config.float(key("", "rope.freq_base"), BASES)?.unwrap_or(default_base);
     let dims_key = key("", "rope.dimension_count");
     let dims = config.integer(dims_key, 2..=head_dim)?.unwrap_or(head_dim);
-    if dims % 2 != 0 {
+    if !dims.is_multiple_of(2) {
         return Err(config.wrong(dims_key, dims, "an even number"));
     }
     let factor = config.float(key("", "rope.scaling.factor"), 0.0..=1e6)?.filter(|factor| *factor > 0.0);

@@ -167,6 +167,8 @@ impl Source<'_> {
                 }
             }
             Self::Gguf { .. } => Ok(None),
+            // The one number that llama2.c has in its code instead of its header.
+            Self::Llama2c(_) if key.hf == "rms_norm_eps" => Ok(Some(Number::Float(1e-5))),
             Self::Llama2c(header) => Ok(header.get(key.hf).map(|value| Number::Integer(value as i128))),
         }
     }

@@ -57,7 +57,8 @@ impl Float {
 
     /// Tokens `tokens` cut at steps: the step's number and the tokens within.
     fn steps(tokens: Range<usize>) -> impl Iterator<Item = (usize, Range<usize>)> {
-        (tokens.start / STEP..tokens.end.div_ceil(STEP)).map(move |step| {
+        let steps = tokens.start / STEP..if tokens.is_empty() { 0 } else { tokens.end.div_ceil(STEP) };
+        steps.map(move |step| {
             let first = step * STEP;
             (step, tokens.start.max(first) - first..tokens.end.min(first + STEP) - first)
         })

@@ -43,17 +43,47 @@ pub trait KvStore: Send + Sync {
     fn bytes(&self) -> usize;
 }
 
+/// What a cache must have in common with the model it serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KvGeometry {
+    /// Number of layers.
+    pub layers: usize,
+    /// Key heads of each.
+    pub kv_heads: usize,
+    /// Elements of a head.
+    pub head_dim: usize,
+}
+
+impl std::fmt::Display for KvGeometry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { layers, kv_heads, head_dim } = self;
+        write!(f, "{layers} layers of {kv_heads} heads of {head_dim} elements")
+    }
+}
+
 /// The state of one sequence: a store for every layer, and the decoder's working memory.
 pub struct KvCache {
     pub(crate) layers: Vec<Box<dyn KvStore>>,
+    geometry: KvGeometry,
     pub(crate) capacity: usize,
     pub(crate) ropes: Vec<RopeTable>,
     pub(crate) work: Work,
 }
 
 impl KvCache {
-    pub(crate) fn new(layers: Vec<Box<dyn KvStore>>, capacity: usize, ropes: Vec<RopeTable>) -> Self {
-        Self { layers, capacity, ropes, work: Work::default() }
+    /// # Errors
+    /// Where the stores are not one for each layer.
+    pub(crate) fn new(
+        layers: Vec<Box<dyn KvStore>>,
+        geometry: KvGeometry,
+        capacity: usize,
+        ropes: Vec<RopeTable>,
+    ) -> Result<Self, ModelError> {
+        if layers.len() != geometry.layers {
+            let found = KvGeometry { layers: layers.len(), ..geometry };
+            return Err(ModelError::OtherCache { found, expected: geometry });
+        }
+        Ok(Self { layers, geometry, capacity, ropes, work: Work::default() })
     }
 
     /// Tokens held.
@@ -86,10 +116,11 @@ impl KvCache {
         &self.layers
     }
 
-    pub(crate) fn check(&self, layers: usize, new: usize) -> Result<(), ModelError> {
-        let (held, capacity) = (self.len(), self.capacity);
-        if self.layers.len() != layers {
-            return Err(ModelError::OtherCache { found: self.layers.len(), expected: layers });
+    /// Whether it fits the model and has room for `new` tokens.
+    pub(crate) fn check(&self, expected: KvGeometry, new: usize) -> Result<(), ModelError> {
+        let (held, capacity, found) = (self.len(), self.capacity, self.geometry);
+        if found != expected {
+            return Err(ModelError::OtherCache { found, expected });
         }
         if held.checked_add(new).is_none_or(|total| total > capacity) {
             return Err(ModelError::CacheFull { held, new, capacity });

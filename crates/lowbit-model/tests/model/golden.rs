@@ -1,8 +1,7 @@
 //! Logits of tiny models of every architecture against an independent implementation: in one batch, cut in two, and
 //! token by token.
 
-mod tiny;
-
+use super::tiny;
 use lowbit_kernels::{Ctx, Isa};
 use lowbit_model::{Decoder, KvElement, Logits};
 use lowbit_testing::{GoldenCase, golden_cases, max_relative_error};

@@ -6,6 +6,7 @@ use lowbit_model::{
     Architecture, Config, Decoder, ModelError, ModelSpec, Naming, PackedBytes, WeightError, Weights,
 };
 use lowbit_testing::{GoldenCase, StoredType};
+use serde_json::Value;
 use std::collections::HashMap;
 
 /// Tensors of a golden case by name.
@@ -56,11 +57,11 @@ impl Weights for Tiny {
     }
 }
 
-pub(crate) fn spec(case: &GoldenCase) -> Result<ModelSpec, ModelError> {
-    let config = Config::hugging_face(&case.config)?;
+pub(crate) fn spec(config: &Value) -> Result<ModelSpec, ModelError> {
+    let config = Config::hugging_face(config)?;
     (Architecture::of(&config)?.spec)(&config)
 }
 
 pub(crate) fn decoder(case: &GoldenCase) -> Result<Decoder, ModelError> {
-    Decoder::build(spec(case)?, &Tiny::new(case), ActPrecision::Float)
+    Decoder::build(spec(&case.config)?, &Tiny::new(case), ActPrecision::Float)
 }

@@ -1,0 +1,7 @@
+//! Tests of the decoder from outside, over tiny models.
+
+mod config;
+mod gguf;
+mod golden;
+mod laws;
+mod tiny;
