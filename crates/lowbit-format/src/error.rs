@@ -88,4 +88,12 @@ pub enum FormatError {
         /// Number of weights given.
         found: usize,
     },
+    /// A format that this crate cannot quantize to.
+    #[error(
+        "cannot round weights to {label}: block formats are read, not written; choose an int or ternary format"
+    )]
+    NoEncoder {
+        /// Label of the format.
+        label: String,
+    },
 }

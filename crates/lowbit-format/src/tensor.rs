@@ -1,7 +1,8 @@
 //! A matrix of stored weights.
 
 use crate::{
-    BlockCodec, BlockFormat, BlockVisitor, FloatFormat, FormatError, NK, Storage, WeightSpec, block,
+    BlockCodec, BlockFormat, BlockVisitor, FloatFormat, FormatError, GroupedTensor, NK, Storage, WeightSpec,
+    block,
 };
 
 /// A weight matrix `W[N, K]` as it is stored: bytes, and what they mean.
@@ -30,6 +31,8 @@ pub enum TensorData {
         /// The scale that the format stores once a tensor, else 1.
         tensor_scale: f32,
     },
+    /// Codes with scales beside them.
+    Grouped(GroupedTensor),
 }
 
 impl QuantTensor {
@@ -74,11 +77,37 @@ impl QuantTensor {
         Ok(Self { shape, data: TensorData::Blocks { format, bytes, tensor_scale } })
     }
 
+    /// A matrix of codes with scales beside them.
+    pub fn from_grouped(grouped: GroupedTensor) -> Self {
+        Self { shape: grouped.shape(), data: TensorData::Grouped(grouped) }
+    }
+
+    /// Rounds `n · k` weights, row after row, to the nearest codes of a float or grouped format, with scales from the
+    /// range of each group. An all-zero group decodes to zeros.
+    ///
+    /// # Errors
+    /// What [`GroupedTensor::quantize_nearest`] refuses; where the count of weights is not the shape's, or the format is a block format.
+    pub fn quantize_nearest(spec: &WeightSpec, weights: &[f32], shape: NK) -> Result<Self, FormatError> {
+        match spec {
+            WeightSpec::Float(format) => {
+                if checked_mul(shape, shape.n, shape.k)? != weights.len() {
+                    return Err(FormatError::WeightCount { shape, found: weights.len() });
+                }
+                Self::from_floats(*format, shape, Storage::from(format.encode(weights)))
+            }
+            WeightSpec::Grouped(spec) => {
+                GroupedTensor::quantize_nearest(spec, weights, shape).map(Self::from_grouped)
+            }
+            WeightSpec::Block(_) => Err(FormatError::NoEncoder { label: spec.label() }),
+        }
+    }
+
     /// The format.
     pub fn spec(&self) -> WeightSpec {
         match &self.data {
             TensorData::Float { format, .. } => WeightSpec::Float(*format),
             TensorData::Blocks { format, .. } => WeightSpec::Block(*format),
+            TensorData::Grouped(grouped) => WeightSpec::Grouped(grouped.spec().clone()),
         }
     }
 
@@ -108,6 +137,7 @@ impl QuantTensor {
             TensorData::Blocks { format, bytes, tensor_scale } => {
                 TensorData::Blocks { format: *format, bytes: cut(bytes), tensor_scale: *tensor_scale }
             }
+            TensorData::Grouped(grouped) => TensorData::Grouped(grouped.rows(rows)),
         };
         Self { shape, data }
     }
@@ -134,6 +164,7 @@ impl QuantTensor {
                 let row = &bytes.bytes()[n * row..][..row];
                 format.visit(DecodeRow { row, tensor_scale: *tensor_scale, out });
             }
+            TensorData::Grouped(grouped) => grouped.decode_row(n, out),
         }
     }
 
@@ -141,6 +172,7 @@ impl QuantTensor {
     pub fn bytes(&self) -> usize {
         match &self.data {
             TensorData::Float { bytes, .. } | TensorData::Blocks { bytes, .. } => bytes.len(),
+            TensorData::Grouped(grouped) => grouped.bytes(),
         }
     }
 

@@ -326,6 +326,27 @@ fn a_wrong_count_of_weights_is_refused() {
 }
 
 #[test]
+fn a_quantized_tensor_is_its_grouped_one() {
+    let (shape, w) = (NK { n: 2, k: 4 }, [1.0, -2.0, 0.5, 0.0, 3.0, 3.0, -3.0, 1.0]);
+    let spec = WeightSpec::parse("int4-asym-g4").unwrap();
+    let tensor = QuantTensor::quantize_nearest(&spec, &w, shape).unwrap();
+    let grouped = nearest("int4-asym-g4", &w, shape).unwrap();
+    assert_eq!((tensor.spec(), tensor.bytes(), tensor.shape()), (spec, grouped.bytes(), shape));
+    let mut row = [0.0; 4];
+    tensor.rows(1..2).decode_row(0, &mut row);
+    assert_eq!(row, decode(&grouped)[4..]);
+    let halves = QuantTensor::quantize_nearest(&WeightSpec::parse("f16").unwrap(), &w, shape).unwrap();
+    halves.decode_row(0, &mut row);
+    assert_eq!(row, w[..4]);
+    let block = WeightSpec::Block(BlockFormat::Q4_0);
+    assert!(matches!(QuantTensor::quantize_nearest(&block, &w, shape), Err(FormatError::NoEncoder { .. })));
+    assert!(matches!(
+        QuantTensor::quantize_nearest(&WeightSpec::parse("f16").unwrap(), &w[1..], shape),
+        Err(FormatError::WeightCount { found: 7, .. })
+    ));
+}
+
+#[test]
 fn blocks_take_no_more_memory_than_in_the_file() {
     for &format in BlockFormat::ALL {
         let layout = format.layout();

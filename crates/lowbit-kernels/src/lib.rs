@@ -5,11 +5,13 @@
 //! state. A product goes through [`mpgemm`]; what it computes is defined by [`mod@reference`].
 
 mod act;
+mod bandwidth;
 mod ctx;
 mod dense;
 mod expand;
 mod isa;
 mod lanes;
+mod machine;
 mod mat;
 mod mpgemm;
 pub mod ops;
@@ -17,8 +19,10 @@ mod pool;
 pub mod reference;
 
 pub use act::{ACT_GROUP, Act, ActRounding, Int8Acts};
+pub use bandwidth::{ReadBandwidth, read_bandwidth};
 pub use ctx::{Ctx, Scratch};
 pub use dense::{FloatRows, dot_rows, mix_rows};
 pub use isa::{Isa, IsaLevel};
+pub use machine::{Cache, Machine};
 pub use mat::{MatMut, MatRef, SharedMut};
 pub use mpgemm::{ActPrecision, mpgemm};

@@ -8,7 +8,8 @@ use lowbit_format::{QuantTensor, TensorData};
 pub enum ActPrecision {
     /// As they are.
     Float,
-    /// Rounded to 8 bits; unquantized weights are multiplied as floats all the same.
+    /// Rounded to 8 bits; unquantized weights, and groups of fewer than 16 weights, are multiplied as floats all the
+    /// same.
     Int8(ActRounding),
 }
 
@@ -26,18 +27,11 @@ pub fn mpgemm(ctx: &Ctx, w: &QuantTensor, x: &Act<'_>, precision: ActPrecision, 
         (shape.k, x.x().rows(), shape.n),
         "shapes of a product"
     );
-    match (w.data(), precision) {
-        (TensorData::Blocks { format, bytes, tensor_scale }, ActPrecision::Int8(rounding)) => {
-            let rows = expand::BlockRows {
-                format: *format,
-                bytes: bytes.bytes(),
-                tensor_scale: *tensor_scale,
-                n: shape.n,
-                k: shape.k,
-            };
+    match (w.data(), precision, expand::Rows::of(w)) {
+        (_, ActPrecision::Int8(rounding), Some(rows)) => {
             expand::multiply(ctx, rows, x.int8(ctx, rounding), out);
         }
-        (TensorData::Float { format, bytes }, _) => {
+        (TensorData::Float { format, bytes }, ..) => {
             let row_bytes = shape.k * format.bytes();
             let out = out.shared();
             ctx.run(shape.n.div_ceil(DENSE_ROWS), |task, _| {
@@ -49,7 +43,7 @@ pub fn mpgemm(ctx: &Ctx, w: &QuantTensor, x: &Act<'_>, precision: ActPrecision, 
                 unsafe { dot_rows(ctx.isa(), rows, x.x(), out, first) }
             });
         }
-        (TensorData::Blocks { .. }, ActPrecision::Float) => {
+        _ => {
             let out = out.shared();
             ctx.run(shape.n.div_ceil(DENSE_ROWS), |task, scratch| {
                 let first = task * DENSE_ROWS;

@@ -1,7 +1,7 @@
 //! What a product means, in scalar code: exactly in f64, and with the roundings that the kernels make.
 
 use crate::{ActPrecision, Ctx, Int8Acts, Isa, MatRef};
-use lowbit_format::{BlockCodec, BlockVisitor, QuantTensor, TensorData, block};
+use lowbit_format::{BlockCodec, BlockVisitor, GroupedTensor, QuantTensor, TensorData, block};
 
 /// `x[M, K] · W[N, K]ᵀ` in f64, row-major `[M, N]`: the meaning of the stored weights, no rounding of activations.
 pub fn mpgemm_f64(w: &QuantTensor, x: MatRef<'_>) -> Vec<f64> {
@@ -23,13 +23,22 @@ pub fn mpgemm(w: &QuantTensor, x: MatRef<'_>, precision: ActPrecision) -> Vec<f3
     let shape = w.shape();
     let mut out = vec![0.0; x.rows() * shape.n];
     let ctx = Ctx::new(Isa::SCALAR, 1);
-    match (w.data(), precision) {
-        (TensorData::Blocks { format, bytes, tensor_scale }, ActPrecision::Int8(rounding)) => {
-            let x = Int8Acts::new(&ctx, x, rounding);
+    let expand = |n: usize| match w.data() {
+        TensorData::Blocks { format, bytes, tensor_scale } => {
             let row_bytes = bytes.len() / shape.n;
+            Some(
+                format
+                    .visit(Row { bytes: &bytes.bytes()[n * row_bytes..][..row_bytes], scale: *tensor_scale }),
+            )
+        }
+        TensorData::Grouped(grouped) => Expanded::of(grouped, n),
+        TensorData::Float { .. } => None,
+    };
+    match (precision, expand(0)) {
+        (ActPrecision::Int8(rounding), Some(_)) => {
+            let x = Int8Acts::new(&ctx, x, rounding);
             for n in 0..shape.n {
-                let row = format
-                    .visit(Row { bytes: &bytes.bytes()[n * row_bytes..][..row_bytes], scale: *tensor_scale });
+                let row = expand(n).expect("all rows have one format");
                 for m in 0..x.rows() {
                     out[m * shape.n + n] = row.times(&x, m);
                 }
@@ -75,6 +84,17 @@ impl BlockVisitor for Row<'_> {
 }
 
 impl Expanded {
+    /// Row `n`, `None` where its groups are too small for integer products.
+    fn of(w: &GroupedTensor, n: usize) -> Option<Self> {
+        let (k, group) = (w.expanded_k(), w.spec().expansion_group());
+        if group < 16 {
+            return None;
+        }
+        let (mut q, mut s, mut c) = (vec![0; k], vec![0.0; k / group], vec![0.0; k / group]);
+        w.expand_row(n, &mut q, &mut s, &mut c);
+        Some(Self { q, s, c: w.has_offsets().then_some(c), group })
+    }
+
     fn times(&self, x: &Int8Acts, m: usize) -> f32 {
         let mut acc = 0f32;
         for (g, s) in self.s.iter().enumerate() {

@@ -1,6 +1,6 @@
 //! Laws that every kernel keeps, for every block format, level and awkward shape.
 
-use lowbit_format::{BlockFormat, FloatFormat, NK, QuantTensor, Storage};
+use lowbit_format::{BlockFormat, FloatFormat, NK, QuantTensor, Storage, WeightSpec};
 use lowbit_kernels::{Act, ActPrecision, ActRounding, Ctx, Isa, IsaLevel, MatMut, MatRef, mpgemm, reference};
 
 /// Numbers in [-1, 1) from a seed.
@@ -76,6 +76,36 @@ fn integer_products_equal_the_reference_bit_for_bit_on_every_level() {
                             ));
                         }
                     }
+                }
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{failures:#?}");
+}
+
+/// Grouped integers of every width and zero point, groups that are too small for the integer kernels included, on
+/// rows that are no whole number of groups.
+#[test]
+fn grouped_products_equal_the_reference_bit_for_bit_on_every_level() {
+    let mut labels = vec!["ternary-tensor-f32".to_owned(), "int4-asym-g32-int6-g256".to_owned()];
+    for bits in 1..=8 {
+        for tail in ["sym-g16", "asym-g32", "fzero-g64", "sym-row", "asym-tensor", "asym-g20", "sym-g128-f32"]
+        {
+            labels.push(format!("int{bits}-{tail}"));
+        }
+    }
+    let mut failures = Vec::new();
+    for label in &labels {
+        let spec = WeightSpec::parse(label).unwrap();
+        for (n, k, m) in [(1, 32, 1), (17, 100, 3), (33, 256, 9), (16, 340, 1)] {
+            let w = QuantTensor::quantize_nearest(&spec, &values(n * k, 21), NK { n, k }).unwrap();
+            let x = values(m * k, 22);
+            let x = MatRef::new(&x, m, k);
+            let precision = ActPrecision::Int8(ActRounding::Group32);
+            let want = reference::mpgemm(&w, x, precision);
+            for isa in levels() {
+                if product(isa, 2, &w, x, precision) != want {
+                    failures.push(format!("{label} {} {m} tokens, {}", isa.level(), w.shape()));
                 }
             }
         }

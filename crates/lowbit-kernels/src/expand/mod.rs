@@ -18,7 +18,9 @@ mod avx512;
 mod scalar;
 
 use crate::{ACT_GROUP, Ctx, Int8Acts, Isa, IsaLevel, MatMut, SharedMut, ctx::Scratch, isa::multiversion};
-use lowbit_format::{BlockCodec, BlockFormat, BlockVisitor, block};
+use lowbit_format::{
+    BlockCodec, BlockFormat, BlockVisitor, GroupedTensor, NK, QuantTensor, TensorData, block,
+};
 
 /// Rows of a panel: the lanes of a 512-bit vector of 32-bit sums.
 pub(crate) const PANEL: usize = 16;
@@ -30,14 +32,52 @@ const CHUNK: usize = 8192;
 /// Into how many tasks a product is cut for each worker: enough to even out workers of different speed.
 const RUNS_PER_WORKER: usize = 8;
 
-/// Blocks of one tensor.
+/// A tensor whose rows can be expanded.
 #[derive(Clone, Copy)]
-pub(crate) struct BlockRows<'a> {
-    pub(crate) format: BlockFormat,
-    pub(crate) bytes: &'a [u8],
-    pub(crate) tensor_scale: f32,
-    pub(crate) n: usize,
-    pub(crate) k: usize,
+pub(crate) enum Rows<'a> {
+    Blocks { format: BlockFormat, bytes: &'a [u8], tensor_scale: f32, shape: NK },
+    Grouped(&'a GroupedTensor),
+}
+
+impl<'a> Rows<'a> {
+    /// The rows of a tensor; `None` for unquantized ones and for groups too small for the integer kernels.
+    pub(crate) fn of(w: &'a QuantTensor) -> Option<Self> {
+        match w.data() {
+            TensorData::Float { .. } => None,
+            TensorData::Blocks { format, bytes, tensor_scale } => Some(Self::Blocks {
+                format: *format,
+                bytes: bytes.bytes(),
+                tensor_scale: *tensor_scale,
+                shape: w.shape(),
+            }),
+            TensorData::Grouped(grouped) => {
+                matches!(grouped.spec().expansion_group(), 16 | 32).then_some(Self::Grouped(grouped))
+            }
+        }
+    }
+
+    fn shape(&self) -> NK {
+        match self {
+            Self::Blocks { shape, .. } => *shape,
+            Self::Grouped(grouped) => grouped.shape(),
+        }
+    }
+
+    /// Weights a scale after expansion, and whether there are offsets.
+    fn groups(&self) -> (usize, bool) {
+        match self {
+            Self::Blocks { format, .. } => (format.layout().group, format.layout().offsets),
+            Self::Grouped(grouped) => (grouped.spec().expansion_group(), grouped.has_offsets()),
+        }
+    }
+
+    /// Weights of a row that are expanded at a time.
+    fn chunk(&self, k: usize) -> usize {
+        match self {
+            Self::Blocks { .. } => CHUNK.min(k),
+            Self::Grouped(_) => k,
+        }
+    }
 }
 
 /// Sixteen rows in 8 bits, rows as lanes: what a level's tile kernel multiplies.
@@ -55,9 +95,9 @@ pub(crate) struct Panel<'a> {
 }
 
 /// `out[m, n] = Σₖ x[m, k] · w[n, k]` over all workers.
-pub(crate) fn multiply(ctx: &Ctx, w: BlockRows<'_>, x: &Int8Acts, mut out: MatMut<'_>) {
+pub(crate) fn multiply(ctx: &Ctx, w: Rows<'_>, x: &Int8Acts, mut out: MatMut<'_>) {
     let out = out.shared();
-    let panels = w.n.div_ceil(PANEL);
+    let panels = w.shape().n.div_ceil(PANEL);
     // Neighbouring panels go to one worker, which fetches the next while it works on one.
     let run = panels.div_ceil(ctx.threads() * RUNS_PER_WORKER).max(1);
     ctx.run(panels.div_ceil(run), |task, scratch| {
@@ -90,25 +130,26 @@ pub(crate) struct RowChunk<'a> {
 /// - Nobody else refers to those columns of `out`.
 unsafe fn panel(
     isa: Isa,
-    w: BlockRows<'_>,
+    w: Rows<'_>,
     first: usize,
     x: &Int8Acts,
     out: SharedMut<'_>,
     scratch: &mut Scratch,
 ) {
-    let layout = w.format.layout();
-    let (group, k) = (layout.group, x.k());
-    let rows = (w.n - first).min(PANEL);
+    let (group, offsets) = w.groups();
+    let k = x.k();
+    let rows = (w.shape().n - first).min(PANEL);
     let groups = k / group;
-    let chunk_params = PANEL * CHUNK / group;
-    let (chunk, q, floats) = scratch.take(PANEL * CHUNK, PANEL * k, 2 * (PANEL * groups + chunk_params));
+    let most = w.chunk(k);
+    let chunk_params = PANEL * most / group;
+    let (chunk, q, floats) = scratch.take(PANEL * most, PANEL * k, 2 * (PANEL * groups + chunk_params));
     let (s, floats) = floats.split_at_mut(PANEL * groups);
     let (c, floats) = floats.split_at_mut(PANEL * groups);
     let (chunk_s, chunk_c) = floats.split_at_mut(chunk_params);
     let one_token = x.rows() == 1 && isa.level() == IsaLevel::Avx512;
     let mut acc = [0f32; PANEL];
-    for start in (0..k).step_by(CHUNK) {
-        let width = (k - start).min(CHUNK);
+    for start in (0..k).step_by(most) {
+        let width = (k - start).min(most);
         let params = PANEL * width / group;
         let target = Chunk {
             q: &mut chunk[..PANEL * width],
@@ -116,15 +157,29 @@ unsafe fn panel(
             c: &mut chunk_c[..params],
             width,
         };
-        w.format.visit(Expand { isa, w, first, rows, start, target });
+        match w {
+            Rows::Blocks { format, bytes, tensor_scale, shape } => {
+                format.visit(ExpandBlocks {
+                    isa,
+                    bytes,
+                    tensor_scale,
+                    k: shape.k,
+                    first,
+                    rows,
+                    start,
+                    target,
+                });
+            }
+            Rows::Grouped(grouped) => expand_grouped(isa, grouped, first, rows, target),
+        }
         let at = start / group * PANEL;
         transpose(isa, &chunk_s[..params], 0, &mut s[at..at + params]);
-        if layout.offsets {
+        if offsets {
             transpose(isa, &chunk_c[..params], 0, &mut c[at..at + params]);
         }
         let codes = &chunk[..PANEL * width];
         if one_token {
-            let c = if layout.offsets { &c[at..] } else { &[] };
+            let c = if offsets { &c[at..] } else { &[] };
             let chunk = RowChunk { q: codes, s: &s[at..], c, group, start, width };
             #[cfg(target_arch = "x86_64")]
             avx512::one_token(isa, &chunk, x, &mut acc);
@@ -139,7 +194,7 @@ unsafe fn panel(
         unsafe { out.part(0, first, rows) }.copy_from_slice(&acc[..rows]);
         return;
     }
-    let c = if layout.offsets { &*c } else { &[] };
+    let c = if offsets { &*c } else { &[] };
     let panel = Panel { q, s, c, group, k };
     // SAFETY: the contract on `out` is passed on; the ISA value proves the instructions.
     unsafe {
@@ -165,27 +220,29 @@ struct Chunk<'a> {
     width: usize,
 }
 
-struct Expand<'a> {
+struct ExpandBlocks<'a> {
     isa: Isa,
-    w: BlockRows<'a>,
+    bytes: &'a [u8],
+    tensor_scale: f32,
+    k: usize,
     first: usize,
     rows: usize,
     start: usize,
     target: Chunk<'a>,
 }
 
-impl BlockVisitor for Expand<'_> {
+impl BlockVisitor for ExpandBlocks<'_> {
     type Out = ();
     fn visit<C: BlockCodec>(self) {
         let source = Source {
-            bytes: self.w.bytes,
-            row_bytes: self.w.k / C::WEIGHTS * C::BYTES,
+            bytes: self.bytes,
+            row_bytes: self.k / C::WEIGHTS * C::BYTES,
             first: self.first,
             rows: self.rows,
             start: self.start / C::WEIGHTS * C::BYTES,
-            tensor_scale: self.w.tensor_scale,
+            tensor_scale: self.tensor_scale,
         };
-        expand::<C>(self.isa, source, self.target);
+        expand_blocks::<C>(self.isa, source, self.target);
     }
 }
 
@@ -201,12 +258,32 @@ struct Source<'a> {
 }
 
 multiversion! {
-    fn expand<C: BlockCodec>(source: Source<'_>, target: Chunk<'_>) = expand_chunk::<C>;
+    fn expand_blocks<C: BlockCodec>(source: Source<'_>, target: Chunk<'_>) = expand_block_rows::<C>;
+}
+
+multiversion! {
+    fn expand_grouped(w: &GroupedTensor, first: usize, rows: usize, target: Chunk<'_>) = expand_grouped_rows;
+}
+
+/// Expands whole rows; rows past the last, and codes past the last of a row, become zeros.
+#[inline(always)]
+fn expand_grouped_rows(w: &GroupedTensor, first: usize, rows: usize, target: Chunk<'_>) {
+    let (k, group) = (w.expanded_k(), w.spec().expansion_group());
+    let groups = target.width / group;
+    target.q.fill(0);
+    target.s.fill(0.0);
+    target.c.fill(0.0);
+    for r in 0..rows {
+        let q = &mut target.q[r * target.width..][..k];
+        let s = &mut target.s[r * groups..][..k / group];
+        let c = &mut target.c[r * groups..][..k / group];
+        w.expand_row(first + r, q, s, c);
+    }
 }
 
 /// Expands the rows that exist; rows past the last become zeros.
 #[inline(always)]
-fn expand_chunk<C: BlockCodec>(source: Source<'_>, target: Chunk<'_>) {
+fn expand_block_rows<C: BlockCodec>(source: Source<'_>, target: Chunk<'_>) {
     let groups = target.width / C::GROUP;
     let bytes = target.width / C::WEIGHTS * C::BYTES;
     for r in 0..source.rows {
