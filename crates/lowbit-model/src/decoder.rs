@@ -235,13 +235,9 @@ impl Decoder {
             }
         }
 
-        let by_head = |gain: &'_ Option<Vec<f32>>| match spec.qk_norm {
-            QkNorm::Head => gain.clone(),
-            QkNorm::None | QkNorm::Row => None,
-        };
-        let (query_gain, key_gain) = (by_head(&block.query_norm), by_head(&block.key_norm));
+        let by_head = spec.qk_norm == QkNorm::Head;
         let turn = Turn {
-            gain: query_gain.as_deref(),
+            gain: block.query_norm.as_deref().filter(|_| by_head),
             eps: spec.norm_eps,
             pairs: spec.rope_pairs,
             angles: spec.blocks[index].rope.map(|i| (&cache.ropes[i], work.angles[i].as_slice())),
@@ -250,7 +246,7 @@ impl Decoder {
             self.norm_rows(ctx, query, block.query_norm.as_deref());
             self.norm_rows(ctx, key, block.key_norm.as_deref());
         }
-        let turn_key = Turn { gain: key_gain.as_deref(), ..turn };
+        let turn_key = Turn { gain: block.key_norm.as_deref().filter(|_| by_head), ..turn };
         share_rows(ctx, key, narrow, |m, row, scratch| {
             let spare = scratch.floats(spec.head_dim);
             for head in row.chunks_exact_mut(spec.head_dim) {

@@ -68,9 +68,12 @@ impl Architecture {
         }
         let found = found.first().cloned().unwrap_or_default();
         let known: Vec<&str> = ARCHITECTURES.iter().flat_map(|arch| names(arch).iter().copied()).collect();
-        let nearest = known.iter().map(|name| (distance(&found, name), *name)).min();
+        // What all names end in says nothing about which one was meant.
+        let stem = |name: &str| name.split("ForC").next().unwrap_or_default().to_lowercase();
+        let sought = stem(&found);
+        let nearest = known.iter().map(|name| (distance(&sought, &stem(name)), *name)).min();
         let hint = match nearest {
-            Some((distance, name)) if distance <= found.len().max(name.len()) / 3 => {
+            Some((distance, name)) if distance <= sought.len() / 3 => {
                 format!(", did you mean `{name}`?")
             }
             _ => String::new(),
@@ -99,9 +102,9 @@ impl Architecture {
     }
 }
 
-/// Letters to insert, delete or replace to turn one name into the other, case apart.
+/// Letters to insert, delete or replace to turn one name into the other.
 fn distance(a: &str, b: &str) -> usize {
-    let (a, b) = (a.to_lowercase().into_bytes(), b.to_lowercase().into_bytes());
+    let (a, b) = (a.as_bytes(), b.as_bytes());
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.iter().enumerate() {
         let mut corner = row[0];
@@ -147,5 +150,6 @@ mod tests {
         let json = json!({"architectures": ["MambaForCausalLM2000"]});
         let error = Architecture::of(&Config::hugging_face(&json).unwrap()).err().unwrap().to_string();
         assert!(error.contains("LlamaForCausalLM") && error.contains("MambaForCausalLM2000"), "{error}");
+        assert!(!error.contains("did you mean"), "{error}");
     }
 }

@@ -24,7 +24,7 @@ fn run(decoder: &Decoder, pieces: &[&[u32]], element: KvElement, threads: usize)
 #[test]
 fn logits_have_the_same_bits_whatever_the_threads_and_however_the_prompt_is_cut() {
     for case in golden_cases() {
-        let decoder = tiny::decoder(&case).unwrap();
+        let decoder = tiny::decoder(&case);
         let tokens = &case.tokens;
         let whole = run(&decoder, &[tokens], KvElement::F16, 1);
         assert_eq!(whole, run(&decoder, &[tokens], KvElement::F16, 3), "{}: threads", case.name);
@@ -37,7 +37,7 @@ fn logits_have_the_same_bits_whatever_the_threads_and_however_the_prompt_is_cut(
 fn asking_for_fewer_logits_gives_the_same_ones() {
     let ctx = Ctx::new(Isa::detect(), 2);
     for case in golden_cases() {
-        let decoder = tiny::decoder(&case).unwrap();
+        let decoder = tiny::decoder(&case);
         let (vocab, tokens) = (decoder.spec().vocab, &case.tokens[..20]);
         let count = tokens.len();
         let all = run(&decoder, &[tokens], KvElement::F32, 2);
@@ -63,7 +63,7 @@ fn asking_for_fewer_logits_gives_the_same_ones() {
 fn a_truncated_cache_continues_as_if_the_rest_had_never_been() {
     let ctx = Ctx::new(Isa::detect(), 2);
     for case in golden_cases() {
-        let decoder = tiny::decoder(&case).unwrap();
+        let decoder = tiny::decoder(&case);
         let mut cache = decoder.cache(room(&decoder), KvElement::F32).unwrap();
         let mut out = Vec::new();
         decoder.forward(&ctx, &case.tokens, &mut cache, Logits::None, &mut out).unwrap();
@@ -78,7 +78,7 @@ fn a_truncated_cache_continues_as_if_the_rest_had_never_been() {
 #[test]
 fn half_precision_keys_and_values_change_logits_by_less_than_their_rounding_suggests() {
     for case in golden_cases() {
-        let decoder = tiny::decoder(&case).unwrap();
+        let decoder = tiny::decoder(&case);
         let exact = run(&decoder, &[&case.tokens], KvElement::F32, 2);
         let halves = run(&decoder, &[&case.tokens], KvElement::F16, 2);
         assert_ne!(exact, halves, "{}", case.name);
@@ -105,19 +105,19 @@ fn reaches(decoder: &Decoder, case: &GoldenCase, at: usize) -> bool {
 fn a_sliding_window_hides_what_lies_before_it_and_nothing_else() {
     // Two layers with a window of 7: the last token sees 6 tokens back, and these 6 further ones.
     let case = golden_case("mistral-window");
-    let decoder = tiny::decoder(&case).unwrap();
+    let decoder = tiny::decoder(&case);
     assert!(decoder.spec().blocks.iter().all(|block| block.window == Some(7)));
     let last = case.tokens.len() - 1;
     assert!(!reaches(&decoder, &case, last - 13), "13 back");
     assert!(reaches(&decoder, &case, last - 12), "12 back");
-    let full = tiny::decoder(&golden_case("llama-gqa")).unwrap();
+    let full = tiny::decoder(&golden_case("llama-gqa"));
     assert!(reaches(&full, &golden_case("llama-gqa"), 0));
 }
 
 #[test]
 fn calls_that_cannot_be_answered_are_refused_and_leave_the_cache_alone() {
-    let decoder = tiny::decoder(&golden_case("llama-gqa")).unwrap();
-    let other = tiny::decoder(&golden_case("llama-mha")).unwrap();
+    let decoder = tiny::decoder(&golden_case("llama-gqa"));
+    let other = tiny::decoder(&golden_case("llama-mha"));
     let ctx = Ctx::new(Isa::detect(), 1);
     let mut cache = decoder.cache(8, KvElement::F16).unwrap();
     let mut out = Vec::new();
@@ -186,7 +186,7 @@ fn products_with_cached_keys_and_values_are_those_with_the_decoded_ones() {
 
 #[test]
 fn memory_of_a_cache_grows_with_its_tokens() {
-    let decoder = tiny::decoder(&golden_case("llama-gqa")).unwrap();
+    let decoder = tiny::decoder(&golden_case("llama-gqa"));
     let ctx = Ctx::new(Isa::detect(), 1);
     let mut cache = decoder.cache(128, KvElement::F16).unwrap();
     assert_eq!(cache.bytes(), 0);

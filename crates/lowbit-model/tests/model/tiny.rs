@@ -62,6 +62,11 @@ pub(crate) fn spec(config: &Value) -> Result<ModelSpec, ModelError> {
     (Architecture::of(&config)?.spec)(&config)
 }
 
-pub(crate) fn decoder(case: &GoldenCase) -> Result<Decoder, ModelError> {
+/// The model of a case.
+pub(crate) fn decoder(case: &GoldenCase) -> Decoder {
+    try_decoder(case).unwrap_or_else(|error| panic!("{}: {error}", case.name))
+}
+
+pub(crate) fn try_decoder(case: &GoldenCase) -> Result<Decoder, ModelError> {
     Decoder::build(spec(&case.config)?, &Tiny::new(case), ActPrecision::Float)
 }
