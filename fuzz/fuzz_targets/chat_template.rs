@@ -7,7 +7,7 @@ use lowbit_text::{ChatInput, ChatTemplate, Message, chat::TemplateLimits};
 fuzz_target!(|data: &[u8]| {
     let Ok(source) = str::from_utf8(data) else { return };
     // Below the defaults, so that an input that runs into a limit does not stop the search for seconds.
-    let limits = TemplateLimits { source_bytes: 1 << 16, fuel: 100_000, output_bytes: 1 << 16, nesting: 100 };
+    let limits = TemplateLimits { fuel: 100_000, output_bytes: 1 << 16, ..TemplateLimits::default() };
     let Ok(template) = ChatTemplate::with_limits(source, limits) else { return };
     let messages =
         [Message::new("system", "s"), Message::new("user", " a <b> "), Message::new("assistant", "c")];
