@@ -40,6 +40,10 @@ fn main() {
             _ => None,
         },
         add_bos: Some(false),
+        add_space_prefix: match ggml("add_space_prefix") {
+            Some(&gguf::Value::Int(flag)) => Some(flag != 0),
+            _ => None,
+        },
         ..VocabData::default()
     };
     let before = resident_kib("VmRSS:");
