@@ -1,0 +1,80 @@
+//! `docs/formats.md`, from [`all_specs`].
+
+use super::table;
+use anyhow::Result;
+use lowbit_format::{SpecInfo, SpecSource, WeightSpec, all_specs};
+
+pub(super) fn page() -> Result<String> {
+    let specs = all_specs();
+    let of = |source| specs.iter().filter(move |info| info.source == source);
+    let mut text = "# Weight formats\n\n\
+        Every format that a stored weight can have, by the label that files, reports and commands use. Bits per weight count\n\
+        codes, scales and zero points of groups.\n\n## Floats\n\n"
+        .to_owned();
+    text += &table(
+        &["label", "bits per weight"],
+        of(SpecSource::Float).map(|info| vec![format!("`{}`", info.spec), bits(info)]),
+    );
+    text += "\n## GGUF\n\n\
+        Decoded bit for bit as the `gguf` Python package does (`crates/lowbit-format/tests/golden`). Blocks stay in memory as\n\
+        they are in the file. [Adding one](adding/format.md) is one file and one line.\n\n";
+    text += &blocks(of(SpecSource::Gguf));
+    text += "\n## GGUF dialects\n\n\
+        Formats that one project writes under type numbers which mean something else elsewhere; they are told apart by the\n\
+        bytes that each tensor spans, and a file that leaves it open is refused.\n\n";
+    text += &blocks(of(SpecSource::GgufDialect));
+    text += "\n## lowbit's own packing\n\n\
+        Codes with one or two levels of scales beside them, made by rounding to nearest. The table gives bits per weight of\n\
+        the combinations in common use. Any group size that is a multiple of four can be had, scales in f32, f16 (the default),\n\
+        bf16, and integer scales over a coarser level: `int4-asym-g32-int6-g256`.\n\n";
+    text += &grouped(of(SpecSource::Lowbit));
+    Ok(text)
+}
+
+fn bits(info: &SpecInfo) -> String {
+    format!("{:.4}", info.spec.bits_per_weight()).trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+fn blocks<'a>(infos: impl Iterator<Item = &'a SpecInfo>) -> String {
+    let rows = infos.filter_map(|info| {
+        let WeightSpec::Block(format) = info.spec else { return None };
+        let layout = format.layout();
+        let link = format!("[`{0}`](../crates/lowbit-format/src/block/{0}.rs)", layout.label);
+        let size = [layout.weights, layout.bytes].map(|n| n.to_string());
+        Some([vec![link, bits(info)], size.to_vec(), vec![info.summary.to_owned()]].concat())
+    });
+    table(&["label", "bits per weight", "weights a block", "bytes a block", "what it is"], rows)
+}
+
+/// One row an element, one column a shape of groups.
+fn grouped<'a>(infos: impl Iterator<Item = &'a SpecInfo>) -> String {
+    let mut rows: Vec<(String, &str, Vec<(String, String)>)> = Vec::new();
+    for info in infos {
+        let label = info.spec.label();
+        let shape_at = label.rfind("-g").or(label.find("-row")).or(label.find("-tensor")).unwrap_or(label.len());
+        let (element, shape) = (label[..shape_at].to_owned(), label[shape_at + 1..].to_owned());
+        match rows.iter_mut().find(|row| row.0 == element) {
+            Some(row) => row.2.push((shape, bits(info))),
+            None => rows.push((element, info.summary, vec![(shape, bits(info))])),
+        }
+    }
+    let mut shapes: Vec<String> = Vec::new();
+    for (shape, _) in rows.iter().flat_map(|row| &row.2) {
+        if !shapes.contains(shape) {
+            shapes.push(shape.clone());
+        }
+    }
+    let columns: Vec<String> = shapes.iter().map(|shape| format!("`-{shape}`")).collect();
+    let head: Vec<&str> =
+        ["element", "what it is"].into_iter().chain(columns.iter().map(String::as_str)).collect();
+    table(
+        &head,
+        rows.iter().map(|(element, summary, cells)| {
+            let cell = |shape: &String| {
+                cells.iter().find(|(s, _)| s == shape).map_or("–".to_owned(), |(_, bits)| bits.clone())
+            };
+            let first = [format!("`{element}`"), (*summary).to_owned()];
+            first.into_iter().chain(shapes.iter().map(cell)).collect()
+        }),
+    )
+}
