@@ -1,0 +1,291 @@
+//! `lowbit bench`: speed, as llama-bench measures it.
+//!
+//! `pp N` reads a prompt of N tokens at once, `tg N` writes N tokens one by one from an empty context; tokens are
+//! arbitrary, as no sampling is measured. Read bandwidth is measured in the same run with the same workers, so that
+//! the share of it that decoding reaches is of this machine at this time.
+
+use crate::{
+    commands::doctor::{BANDWIDTH_BYTES, BANDWIDTH_PASSES, bandwidth_json},
+    env,
+    memory::peak_rss_bytes,
+    open,
+    options::{self, Activations, CacheType, load_options, parse_threads},
+    report,
+    table::{
+        Align::{Left, Right},
+        Table,
+    },
+};
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use indicatif::ProgressBar;
+use lowbit::{Ctx, Logits, Model, ReadBandwidth, Session, hub::Store, read_bandwidth};
+use serde_json::{Value, json};
+use std::{io::Write, time::Instant};
+
+/// Measure speed, as llama-bench does.
+#[derive(Args)]
+pub(crate) struct Bench {
+    /// The model
+    model: String,
+    /// Tokens of the prompt; several separated by commas; 0: none
+    #[arg(short = 'p', long, value_name = "TOKENS", value_delimiter = ',', default_value = "512")]
+    n_prompt: Vec<usize>,
+    /// Tokens to write; several separated by commas; 0: none
+    #[arg(short = 'n', long, value_name = "TOKENS", value_delimiter = ',', default_value = "128")]
+    n_gen: Vec<usize>,
+    /// Worker threads; several separated by commas [default: as doctor says]
+    #[arg(short = 't', long, value_name = "N", value_delimiter = ',', value_parser = parse_threads)]
+    threads: Vec<usize>,
+    /// Repetitions; the median is reported, with the slowest and the fastest
+    #[arg(short = 'r', long, value_name = "N", default_value_t = 5,
+          value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    repetitions: u32,
+    /// Numbers in which activations meet quantized weights
+    #[arg(long, value_enum, value_name = "NUMBERS", default_value_t = Activations::Int8)]
+    activations: Activations,
+    /// Floats in which keys and values are kept
+    #[arg(long, value_enum, value_name = "TYPE", default_value_t = CacheType::F16)]
+    cache_type: CacheType,
+    /// Report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Test {
+    /// A prompt of so many tokens.
+    Prompt(usize),
+    /// So many tokens written.
+    Generate(usize),
+}
+
+/// Speeds of one test with one number of threads.
+struct Row {
+    test: Test,
+    threads: usize,
+    /// Tokens a second of each repetition, ascending.
+    rates: Vec<f64>,
+}
+
+impl Bench {
+    pub(crate) fn run(&self, out: &mut dyn Write) -> Result<()> {
+        let isa = env::isa()?;
+        let threads =
+            if self.threads.is_empty() { vec![options::threads(None)?] } else { self.threads.clone() };
+        let tests = self.tests()?;
+        let local = open::locate(&Store::from_env()?, &self.model)?;
+        let model = Model::load(&local.path, load_options(self.activations))
+            .with_context(|| format!("cannot load {}", self.model))?;
+        // The peak of loading and running; taken before the buffer that measures bandwidth would hide it.
+        let mut peak = None;
+        let mut rows = Vec::new();
+        let spinner = ProgressBar::new_spinner();
+        for &threads in &threads {
+            let ctx = Ctx::new(isa, threads);
+            for &test in &tests {
+                spinner.set_message(format!("{} with {}", test.name(), report::count(threads, "thread")));
+                spinner.tick();
+                rows.push(self.measure(&model, &ctx, test)?);
+            }
+            peak = peak_rss_bytes();
+        }
+        let bandwidth: Vec<ReadBandwidth> = threads
+            .iter()
+            .map(|&threads| read_bandwidth(&Ctx::new(isa, threads), BANDWIDTH_BYTES, BANDWIDTH_PASSES))
+            .collect();
+        spinner.finish_and_clear();
+        let report = Report { bench: self, model: &model, isa: isa.level().name(), rows, bandwidth, peak };
+        if self.json { report::json(out, &report.json()) } else { report.write(out) }
+    }
+
+    fn tests(&self) -> Result<Vec<Test>> {
+        let prompts = self.n_prompt.iter().filter(|n| **n > 0).map(|&n| Test::Prompt(n));
+        let generated = self.n_gen.iter().filter(|n| **n > 0).map(|&n| Test::Generate(n));
+        let tests: Vec<Test> = prompts.chain(generated).collect();
+        if tests.is_empty() {
+            bail!("nothing to measure: -p and -n are both 0");
+        }
+        Ok(tests)
+    }
+
+    fn measure(&self, model: &Model, ctx: &Ctx, test: Test) -> Result<Row> {
+        let mut session = Session::new(model, ctx, test.tokens(), self.cache_type.element())?;
+        let vocab = model.spec().vocab as u32;
+        // Any tokens do, but not always the same: experts are chosen by them.
+        let tokens: Vec<u32> =
+            (0..test.tokens() as u32).map(|i| i.wrapping_mul(2_654_435_761) % vocab).collect();
+        // The first run faults weights in and grows buffers.
+        time(&mut session, test, &tokens)?;
+        let rate = |seconds: f64| tokens.len() as f64 / seconds;
+        let mut rates = Vec::new();
+        for _ in 0..self.repetitions {
+            rates.push(rate(time(&mut session, test, &tokens)?));
+        }
+        rates.sort_by(f64::total_cmp);
+        Ok(Row { test, threads: ctx.threads(), rates })
+    }
+}
+
+/// One run of a test from an empty context, in seconds.
+fn time(session: &mut Session<'_>, test: Test, tokens: &[u32]) -> Result<f64> {
+    session.truncate(0);
+    let start = Instant::now();
+    match test {
+        Test::Prompt(_) => {
+            session.prefill(tokens, |_| true)?;
+        }
+        Test::Generate(_) => {
+            for token in tokens {
+                session.feed(std::slice::from_ref(token), Logits::Last)?;
+            }
+        }
+    }
+    Ok(start.elapsed().as_secs_f64())
+}
+
+impl Test {
+    fn tokens(self) -> usize {
+        match self {
+            Self::Prompt(n) | Self::Generate(n) => n,
+        }
+    }
+
+    fn name(self) -> String {
+        match self {
+            Self::Prompt(n) => format!("pp{n}"),
+            Self::Generate(n) => format!("tg{n}"),
+        }
+    }
+}
+
+impl Row {
+    fn median(&self) -> f64 {
+        let middle = self.rates.len() / 2;
+        if self.rates.len().is_multiple_of(2) {
+            (self.rates[middle - 1] + self.rates[middle]) / 2.0
+        } else {
+            self.rates[middle]
+        }
+    }
+
+    fn slowest(&self) -> f64 {
+        self.rates[0]
+    }
+
+    fn fastest(&self) -> f64 {
+        self.rates[self.rates.len() - 1]
+    }
+}
+
+struct Report<'a> {
+    bench: &'a Bench,
+    model: &'a Model,
+    isa: &'static str,
+    rows: Vec<Row>,
+    bandwidth: Vec<ReadBandwidth>,
+    peak: Option<u64>,
+}
+
+impl Report<'_> {
+    /// Share of the measured read bandwidth that the weights' bytes alone take; only decoding reads them once a token.
+    fn share(&self, row: &Row) -> Option<f64> {
+        let Test::Generate(_) = row.test else { return None };
+        let measured = self.bandwidth.iter().find(|measured| measured.threads == row.threads)?;
+        Some(row.median() * self.model.bytes_per_token() as f64 / (measured.median_gb_per_s * 1e9))
+    }
+
+    fn write(&self, out: &mut dyn Write) -> Result<()> {
+        let stats = self.model.load_stats();
+        report::fields(
+            out,
+            &[
+                ("model", self.bench.model.clone()),
+                ("file", report::bytes(stats.file_bytes)),
+                ("loaded in", format!("{:.3} s", stats.total_s)),
+                ("read/token", report::bytes(self.model.bytes_per_token() as u64)),
+                ("peak memory", self.peak.map_or_else(|| "unknown".to_owned(), report::bytes)),
+                ("instructions", self.isa.to_owned()),
+            ],
+        )?;
+        for measured in &self.bandwidth {
+            let workers = report::count(measured.threads, "thread");
+            writeln!(out, "read bandwidth with {workers}: {:.1} GB/s", measured.median_gb_per_s)?;
+        }
+        writeln!(out)?;
+        let mut table = Table::new(&[
+            ("test", Left),
+            ("threads", Right),
+            ("tokens/s", Right),
+            ("slowest..fastest", Right),
+            ("GB/s", Right),
+            ("of bandwidth", Right),
+        ]);
+        for row in &self.rows {
+            let read = row.median() * self.model.bytes_per_token() as f64 / 1e9;
+            let share = self.share(row);
+            table.row([
+                row.test.name(),
+                row.threads.to_string(),
+                format!("{:.2}", row.median()),
+                format!("{:.2}..{:.2}", row.slowest(), row.fastest()),
+                share.map_or_else(|| "-".to_owned(), |_| format!("{read:.2}")),
+                share.map_or_else(|| "-".to_owned(), |share| format!("{:.0} %", 100.0 * share)),
+            ]);
+        }
+        Ok(table.write(out)?)
+    }
+
+    fn json(&self) -> Value {
+        let stats = self.model.load_stats();
+        let rows: Vec<Value> = self.rows.iter().map(|row| self.row_json(row)).collect();
+        json!({
+            "model": self.bench.model,
+            "model_path": self.model.path(),
+            "architecture": self.model.spec().architecture,
+            "isa": self.isa,
+            "activations": self.bench.activations,
+            "cache_type": self.bench.cache_type,
+            "repetitions": self.bench.repetitions,
+            "file_bytes": stats.file_bytes,
+            "load_s": stats.total_s,
+            "load": stats,
+            "peak_rss_bytes": self.peak,
+            "bytes_per_token": self.model.bytes_per_token(),
+            "read_bandwidth": self.bandwidth.iter().map(bandwidth_json).collect::<Vec<_>>(),
+            "tests": rows,
+        })
+    }
+
+    fn row_json(&self, row: &Row) -> Value {
+        let kind = match row.test {
+            Test::Prompt(_) => "prompt",
+            Test::Generate(_) => "generate",
+        };
+        json!({
+            "test": row.test.name(),
+            "kind": kind,
+            "tokens": row.test.tokens(),
+            "threads": row.threads,
+            "tokens_per_s": row.median(),
+            "slowest_tokens_per_s": row.slowest(),
+            "fastest_tokens_per_s": row.fastest(),
+            "all_tokens_per_s": row.rates,
+            "bandwidth_share": self.share(row),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_lies_in_the_middle() {
+        let row = |rates: &[f64]| Row { test: Test::Generate(1), threads: 1, rates: rates.to_vec() };
+        assert_eq!(row(&[1.0, 2.0, 9.0]).median(), 2.0);
+        assert_eq!(row(&[1.0, 2.0, 4.0, 9.0]).median(), 3.0);
+        assert_eq!((row(&[1.0, 9.0]).slowest(), row(&[1.0, 9.0]).fastest()), (1.0, 9.0));
+    }
+}

@@ -1,0 +1,159 @@
+//! `lowbit list`: models, formats, architectures, samplers, environment variables.
+
+use crate::{
+    env, report,
+    table::{
+        Align::{Left, Right},
+        Table,
+    },
+};
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use lowbit::{ARCHITECTURES, SpecSource, all_specs, hub::Store, sampler};
+use serde_json::{Value, json};
+use std::io::Write;
+
+/// List what there is.
+#[derive(Args)]
+pub(crate) struct List {
+    /// What to list
+    #[arg(value_enum, default_value_t = Topic::Models)]
+    topic: Topic,
+    /// Report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Topic {
+    /// Models that have a short name, and which of them are here
+    Models,
+    /// Weight formats
+    Formats,
+    /// Model architectures
+    Architectures,
+    /// Stages of the sampler, in their default order
+    Samplers,
+    /// Environment variables
+    Knobs,
+}
+
+impl List {
+    pub(crate) fn run(&self, out: &mut dyn Write) -> Result<()> {
+        let (table, json) = match self.topic {
+            Topic::Models => models()?,
+            Topic::Formats => formats(),
+            Topic::Architectures => architectures(),
+            Topic::Samplers => samplers(),
+            Topic::Knobs => knobs(),
+        };
+        if self.json { report::json(out, &json) } else { Ok(table.write(out)?) }
+    }
+}
+
+fn models() -> Result<(Table, Value)> {
+    let store = Store::from_env()?;
+    let mut table = Table::new(&[
+        ("model", Left),
+        ("here", Left),
+        ("size", Right),
+        ("bits/weight", Right),
+        ("format", Left),
+        ("licence", Left),
+        ("what it is", Left),
+    ]);
+    let mut json = Vec::new();
+    for listed in store.list() {
+        let entry = listed.entry;
+        let bits = entry.bits_per_weight();
+        table.row([
+            entry.name.clone(),
+            if listed.local.is_some() { "yes" } else { "-" }.to_owned(),
+            report::bytes(entry.bytes),
+            format!("{bits:.2}"),
+            entry.quantization.clone(),
+            entry.licence.clone(),
+            entry.description.clone(),
+        ]);
+        json.push(json!({
+            "name": entry.name,
+            "local": listed.local.is_some(),
+            "path": listed.local.map(|local| local.path),
+            "bytes": entry.bytes,
+            "parameters": entry.parameters,
+            "bits_per_weight": bits,
+            "quantization": entry.quantization,
+            "licence": entry.licence,
+            "licence_url": entry.licence_url,
+            "sha256": entry.sha256.to_string(),
+            "description": entry.description,
+        }));
+    }
+    Ok((table, Value::from(json)))
+}
+
+fn formats() -> (Table, Value) {
+    let mut table =
+        Table::new(&[("format", Left), ("bits/weight", Right), ("from", Left), ("what it is", Left)]);
+    let mut json = Vec::new();
+    for info in all_specs() {
+        let source = match info.source {
+            SpecSource::Float => "float",
+            SpecSource::Gguf => "gguf",
+            SpecSource::GgufDialect => "gguf dialect",
+            SpecSource::Lowbit => "lowbit",
+        };
+        let (label, bits) = (info.spec.label(), info.spec.bits_per_weight());
+        table.row([label.clone(), format!("{bits:.4}"), source.to_owned(), info.summary.to_owned()]);
+        json.push(
+            json!({ "label": label, "bits_per_weight": bits, "source": source, "summary": info.summary }),
+        );
+    }
+    (table, Value::from(json))
+}
+
+fn architectures() -> (Table, Value) {
+    let mut table = Table::new(&[("architecture", Left), ("in GGUF", Left), ("what sets it apart", Left)]);
+    let mut json = Vec::new();
+    for architecture in ARCHITECTURES {
+        let (name, summary) = (architecture.name, architecture.summary);
+        table.row([name.to_owned(), architecture.gguf.join(", "), summary.to_owned()]);
+        json.push(json!({
+            "name": name,
+            "summary": summary,
+            "reference": architecture.reference,
+            "gguf": architecture.gguf,
+            "hugging_face": architecture.hugging_face,
+        }));
+    }
+    (table, Value::from(json))
+}
+
+fn samplers() -> (Table, Value) {
+    let mut table = Table::new(&[("stage", Left), ("also", Left), ("what it does", Left)]);
+    let mut json = Vec::new();
+    for stage in sampler::STAGES {
+        table.row([stage.name.to_owned(), stage.aliases.join(", "), stage.summary.to_owned()]);
+        json.push(json!({
+            "name": stage.name,
+            "aliases": stage.aliases,
+            "summary": stage.summary,
+            "example": serde_json::from_str::<Value>(stage.example).unwrap_or(Value::Null),
+        }));
+    }
+    (table, Value::from(json))
+}
+
+fn knobs() -> (Table, Value) {
+    let mut table = Table::new(&[("variable", Left), ("what it does", Left)]);
+    let mut json = Vec::new();
+    for knob in env::knobs() {
+        table.row([knob.name.to_owned(), knob.description.to_owned()]);
+        json.push(json!({
+            "name": knob.name,
+            "description": knob.description,
+            "set": std::env::var_os(knob.name).is_some(),
+        }));
+    }
+    (table, Value::from(json))
+}

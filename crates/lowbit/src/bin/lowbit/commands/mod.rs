@@ -1,0 +1,52 @@
+//! The commands, one file each.
+
+mod bench;
+mod completions;
+mod doctor;
+mod inspect;
+mod list;
+mod perplexity;
+mod pull;
+pub(crate) mod run;
+
+use crate::Outcome;
+use anyhow::Result;
+use clap::Subcommand;
+use std::io::Write;
+
+/// What can be asked for.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Ask a model, or chat with it
+    Run(run::Run),
+    /// Fetch a model
+    Pull(pull::Pull),
+    /// List models, formats, architectures, samplers or environment variables
+    List(list::List),
+    /// Show what a model file holds: hyper-parameters, every tensor, memory
+    Inspect(inspect::Inspect),
+    /// Measure speed, as llama-bench does
+    Bench(bench::Bench),
+    /// Measure perplexity on a text
+    Perplexity(perplexity::PerplexityCommand),
+    /// Show what this machine offers and what would be used of it
+    Doctor(doctor::Doctor),
+    /// Print the completion script of a shell
+    Completions(completions::Completions),
+}
+
+impl Command {
+    pub(crate) fn run(&self, out: &mut dyn Write) -> Result<Outcome> {
+        match self {
+            Self::Run(command) => return command.run(out),
+            Self::Pull(command) => command.run(out)?,
+            Self::List(command) => command.run(out)?,
+            Self::Inspect(command) => command.run(out)?,
+            Self::Bench(command) => command.run(out)?,
+            Self::Perplexity(command) => command.run(out)?,
+            Self::Doctor(command) => command.run(out)?,
+            Self::Completions(command) => command.run(out)?,
+        }
+        Ok(Outcome::Done)
+    }
+}

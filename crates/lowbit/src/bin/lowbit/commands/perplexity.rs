@@ -1,0 +1,138 @@
+//! `lowbit perplexity`.
+
+use crate::{
+    open,
+    options::{CacheType, Compute},
+    report, text_file,
+};
+use anyhow::{Context, Result};
+use clap::{Args, builder::PossibleValuesParser};
+use indicatif::{ProgressBar, ProgressStyle};
+use lowbit::{
+    Model,
+    eval::{Begin, Options, PROTOCOLS, Perplexity, Protocol, perplexity},
+};
+use std::{io::Write, ops::ControlFlow, path::PathBuf, time::Instant};
+
+/// Measure perplexity on a text. Figures compare only under the same preset, text and number of chunks.
+#[derive(Args)]
+pub(crate) struct PerplexityCommand {
+    /// The model
+    model: String,
+    /// Text to score, plain or gzipped
+    #[arg(long, value_name = "FILE")]
+    text: PathBuf,
+    /// llama.cpp: windows of 512, the second half scored; paper: windows of 2048, all but the first token scored
+    #[arg(long, value_name = "NAME", default_value = "llama.cpp",
+          value_parser = PossibleValuesParser::new(PROTOCOLS.iter().map(|protocol| protocol.name)))]
+    preset: String,
+    /// Score no more than this many windows [default: all]
+    #[arg(long, value_name = "N")]
+    chunks: Option<usize>,
+    /// Floats in which keys and values are kept
+    #[arg(long, value_enum, value_name = "TYPE", default_value_t = CacheType::F16)]
+    cache_type: CacheType,
+    #[command(flatten)]
+    compute: Compute,
+    /// Report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl PerplexityCommand {
+    pub(crate) fn run(&self, out: &mut dyn Write) -> Result<()> {
+        let protocol = Protocol::named(&self.preset)
+            .with_context(|| format!("no preset is called {:?}", self.preset))?;
+        let file = text_file::read(&self.text)?;
+        let ctx = self.compute.ctx()?;
+        let model = open::load(&self.model, &self.compute)?;
+        let options = Options { protocol, chunks: self.chunks, cache: self.cache_type.element() };
+        let bar = progress_bar();
+        let start = Instant::now();
+        let result = perplexity(&model, &ctx, &file.text, options, |estimate| {
+            bar.set_length(estimate.of_chunks as u64);
+            bar.set_position(estimate.chunks as u64);
+            bar.set_message(format!("{:.4}", estimate.perplexity));
+            ControlFlow::Continue(())
+        });
+        bar.finish_and_clear();
+        let result = result?;
+        let seconds = start.elapsed().as_secs_f64();
+        if self.json {
+            self.write_json(out, &model, protocol, &file, &result, seconds, ctx.threads())
+        } else {
+            self.write_text(out, protocol, &result, seconds)
+        }
+    }
+
+    fn write_text(
+        &self,
+        out: &mut dyn Write,
+        protocol: &Protocol,
+        result: &Perplexity,
+        seconds: f64,
+    ) -> Result<()> {
+        writeln!(out, "perplexity {:.4} ± {:.4}", result.perplexity, result.stderr)?;
+        writeln!(
+            out,
+            "preset {}: {} of {} tokens, {} scored; {seconds:.1} s",
+            protocol.name,
+            report::count(result.chunks, "window"),
+            protocol.window,
+            report::count(result.scored_tokens, "token"),
+        )?;
+        Ok(())
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn write_json(
+        &self,
+        out: &mut dyn Write,
+        model: &Model,
+        protocol: &Protocol,
+        file: &text_file::TextFile,
+        result: &Perplexity,
+        seconds: f64,
+        threads: usize,
+    ) -> Result<()> {
+        let begin = match protocol.begin {
+            Begin::AsText => "before the text, where the tokenizer adds it",
+            Begin::Replaced if model.tokenizer().adds_bos() => "in place of each window's first token",
+            Begin::Replaced => "none: the tokenizer adds no begin token",
+        };
+        report::json(
+            out,
+            &serde_json::json!({
+                "perplexity": result.perplexity,
+                "stderr": result.stderr,
+                "model": self.model,
+                "model_path": model.path(),
+                "preset": protocol.name,
+                "window": protocol.window,
+                "stride": protocol.window,
+                "first_scored": protocol.first_scored,
+                "begin_token": begin,
+                "chunks": result.chunks,
+                "scored_tokens": result.scored_tokens,
+                "text_tokens": result.text_tokens,
+                "text": self.text,
+                "text_sha256": file.sha256,
+                "activations": self.compute.activations,
+                "cache_type": self.cache_type,
+                "threads": threads,
+                "seconds": seconds,
+            }),
+        )
+    }
+}
+
+/// On standard error, and only if that is a terminal.
+fn progress_bar() -> ProgressBar {
+    let bar = ProgressBar::new(0);
+    if let Ok(style) =
+        ProgressStyle::with_template("{pos}/{len} windows {wide_bar} perplexity {msg}, {eta} left")
+    {
+        bar.set_style(style);
+    }
+    bar
+}

@@ -1,0 +1,102 @@
+//! Options that several commands share.
+
+use crate::env;
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use lowbit::{ActPrecision, ActRounding, Ctx, KvElement, LoadOptions, Machine, Model, Session};
+
+/// More workers than any machine here has.
+pub(crate) const MOST_THREADS: usize = 1024;
+
+/// How a model is computed.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Computing")]
+pub(crate) struct Compute {
+    /// Worker threads [default: LOWBIT_THREADS, else one for each physical core]
+    #[arg(short = 't', long, value_name = "N", value_parser = parse_threads)]
+    pub(crate) threads: Option<usize>,
+    /// Numbers in which activations meet quantized weights; models that prescribe theirs (BitNet) keep it
+    #[arg(long, value_enum, value_name = "NUMBERS", default_value_t = Activations::Int8)]
+    pub(crate) activations: Activations,
+}
+
+/// Numbers in which activations meet quantized weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Activations {
+    /// Rounded to 8 bits in groups of 32
+    Int8,
+    /// As they are: slower, for comparisons
+    Float,
+}
+
+impl Compute {
+    /// Workers with the machine's instructions.
+    pub(crate) fn ctx(&self) -> Result<Ctx> {
+        Ok(Ctx::new(env::isa()?, threads(self.threads)?))
+    }
+
+    pub(crate) fn load_options(&self) -> LoadOptions {
+        load_options(self.activations)
+    }
+}
+
+pub(crate) fn load_options(activations: Activations) -> LoadOptions {
+    let precision = match activations {
+        Activations::Int8 => ActPrecision::Int8(ActRounding::Group32),
+        Activations::Float => ActPrecision::Float,
+    };
+    LoadOptions { precision, ..LoadOptions::default() }
+}
+
+/// The number of workers: as asked for, else by the environment, else by the machine.
+pub(crate) fn threads(asked: Option<usize>) -> Result<usize> {
+    match asked {
+        Some(threads) => Ok(threads),
+        None => Ok(env::threads()?.unwrap_or_else(|| Machine::detect().default_threads())),
+    }
+}
+
+/// How much a model remembers, and how.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Context")]
+pub(crate) struct Context {
+    /// Most tokens of prompt and answer together; 0: as many as the model was made for
+    #[arg(short = 'c', long, value_name = "TOKENS", default_value_t = 0)]
+    pub(crate) ctx_size: usize,
+    /// Floats in which keys and values are kept
+    #[arg(long, value_enum, value_name = "TYPE", default_value_t = CacheType::F16)]
+    pub(crate) cache_type: CacheType,
+}
+
+/// Floats in which keys and values are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub(crate) enum CacheType {
+    F16,
+    F32,
+}
+
+impl CacheType {
+    pub(crate) fn element(self) -> KvElement {
+        match self {
+            Self::F16 => KvElement::F16,
+            Self::F32 => KvElement::F32,
+        }
+    }
+}
+
+impl Context {
+    pub(crate) fn session<'m>(&self, model: &'m Model, ctx: &'m Ctx) -> Result<Session<'m>> {
+        Ok(Session::new(model, ctx, self.ctx_size, self.cache_type.element())?)
+    }
+}
+
+/// Parses a number of threads.
+pub(crate) fn parse_threads(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(threads) if (1..=MOST_THREADS).contains(&threads) => Ok(threads),
+        _ => Err(format!("expected a number from 1 to {MOST_THREADS}")),
+    }
+}
