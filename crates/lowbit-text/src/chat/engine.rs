@@ -173,12 +173,13 @@ fn without_generation_tags(source: &str) -> String {
     while let Some(at) = rest.find("{%") {
         let (before, tag) = rest.split_at(at);
         out.push_str(before);
-        let Some(end) = tag.find("%}") else {
+        // Not from its first byte: the `%` that opens a tag does not close it too.
+        let Some(code) = tag[2..].find("%}") else {
             rest = tag;
             break;
         };
-        let (tag, after) = tag.split_at(end + 2);
-        let inner = tag[2..end].trim_matches(['-', '+']).trim();
+        let (tag, after) = tag.split_at(2 + code + 2);
+        let inner = tag[2..][..code].trim_matches(['-', '+']).trim();
         match inner {
             "generation" => out.push_str(&tag.replacen("generation", "if true", 1)),
             "endgeneration" => out.push_str(&tag.replacen("endgeneration", "endif", 1)),
@@ -208,5 +209,14 @@ mod tests {
             "a{%- if true -%}b{% endif %}c{% if generation %}{% endif %}"
         );
         assert_eq!(without_generation_tags("{% generation"), "{% generation");
+    }
+
+    #[test]
+    fn a_percent_sign_does_not_both_open_and_close_a_tag() {
+        for source in ["{%}", "{%", "a{%%}b", "{%}{% endgeneration %}", "{%} generation %}"] {
+            assert_eq!(without_generation_tags(source), source);
+        }
+        let error = environment("{%}", TemplateLimits::default()).err().map(|error| error.to_string());
+        assert!(error.is_some_and(|error| error.contains("does not parse")));
     }
 }
