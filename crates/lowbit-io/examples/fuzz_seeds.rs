@@ -110,7 +110,7 @@ fn llama2cs() -> Vec<(String, Vec<u8>)> {
 }
 
 /// In the form that the target reads: a first line of model, pre-tokenizer and flags, then a kind digit, a score
-/// letter and the text of each token, then after an empty line the merges.
+/// letter and the text of each token, then after an empty line the merges; `C`, a length and a character map before it.
 fn vocabularies() -> Vec<(String, Vec<u8>)> {
     let bytes = |kind: char| (0..=255u8).map(move |b| format!("{kind}a<0x{b:02X}>"));
     let pieces = ["2a<unk>", "3a<s>", "3a</s>"].map(str::to_owned).into_iter();
@@ -118,10 +118,18 @@ fn vocabularies() -> Vec<(String, Vec<u8>)> {
     let sentence: Vec<String> =
         ["llama - 1".to_owned()].into_iter().chain(pieces).chain(bytes('6')).chain(words).collect();
     let small = "t5 - 0\n2a<unk>\n3a</s>\n1ba\n1cb\n1dab\n1e\u{2581}";
+    // A trie that turns "A" into "b": the root has base 128, the leaf for 'A' at 128 ^ 65 has its value at 1.
+    let mut trie = [0u32; 256];
+    (trie[0], trie[128 ^ 65], trie[1]) = (128 << 10, (128 ^ 65 ^ 1) << 10 | 1 << 8 | 65, 1 << 31);
+    let mut mapped = vec![b'C', 6, 4];
+    [1024].iter().chain(&trie).for_each(|unit| mapped.extend(unit.to_le_bytes()));
+    mapped.extend(b"b\0");
+    mapped.extend(small.as_bytes());
     let pairs = "gpt2 default 0\n3a<|end|>\n1aa\n1ab\n1aab\n1a\u{120}\n1a\u{120}ab\n\na b\n\u{120} ab";
     vec![
         ("llama".into(), sentence.join("\n").into_bytes()),
         ("t5".into(), small.into()),
+        ("t5_charsmap".into(), mapped),
         ("gpt2".into(), pairs.into()),
         ("twice".into(), pairs.replace("1ab\n", "1aa\n").into_bytes()),
         ("merge_of_nothing".into(), pairs.replace("a b", "a z").into_bytes()),

@@ -6,6 +6,10 @@
 
 use crate::error::{Result, TextError};
 
+/// In bytes. The longest of Unicode's own (NFKC of U+FDFA) has 33; without a limit a small text could grow without
+/// limit too.
+const LONGEST_REPLACEMENT: usize = 256;
+
 /// A checked normalization table.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct CharsMap {
@@ -31,6 +35,9 @@ impl CharsMap {
         }
         if std::str::from_utf8(replacements).is_err() {
             return Err(TextError::BadCharsMap("its replacements are not UTF-8"));
+        }
+        if replacements.split(|&byte| byte == 0).any(|text| text.len() > LONGEST_REPLACEMENT) {
+            return Err(TextError::BadCharsMap("a replacement has more than 256 bytes"));
         }
         let units = trie.chunks_exact(4).map(|unit| u32::from_le_bytes([unit[0], unit[1], unit[2], unit[3]]));
         Ok(Self { units: units.collect(), replacements: replacements.to_vec() })
@@ -92,6 +99,11 @@ mod tests {
         assert!(CharsMap::new(b"\x01").is_err());
         assert!(CharsMap::new(b"\xff\xff\xff\xff1234").is_err());
         assert!(CharsMap::new(b"\0\0\0\0abc").is_err());
+        // One character of text must not become a megabyte.
+        let with_replacement = |len| [&[0; 4][..], &vec![b'a'; len], &[0]].concat();
+        assert!(CharsMap::new(&with_replacement(LONGEST_REPLACEMENT)).is_ok());
+        let error = CharsMap::new(&with_replacement(LONGEST_REPLACEMENT + 1)).unwrap_err();
+        assert!(error.to_string().contains("more than 256 bytes"), "{error}");
         // Every single-byte corruption is either refused or harmless.
         let good = blob();
         for at in 0..good.len() {
