@@ -46,6 +46,20 @@ pub(crate) const ENGINES: &[EngineSpec] = &[
         family: Family::LlamaCpp,
     },
     EngineSpec {
+        name: "llama.cpp-no-flash",
+        program: "peer-llama-cpp",
+        arguments: &["--flash-attention", "off"],
+        thread_variables: &[],
+        family: Family::LlamaCpp,
+    },
+    EngineSpec {
+        name: "lowbit",
+        program: "peer-lowbit",
+        arguments: &[],
+        thread_variables: &[],
+        family: Family::Other,
+    },
+    EngineSpec {
         name: "candle",
         program: "peer-candle",
         arguments: &[],
@@ -91,7 +105,8 @@ mod tests {
     fn an_unknown_engine_is_answered_with_the_known_ones() {
         let error = parse("lama").unwrap_err();
         assert!(
-            error.contains("lama") && error.contains("llama.cpp, llama.cpp-no-repack, candle"),
+            error.contains("lama")
+                && error.contains("llama.cpp, llama.cpp-no-repack, llama.cpp-no-flash, lowbit, candle"),
             "{error}"
         );
         assert!(NAMES.iter().all(|name| parse(name).is_ok()));

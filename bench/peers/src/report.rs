@@ -96,6 +96,15 @@ pub(crate) struct AccuracyRow {
     pub(crate) divergence: Option<Divergence>,
 }
 
+impl ModelReport {
+    /// The engine's name, with a star where a footnote warns of it.
+    fn marked(&self, engine: &str) -> String {
+        let warned = |head: &EngineHead| head.name == engine && head.description.caveat.is_some();
+        let star = if self.engines.iter().any(warned) { "*" } else { "" };
+        format!("{engine}{star}")
+    }
+}
+
 impl Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}, {} cores", self.machine.cpu, self.machine.cores)?;
@@ -116,7 +125,7 @@ impl Report {
             writeln!(f, "  {}: {}; {}", engine.name, description.engine, description.system)?;
         }
         writeln!(f, "\nmedian of {} rounds, ± = half of (max - min) / median\n", self.rounds)?;
-        write!(f, "{}", self.speed_table(&model.speed))?;
+        write!(f, "{}", self.speed_table(model))?;
         if let Some(accuracy) = &model.accuracy {
             let text = accuracy.text.file_name().unwrap_or_default().to_string_lossy();
             writeln!(
@@ -124,12 +133,17 @@ impl Report {
                 "\nlogits over {} windows of {text}, divergence from {}\n",
                 accuracy.chunks, accuracy.reference
             )?;
-            write!(f, "{}", accuracy_table(&accuracy.rows))?;
+            write!(f, "{}", accuracy_table(model, &accuracy.rows))?;
+        }
+        for engine in &model.engines {
+            if let Some(caveat) = &engine.description.caveat {
+                writeln!(f, "\n{} {}", model.marked(engine.name), caveat)?;
+            }
         }
         Ok(())
     }
 
-    fn speed_table(&self, rows: &[SpeedRow]) -> Table {
+    fn speed_table(&self, model: &ModelReport) -> Table {
         let prompt = format!("pp{} t/s", self.prompt_tokens);
         let generate = format!("tg{} t/s", self.generated_tokens);
         let mut table = Table::new([
@@ -148,9 +162,9 @@ impl Report {
             "+token",
             "peak (ratio to best llama.cpp)",
         ]);
-        for row in rows {
+        for row in &model.speed {
             let mut cells = vec![
-                row.engine.to_owned(),
+                model.marked(row.engine),
                 row.threads.to_string(),
                 format!("{:.1}", row.prompt.median),
                 percent(row.prompt.spread / 2.0),
@@ -172,12 +186,12 @@ impl Report {
     }
 }
 
-fn accuracy_table(rows: &[AccuracyRow]) -> Table {
+fn accuracy_table(model: &ModelReport, rows: &[AccuracyRow]) -> Table {
     let mut table =
         Table::new(["engine", "perplexity", "±", "mean KL", "±", "p99 KL", "max KL", "top-1 agreement"]);
     for row in rows {
         let mut cells = vec![
-            row.engine.to_owned(),
+            model.marked(row.engine),
             format!("{:.4}", row.perplexity.perplexity),
             format!("{:.4}", row.perplexity.standard_error),
         ];
@@ -199,4 +213,49 @@ fn percent(share: f64) -> String {
 
 fn mebibytes(bytes: u64) -> String {
     format!("{:.0}", bytes as f64 / f64::from(1 << 20))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(name: &'static str, caveat: Option<&str>) -> EngineHead {
+        let description = Description {
+            engine: name.to_uppercase(),
+            system: String::new(),
+            architecture: String::new(),
+            vocabulary: 1,
+            caveat: caveat.map(str::to_owned),
+        };
+        EngineHead { name, description }
+    }
+
+    fn row(engine: &'static str) -> AccuracyRow {
+        let perplexity = Perplexity { perplexity: 2.0, standard_error: 0.1, tokens: 7 };
+        AccuracyRow { engine, perplexity, divergence: None }
+    }
+
+    #[test]
+    fn an_engine_with_a_known_fault_is_starred_and_explained_below() {
+        let accuracy = Accuracy {
+            text: "t".into(),
+            chunks: 1,
+            reference: "right",
+            rows: vec![row("right"), row("wrong")],
+        };
+        let model = ModelReport {
+            model: "m.gguf".into(),
+            file_bytes: 0,
+            engines: vec![head("right", None), head("wrong", Some("rounds down"))],
+            speed: Vec::new(),
+            accuracy: Some(accuracy),
+        };
+        let machine = Machine { cpu: String::new(), cores: 1 };
+        let report =
+            Report { machine, rounds: 1, prompt_tokens: 1, generated_tokens: 1, models: vec![model] };
+        let text = report.to_string();
+        let (table, note) = text.rsplit_once("\n\n").unwrap();
+        assert_eq!(note, "wrong* rounds down\n");
+        assert!(table.contains("\nwrong*  ") && table.contains("\nright   "), "{text}");
+    }
 }

@@ -156,11 +156,11 @@ impl Best {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engines::ENGINES;
+    use crate::engines;
 
-    fn measured(index: usize, prompt: [f64; 3], generate: [f64; 3], peak_bytes: u64) -> Measured {
+    fn measured(name: &str, prompt: [f64; 3], generate: [f64; 3], peak_bytes: u64) -> Measured {
         Measured {
-            spec: &ENGINES[index],
+            spec: engines::parse(name).unwrap(),
             prompt: prompt.to_vec(),
             generate: generate.to_vec(),
             load: vec![1.0; 3],
@@ -173,9 +173,9 @@ mod tests {
     fn ratios_are_to_the_better_llama_cpp_of_each_column() {
         let rows = rows(
             vec![
-                measured(0, [10.0, 20.0, 10.0], [9.0; 3], 300),
-                measured(1, [40.0, 80.0, 40.0], [3.0; 3], 200),
-                measured(2, [20.0, 40.0, 20.0], [18.0; 3], 100),
+                measured("llama.cpp", [10.0, 20.0, 10.0], [9.0; 3], 300),
+                measured("llama.cpp-no-repack", [40.0, 80.0, 40.0], [3.0; 3], 200),
+                measured("lowbit", [20.0, 40.0, 20.0], [18.0; 3], 100),
             ],
             1,
         );
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn without_llama_cpp_there_is_nothing_to_compare_with() {
-        assert!(rows(vec![measured(2, [1.0; 3], [1.0; 3], 1)], 1)[0].ratios.is_none());
+        assert!(rows(vec![measured("lowbit", [1.0; 3], [1.0; 3], 1)], 1)[0].ratios.is_none());
     }
 
     #[test]

@@ -1,15 +1,9 @@
-//! Hands the version of the llama.cpp bindings to the program, for the head of a report.
+//! Hands the version of llama-cpp-sys-2 to the program.
 
-use std::path::Path;
+#[path = "../locked.rs"]
+mod locked;
 
 fn main() {
-    let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Cargo.lock");
-    println!("cargo:rerun-if-changed={}", lock.display());
-    let lock = std::fs::read_to_string(&lock).expect("the workspace has a lock file");
-    let version = lock
-        .split("[[package]]")
-        .find(|package| package.contains("name = \"llama-cpp-sys-2\""))
-        .and_then(|package| package.split("version = \"").nth(1)?.split('"').next())
-        .expect("the lock file names llama-cpp-sys-2");
-    println!("cargo:rustc-env=LLAMA_CPP_SYS_VERSION={version}");
+    println!("cargo:rerun-if-changed=../locked.rs");
+    locked::hand_over("llama-cpp-sys-2", "LLAMA_CPP_SYS_VERSION");
 }

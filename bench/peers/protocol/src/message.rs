@@ -109,4 +109,6 @@ pub struct Description {
     pub architecture: String,
     /// Length of a row of logits.
     pub vocabulary: usize,
+    /// A known fault of the engine with this architecture, for a footnote.
+    pub caveat: Option<String>,
 }

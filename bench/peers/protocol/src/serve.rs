@@ -130,6 +130,7 @@ mod tests {
                 system: String::new(),
                 architecture: String::new(),
                 vocabulary: VOCABULARY,
+                caveat: None,
             }
         }
         fn tokenize(&self, text: &[u8]) -> Result<Tokens> {

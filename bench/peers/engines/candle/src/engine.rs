@@ -25,6 +25,18 @@ enum Model {
     Gemma3(quantized_gemma3::ModelWeights),
 }
 
+impl Model {
+    /// What is known to be wrong in the locked version.
+    fn caveat(&self) -> Option<&'static str> {
+        match self {
+            Self::Gemma3(_) => Some(
+                "applies SiLU where Gemma applies GELU (0.11.1): its logits are wrong, the work is the same",
+            ),
+            Self::Llama(_) | Self::Qwen2(_) => None,
+        }
+    }
+}
+
 impl Candle {
     /// Appends tokens; the logits of the last one.
     fn append(&mut self, ids: &[u32]) -> Result<Tensor> {
@@ -77,6 +89,7 @@ impl Engine for Candle {
             ),
             architecture: self.architecture.clone(),
             vocabulary: self.vocabulary,
+            caveat: self.model.caveat().map(str::to_owned),
         }
     }
 

@@ -4,40 +4,63 @@ use anyhow::Result;
 use peers_protocol::{Description, Engine, LoadOptions, Logits, Tokens};
 
 use crate::model::{Contents, Model, ParseSpecial, Weights, system_info, version};
-use crate::session::{Session, SessionOptions};
+use crate::session::{Attention, Session, SessionOptions};
 
 /// llama.cpp with a model and a cache.
 #[derive(Debug)]
 pub struct LlamaCpp {
     session: Session,
-    weights: Weights,
+    setting: Setting,
+}
+
+/// What llama.cpp's tools let their user choose and what is compared here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Setting {
+    /// How weights lie in memory.
+    pub weights: Weights,
+    /// How attention is computed.
+    pub attention: Attention,
+}
+
+impl Setting {
+    /// llama.cpp as it comes.
+    pub const DEFAULT: Self = Self { weights: Weights::Repacked, attention: Attention::Auto };
 }
 
 impl LlamaCpp {
-    /// Loads with the weights laid out as told.
-    pub fn load_as(options: &LoadOptions, weights: Weights) -> Result<Self> {
-        let model = Model::load(&options.model, Contents::All(weights))?;
-        let options = SessionOptions { context: options.context, threads: options.threads };
-        Ok(Self { session: Session::new(model, options)?, weights })
+    /// Loads in a setting.
+    pub fn load_as(options: &LoadOptions, setting: Setting) -> Result<Self> {
+        let model = Model::load(&options.model, Contents::All(setting.weights))?;
+        let options = SessionOptions {
+            context: options.context,
+            threads: options.threads,
+            attention: setting.attention,
+        };
+        Ok(Self { session: Session::new(model, options)?, setting })
     }
 }
 
 impl Engine for LlamaCpp {
     fn load(options: &LoadOptions) -> Result<Self> {
-        Self::load_as(options, Weights::Repacked)
+        Self::load_as(options, Setting::DEFAULT)
     }
 
     fn describe(&self) -> Description {
         let model = self.session.model();
-        let weights = match self.weights {
+        let weights = match self.setting.weights {
             Weights::Repacked => "weights repacked where possible",
             Weights::AsStored => "weights as stored",
         };
+        let attention = match self.setting.attention {
+            Attention::Auto => "flash attention auto",
+            Attention::Plain => "flash attention off",
+        };
         Description {
             engine: version(),
-            system: format!("{}, {weights}", system_info()),
+            system: format!("{}, {weights}, {attention}", system_info()),
             architecture: model.metadata(c"general.architecture").unwrap_or_default(),
             vocabulary: model.vocabulary(),
+            caveat: None,
         }
     }
 

@@ -6,6 +6,6 @@ mod engine;
 mod model;
 mod session;
 
-pub use engine::LlamaCpp;
+pub use engine::{LlamaCpp, Setting};
 pub use model::{Contents, Model, ParseSpecial, Weights, system_info, version};
-pub use session::{Session, SessionOptions};
+pub use session::{Attention, Session, SessionOptions};

@@ -1,8 +1,8 @@
 //! The llama.cpp engine process.
 
 use anyhow::Result;
-use clap::Parser;
-use peer_llama_cpp::{LlamaCpp, Weights};
+use clap::{Parser, ValueEnum};
+use peer_llama_cpp::{Attention, LlamaCpp, Setting, Weights};
 
 /// Answers requests of the peer benchmark on standard input.
 #[derive(Debug, Parser)]
@@ -10,9 +10,27 @@ struct Arguments {
     /// Leave the weights as they are in the file instead of repacking them for the CPU.
     #[arg(long)]
     no_repack: bool,
+    /// Whether attention may be computed by the fused operation.
+    #[arg(long, value_enum, default_value = "auto")]
+    flash_attention: FlashAttention,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum FlashAttention {
+    /// Where llama.cpp chooses it.
+    Auto,
+    /// Nowhere.
+    Off,
 }
 
 fn main() -> Result<()> {
-    let weights = if Arguments::parse().no_repack { Weights::AsStored } else { Weights::Repacked };
-    peers_protocol::run(|options: &_| LlamaCpp::load_as(options, weights))
+    let arguments = Arguments::parse();
+    let setting = Setting {
+        weights: if arguments.no_repack { Weights::AsStored } else { Weights::Repacked },
+        attention: match arguments.flash_attention {
+            FlashAttention::Auto => Attention::Auto,
+            FlashAttention::Off => Attention::Plain,
+        },
+    };
+    peers_protocol::run(|options: &_| LlamaCpp::load_as(options, setting))
 }

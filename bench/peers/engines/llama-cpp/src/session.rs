@@ -14,6 +14,17 @@ pub struct SessionOptions {
     pub context: usize,
     /// Threads for batches and single tokens alike.
     pub threads: usize,
+    /// How attention is computed.
+    pub attention: Attention,
+}
+
+/// How attention is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attention {
+    /// Flash attention where llama.cpp chooses it; its default.
+    Auto,
+    /// One matrix product after the other.
+    Plain,
 }
 
 /// Tokens evaluated at once. The same for logical and physical batches, as llama-bench runs pp512.
@@ -36,7 +47,7 @@ enum Outputs {
 }
 
 impl Session {
-    /// Makes a cache for `model`: f16 keys and values, flash attention where llama.cpp wants it.
+    /// Makes a cache for `model`: f16 keys and values.
     pub fn new(model: Model, options: SessionOptions) -> Result<Self> {
         // SAFETY: no arguments, returns a plain struct.
         let mut params = unsafe { sys::llama_context_default_params() };
@@ -46,7 +57,10 @@ impl Session {
         params.n_seq_max = 1;
         params.n_threads = i32::try_from(options.threads).context("too many threads")?;
         params.n_threads_batch = params.n_threads;
-        params.flash_attn_type = sys::LLAMA_FLASH_ATTN_TYPE_AUTO;
+        params.flash_attn_type = match options.attention {
+            Attention::Auto => sys::LLAMA_FLASH_ATTN_TYPE_AUTO,
+            Attention::Plain => sys::LLAMA_FLASH_ATTN_TYPE_DISABLED,
+        };
         params.type_k = sys::GGML_TYPE_F16;
         params.type_v = sys::GGML_TYPE_F16;
         // What llama.cpp's own tools ask for; the library's default keeps whole caches for layers
