@@ -25,7 +25,7 @@ LINES = [
     "What is the capital of France?",
     "Name one famous building there, in one sentence.",
 ]
-OPTIONS = ["--temp", "0"]
+OPTIONS = ["--temp", "0", "-n", "80"]
 COLUMNS = 90
 QUIET_S = 4.0  # without output for so long, the program waits for a line
 KEY_S = 0.04

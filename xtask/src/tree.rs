@@ -25,8 +25,8 @@ pub(crate) fn files(folder: &str) -> Result<Vec<String>> {
 }
 
 fn collect(folder: &Path, found: &mut Vec<String>) -> Result<()> {
-    let entries =
-        std::fs::read_dir(root().join(folder)).with_context(|| format!("cannot list {}", folder.display()))?;
+    let entries = std::fs::read_dir(root().join(folder))
+        .with_context(|| format!("cannot list {}", folder.display()))?;
     for entry in entries {
         let entry = entry?;
         let name = entry.file_name().into_string().ok().context("a file name is not UTF-8")?;

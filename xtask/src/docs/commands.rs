@@ -47,7 +47,11 @@ fn commands(help: &str) -> Vec<String> {
     let entries = lines.take_while(|line| !line.is_empty());
     // Descriptions that wrap are indented further than names.
     let names = entries.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
-    names.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help").map(str::to_owned).collect()
+    names
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|name| *name != "help")
+        .map(str::to_owned)
+        .collect()
 }
 
 fn fence(text: &str) -> String {
@@ -59,7 +63,8 @@ fn fence(text: &str) -> String {
 mod tests {
     #[test]
     fn commands_are_found_in_the_help() {
-        let help = "Usage: x\n\nCommands:\n  pull  Fetches a\n        model\n  help  Prints\n\nOptions:\n  -h\n";
+        let help =
+            "Usage: x\n\nCommands:\n  pull  Fetches a\n        model\n  help  Prints\n\nOptions:\n  -h\n";
         assert_eq!(super::commands(help), ["pull"]);
     }
 }

@@ -46,35 +46,46 @@ fn blocks<'a>(infos: impl Iterator<Item = &'a SpecInfo>) -> String {
     table(&["label", "bits per weight", "weights a block", "bytes a block", "what it is"], rows)
 }
 
+/// An element with the shapes its groups come in.
+struct Element<'a> {
+    label: String,
+    summary: &'a str,
+    /// Label of a shape, and bits per weight with it.
+    shapes: Vec<(String, String)>,
+}
+
 /// One row an element, one column a shape of groups.
 fn grouped<'a>(infos: impl Iterator<Item = &'a SpecInfo>) -> String {
-    let mut rows: Vec<(String, &str, Vec<(String, String)>)> = Vec::new();
+    let mut elements: Vec<Element<'_>> = Vec::new();
     for info in infos {
         let label = info.spec.label();
-        let shape_at = label.rfind("-g").or(label.find("-row")).or(label.find("-tensor")).unwrap_or(label.len());
-        let (element, shape) = (label[..shape_at].to_owned(), label[shape_at + 1..].to_owned());
-        match rows.iter_mut().find(|row| row.0 == element) {
-            Some(row) => row.2.push((shape, bits(info))),
-            None => rows.push((element, info.summary, vec![(shape, bits(info))])),
+        let at = ["-g", "-row", "-tensor"].iter().find_map(|shape| label.find(shape)).unwrap_or(label.len());
+        let shape = (label[at..].to_owned(), bits(info));
+        match elements.iter_mut().find(|element| element.label == label[..at]) {
+            Some(element) => element.shapes.push(shape),
+            None => elements.push(Element {
+                label: label[..at].to_owned(),
+                summary: info.summary,
+                shapes: vec![shape],
+            }),
         }
     }
-    let mut shapes: Vec<String> = Vec::new();
-    for (shape, _) in rows.iter().flat_map(|row| &row.2) {
-        if !shapes.contains(shape) {
-            shapes.push(shape.clone());
+    let mut shapes: Vec<&str> = Vec::new();
+    for (shape, _) in elements.iter().flat_map(|element| &element.shapes) {
+        if !shapes.contains(&shape.as_str()) {
+            shapes.push(shape);
         }
     }
-    let columns: Vec<String> = shapes.iter().map(|shape| format!("`-{shape}`")).collect();
+    let columns: Vec<String> = shapes.iter().map(|shape| format!("`{shape}`")).collect();
     let head: Vec<&str> =
         ["element", "what it is"].into_iter().chain(columns.iter().map(String::as_str)).collect();
-    table(
-        &head,
-        rows.iter().map(|(element, summary, cells)| {
-            let cell = |shape: &String| {
-                cells.iter().find(|(s, _)| s == shape).map_or("–".to_owned(), |(_, bits)| bits.clone())
-            };
-            let first = [format!("`{element}`"), (*summary).to_owned()];
-            first.into_iter().chain(shapes.iter().map(cell)).collect()
-        }),
-    )
+    let rows = elements.iter().map(|element| {
+        let cell = |shape: &&str| {
+            let found = element.shapes.iter().find(|(s, _)| s == shape);
+            found.map_or("–".to_owned(), |(_, bits)| bits.clone())
+        };
+        let first = [format!("`{}`", element.label), element.summary.to_owned()];
+        first.into_iter().chain(shapes.iter().map(cell)).collect()
+    });
+    table(&head, rows)
 }

@@ -87,6 +87,9 @@ mod tests {
 
     #[test]
     fn a_table_escapes_bars() {
-        assert_eq!(table(&["a", "b"], [vec!["x|y".into(), "z".into()]]), "| a | b |\n|---|---|\n| x\\|y | z |\n");
+        assert_eq!(
+            table(&["a", "b"], [vec!["x|y".into(), "z".into()]]),
+            "| a | b |\n|---|---|\n| x\\|y | z |\n"
+        );
     }
 }

@@ -28,7 +28,9 @@ pub(super) fn page() -> Result<String> {
         text += &format!("`{}`, {} bytes, SHA-256 `{}`, from\n\n", entry.file, entry.bytes, entry.sha256);
         for source in &entry.sources {
             text += &match source {
-                Source::Hub(file) => format!("- the model hub: `{}`, revision `{}`\n", file.repo, file.revision),
+                Source::Hub(file) => {
+                    format!("- the model hub: `{}`, revision `{}`\n", file.repo, file.revision)
+                }
                 Source::Wheels(parts) => {
                     let packages: Vec<String> =
                         parts.iter().map(|part| format!("`{}=={}`", part.package, part.version)).collect();

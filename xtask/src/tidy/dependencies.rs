@@ -70,7 +70,9 @@ mod tests {
 
     #[test]
     fn the_table_is_read() {
-        let rows = parse("| Crate |\n| [`lowbit-io`](crates/lowbit-io) | files | format, text | one module |\n| [`lowbit`](x) | y | – | forbid |\n");
+        let rows = parse(
+            "| Crate |\n| [`lowbit-io`](crates/lowbit-io) | files | format, text | one module |\n| [`lowbit`](x) | y | – | forbid |\n",
+        );
         assert_eq!(rows.len(), 2);
         assert_eq!(rows[0].name, "lowbit-io");
         assert_eq!(Vec::from_iter(&rows[0].builds_on), ["lowbit-format", "lowbit-text"]);

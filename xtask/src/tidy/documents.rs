@@ -29,7 +29,10 @@ pub(super) fn dead_links() -> Result<Vec<String>> {
 fn links(text: &str) -> Vec<String> {
     let ends = text.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
     let targets = ends.filter_map(|(target, _)| target.split('#').next());
-    targets.filter(|t| !t.is_empty() && !t.contains("://") && !t.contains(char::is_whitespace)).map(str::to_owned).collect()
+    targets
+        .filter(|t| !t.is_empty() && !t.contains("://") && !t.contains(char::is_whitespace))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Tests that the table of docs/security.md names and that no source defines.

@@ -10,7 +10,8 @@ const MOST_LINES: usize = 600;
 const MOST_TEST_LINES: usize = 700;
 
 /// Beginnings of paths that exist on one machine only, in pieces lest this file break its own rule.
-const MACHINE_PATHS: [&str; 4] = [concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("/Use", "rs/"), concat!("/ho", "me/")];
+const MACHINE_PATHS: [&str; 4] =
+    [concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("/Use", "rs/"), concat!("/ho", "me/")];
 
 /// Users that examples and tests are about.
 const EXAMPLE_USERS: [&str; 3] = ["a", "user", "you"];
@@ -46,7 +47,8 @@ pub(super) fn machine_paths() -> Result<Vec<String>> {
 fn names_machine(line: &str) -> bool {
     MACHINE_PATHS.iter().any(|start| {
         line.match_indices(start).any(|(at, _)| {
-            let user = line[at + start.len()..].split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+            let user =
+                line[at + start.len()..].split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
             let inside_a_word = line[..at].ends_with(|c: char| c.is_alphanumeric() || "._-".contains(c));
             !inside_a_word && !EXAMPLE_USERS.contains(&user)
         })

@@ -20,7 +20,8 @@ pub(super) fn broken() -> Result<Vec<String>> {
     let packages = metadata["packages"].as_array().context("cargo metadata lists no packages")?;
     let broken = packages.iter().filter_map(|package| {
         let licence = package["license"].as_str().unwrap_or("none given");
-        (!permits(licence, &allowed)).then(|| format!("{} {}: {licence}", package["name"], package["version"]))
+        (!permits(licence, &allowed))
+            .then(|| format!("{} {}: {licence}", package["name"], package["version"]))
     });
     Ok(broken.collect())
 }

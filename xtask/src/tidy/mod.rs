@@ -24,7 +24,10 @@ static RULES: &[Rule] = &[
     Rule { name: "no path of somebody's machine is in the tree", broken: files::machine_paths },
     Rule { name: "links in documents lead somewhere", broken: documents::dead_links },
     Rule { name: "tests that docs/security.md names exist", broken: documents::missing_tests },
-    Rule { name: "the README shows the catalogue and the commands that are checked", broken: documents::readme },
+    Rule {
+        name: "the README shows the catalogue and the commands that are checked",
+        broken: documents::readme,
+    },
     Rule { name: "licences of dependencies are allowed by deny.toml", broken: licences::broken },
 ];
 

@@ -17,7 +17,10 @@ pub(super) fn undeclared() -> Result<Vec<String>> {
         else {
             continue;
         };
-        if stem == "main" || inside == "lib.rs" || inside.starts_with("bin/") && inside.matches('/').count() == 1 {
+        if stem == "main"
+            || inside == "lib.rs"
+            || inside.starts_with("bin/") && inside.matches('/').count() == 1
+        {
             continue;
         }
         let folder = file.parent().unwrap_or(Path::new(""));
@@ -33,7 +36,8 @@ pub(super) fn undeclared() -> Result<Vec<String>> {
             tree::read(&parent.to_string_lossy()).is_ok_and(|text| {
                 text.lines().any(|line| {
                     let line = line.trim();
-                    line.strip_suffix(';').is_some_and(|l| l.rsplit_once("mod ").is_some_and(|(_, m)| m == name))
+                    line.strip_suffix(';')
+                        .is_some_and(|l| l.rsplit_once("mod ").is_some_and(|(_, m)| m == name))
                 })
             })
         });
@@ -56,7 +60,11 @@ pub(super) fn unlisted() -> Result<Vec<String>> {
 /// Differences between the sources of a folder, without those that are no items, and a list of names.
 fn compare(folder: &str, others: &[&str], listed: &BTreeSet<String>) -> Result<Vec<String>> {
     let files = tree::files(folder)?;
-    let stems = files.iter().filter_map(|path| path.strip_prefix(folder)?.strip_prefix('/')?.strip_suffix(".rs"));
+    let stems =
+        files.iter().filter_map(|path| path.strip_prefix(folder)?.strip_prefix('/')?.strip_suffix(".rs"));
     let found: BTreeSet<String> = stems.filter(|stem| !others.contains(stem)).map(str::to_owned).collect();
-    Ok(found.symmetric_difference(listed).map(|name| format!("{folder}: {name} is only a file or only listed")).collect())
+    Ok(found
+        .symmetric_difference(listed)
+        .map(|name| format!("{folder}: {name} is only a file or only listed"))
+        .collect())
 }

@@ -8,7 +8,8 @@ pub(super) fn broken() -> Result<Vec<String>> {
     let mut broken = Vec::new();
     for row in dependencies::table()? {
         let source = format!("crates/{}/src", row.name);
-        let files: Vec<String> = tree::files(&source)?.into_iter().filter(|path| path.ends_with(".rs")).collect();
+        let files: Vec<String> =
+            tree::files(&source)?.into_iter().filter(|path| path.ends_with(".rs")).collect();
         let text = |path: &String| tree::read(path);
         let roots = files.iter().filter(|path| path.ends_with("src/lib.rs") || path.ends_with("main.rs"));
         match row.unsafety.as_str() {
@@ -50,7 +51,9 @@ pub(super) fn broken() -> Result<Vec<String>> {
 /// Whether a line of code, comments left out, opens something unsafe.
 fn is_unsafe(line: &str) -> bool {
     let code = line.split("//").next().unwrap_or_default();
-    ["unsafe {", "unsafe fn", "unsafe impl", "unsafe trait", "unsafe extern"].iter().any(|word| code.contains(word))
+    ["unsafe {", "unsafe fn", "unsafe impl", "unsafe trait", "unsafe extern"]
+        .iter()
+        .any(|word| code.contains(word))
 }
 
 #[cfg(test)]
