@@ -1,0 +1,350 @@
+//! The command as a user meets it: exit status, what goes where, JSON with the promised fields. No network: the models
+//! are tiny ones made here, and the folders of models are empty ones.
+
+mod tiny;
+
+use serde_json::Value;
+use std::{
+    io::Write,
+    path::PathBuf,
+    process::{Command, Output, Stdio},
+};
+use tiny::{Template, tiny_gguf};
+
+/// A folder with a model that has a chat template and one that has none.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        tiny_gguf(Template::Chat).write(&folder.path().join("chat.gguf")).unwrap();
+        tiny_gguf(Template::None).write(&folder.path().join("base.gguf")).unwrap();
+        Self(folder)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lowbit"));
+        command.args(args).current_dir(self.0.path()).stdin(Stdio::null());
+        for variable in ["LOWBIT_THREADS", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN_PATH", "HF_ENDPOINT"] {
+            command.env_remove(variable);
+        }
+        command
+            .env("LOWBIT_HOME", self.path("home"))
+            .env("HF_HOME", self.path("hub"))
+            .env("HF_HUB_OFFLINE", "1")
+            .env("LOWBIT_PYTHON", self.path("no-python"));
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    /// Standard output of a run that must succeed.
+    fn stdout(&self, args: &[&str]) -> String {
+        text(&success(self.run(args)).stdout)
+    }
+
+    fn json(&self, args: &[&str]) -> Value {
+        let stdout = self.stdout(args);
+        serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{args:?}: {error}: {stdout}"))
+    }
+
+    /// Standard error of a run that must fail, with nothing on standard output.
+    fn error(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        assert!(!output.status.success(), "{args:?} succeeded: {}", text(&output.stdout));
+        assert_eq!(text(&output.stdout), "", "{args:?}");
+        text(&output.stderr)
+    }
+
+    fn piped(&self, args: &[&str], input: &[u8]) -> Output {
+        let mut command = self.command(args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input).unwrap();
+        child.wait_with_output().unwrap()
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn success(output: Output) -> Output {
+    assert!(output.status.success(), "{}: {}", output.status, text(&output.stderr));
+    output
+}
+
+#[test]
+fn an_answer_goes_to_stdout_and_its_speed_to_stderr() {
+    let output = success(Place::new().run(&["run", "chat.gguf", "hello", "-n", "4"]));
+    assert!(text(&output.stdout).ends_with('\n'));
+    assert!(text(&output.stderr).contains("tokens/s"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn an_answer_as_json_has_the_promised_fields() {
+    let args = ["run", "chat.gguf", "hello", "-n", "4", "--json", "--seed", "5", "--logprobs", "3"];
+    let json = Place::new().json(&args);
+    assert!(json["answer"].is_string() && json["finish"].is_string(), "{json}");
+    assert_eq!(json["seed"], 5);
+    let tokens = json["tokens"].as_array().unwrap();
+    assert!((1..=4).contains(&tokens.len()), "{json}");
+    assert!(json["timing"]["prompt_tokens_per_s"].as_f64().unwrap() > 0.0);
+    assert!(json["timing"]["generated_tokens_per_s"].is_number());
+    assert!(!json["logprobs"].as_array().unwrap().is_empty());
+    for step in json["logprobs"].as_array().unwrap() {
+        let top: Vec<f64> =
+            step["top"].as_array().unwrap().iter().map(|t| t["logprob"].as_f64().unwrap()).collect();
+        assert_eq!(top.len(), 3);
+        assert!(top.is_sorted_by(|a, b| a >= b) && top[0] <= 0.0, "{step}");
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_text_with_one_thread_and_with_two() {
+    let place = Place::new();
+    let answer = |seed: &str, threads: &str| {
+        place.stdout(&["run", "chat.gguf", "go", "-n", "24", "--temp", "2", "--seed", seed, "-t", threads])
+    };
+    let one = answer("11", "1");
+    assert_eq!(one, answer("11", "2"));
+    assert_ne!(one, answer("12", "1"));
+}
+
+#[test]
+fn a_single_answer_without_sampling_options_is_the_same_each_time() {
+    let place = Place::new();
+    let args = ["run", "chat.gguf", "tell me", "-n", "24"];
+    assert_eq!(place.stdout(&args), place.stdout(&args));
+}
+
+#[test]
+fn piped_text_is_the_prompt_or_follows_it() {
+    let place = Place::new();
+    let prompt_tokens = |output: Output| {
+        let json: Value = serde_json::from_slice(&success(output).stdout).unwrap();
+        json["prompt_tokens"].as_u64().unwrap()
+    };
+    let alone = ["run", "chat.gguf", "--json", "-n", "1"];
+    let dash = ["run", "chat.gguf", "-", "--json", "-n", "1"];
+    let beside = ["run", "chat.gguf", "first", "--json", "-n", "1"];
+    let given = ["run", "chat.gguf", "first\n\nsecond", "--json", "-n", "1"];
+    let expected = prompt_tokens(place.run(&given));
+    assert_eq!(prompt_tokens(place.piped(&alone, b"first\n\nsecond\n")), expected);
+    assert_eq!(prompt_tokens(place.piped(&dash, b"first\n\nsecond")), expected);
+    assert_eq!(prompt_tokens(place.piped(&beside, b"second\n")), expected);
+    assert!(prompt_tokens(place.run(&beside)) < expected);
+    let error = text(&place.piped(&alone, b" \n").stderr);
+    assert!(error.contains("the prompt is empty"), "{error}");
+    let error = text(&place.piped(&alone, b"\xff\xfe").stderr);
+    assert!(error.contains("not UTF-8"), "{error}");
+}
+
+#[test]
+fn a_model_without_a_template_continues_plain_text_and_says_so() {
+    let place = Place::new();
+    let output = success(place.run(&["run", "base.gguf", "once", "-n", "4"]));
+    assert!(text(&output.stderr).contains("no chat template"), "{}", text(&output.stderr));
+    let raw = success(place.run(&["run", "base.gguf", "once", "-n", "4", "--raw"]));
+    assert!(!text(&raw.stderr).contains("no chat template"));
+    assert_eq!(output.stdout, raw.stdout);
+    assert!(place.error(&["run", "base.gguf", "once", "--system", "be brief"]).contains("--system"));
+}
+
+#[test]
+fn one_argument_that_names_no_model_is_a_prompt_for_the_default_model() {
+    let place = Place::new();
+    // The default model cannot be fetched here, and the error shows that it was the one asked for.
+    for prompt in ["What is the capital of France?", "Hello", "smolm2"] {
+        let error = place.error(&["run", prompt]);
+        assert!(error.contains("smollm2 could not be fetched from any of its"), "{prompt}: {error}");
+    }
+    assert!(place.error(&["run", "smolm2"]).contains("did you mean smollm2?"));
+}
+
+#[test]
+fn what_is_written_as_a_model_and_is_none_is_an_error_with_the_nearest_name() {
+    let place = Place::new();
+    let error = place.error(&["run", "./smollm2.gguf"]);
+    assert!(error.starts_with("error: ./smollm2.gguf does not exist"), "{error}");
+    let error = place.error(&["run", "smolm2", "hello"]);
+    assert!(error.contains("no model is called \"smolm2\" (did you mean smollm2?)"), "{error}");
+    let error = place.error(&["run", "user/model"]);
+    assert!(error.contains("user/model") && error.contains("HF_HUB_OFFLINE"), "{error}");
+    assert!(place.error(&["pull", "qwen2.5-coder-05b"]).contains("qwen2.5-coder-0.5b"));
+    assert!(place.error(&["inspect", "gemma-270m"]).contains("gemma3-270m"));
+}
+
+#[test]
+fn a_file_that_is_no_model_is_refused_by_name() {
+    let place = Place::new();
+    std::fs::write(place.path("bad.gguf"), b"GGUF and then nothing").unwrap();
+    for args in [&["run", "bad.gguf", "x"][..], &["inspect", "bad.gguf"], &["bench", "bad.gguf"]] {
+        let error = place.error(args);
+        assert!(error.starts_with("error: ") && error.contains("bad.gguf"), "{args:?}: {error}");
+    }
+}
+
+#[test]
+fn bad_options_are_refused_by_name() {
+    let place = Place::new();
+    for (args, expected) in [
+        (&["run", "chat.gguf", "x", "--top-p", "1.5"][..], "top_p is 1.5"),
+        (&["run", "chat.gguf", "x", "--samplers", "top_q"], "top_q"),
+        (&["run", "chat.gguf", "x", "--logprobs", "3"], "--json"),
+        (&["run", "chat.gguf", "x", "--mirostat-tau", "3"], "--mirostat"),
+        (&["run", "chat.gguf", "x", "--stop", ""], "stop string 0"),
+        (&["run", "chat.gguf", "x", "-t", "0"], "1 to 1024"),
+        (&["run", "chat.gguf", "x", "-c", "100000"], "100000"),
+        (&["run", "chat.gguf", "x", "--raw", "--system", "y"], "--system"),
+        (&["run", "chat.gguf", "x", "--tempp", "1"], "--temp"),
+        (&["bench", "chat.gguf", "-p", "0", "-n", "0"], "-p and -n"),
+        (&["perplexity", "chat.gguf", "--text", "t", "--preset", "gptq"], "llama.cpp"),
+        (&["perplexity", "chat.gguf", "--text", "none.txt"], "none.txt"),
+        (&["inspect", "chat.gguf", "-c", "100000"], "100000"),
+        (&["lsit"], "list"),
+    ] {
+        let error = place.error(args);
+        assert!(error.starts_with("error: ") && error.contains(expected), "{args:?}: {error}");
+    }
+}
+
+#[test]
+fn environment_variables_are_checked_and_lower_the_instructions() {
+    let place = Place::new();
+    let run = |args: &[&str], name: &str, value: &str| place.command(args).env(name, value).output().unwrap();
+    let few = ["run", "chat.gguf", "x", "-n", "1"];
+    for (name, value, expected) in
+        [("LOWBIT_ISA", "sse9", "scalar, avx2, avx512"), ("LOWBIT_THREADS", "many", "1 to 1024")]
+    {
+        let output = run(&few, name, value);
+        assert!(!output.status.success());
+        assert!(text(&output.stderr).contains(name) && text(&output.stderr).contains(expected));
+    }
+    success(run(&few, "LOWBIT_ISA", "scalar"));
+    let doctor = success(run(&["doctor", "--json"], "LOWBIT_ISA", "scalar"));
+    let json: Value = serde_json::from_slice(&doctor.stdout).unwrap();
+    assert_eq!(json["isa"]["chosen"], "scalar");
+    assert!(json["read_bandwidth"][0]["median_gb_per_s"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn every_listing_is_text_and_json() {
+    let place = Place::new();
+    for (topic, field, known) in [
+        ("models", "name", "smollm2"),
+        ("formats", "label", "int2-asym-g128"),
+        ("architectures", "name", "llama"),
+        ("samplers", "name", "top_k"),
+        ("knobs", "name", "LOWBIT_HOME"),
+    ] {
+        let json = place.json(&["list", topic, "--json"]);
+        let items = json.as_array().unwrap();
+        assert!(items.iter().any(|item| item[field] == known), "{topic}: {json}");
+        let table = place.stdout(&["list", topic]);
+        assert_eq!(table.lines().count(), items.len() + 1, "{topic}");
+        assert!(table.contains(known), "{table}");
+    }
+    assert_eq!(place.stdout(&["list"]), place.stdout(&["list", "models"]));
+}
+
+#[test]
+fn inspect_shows_every_tensor_and_what_loading_takes() {
+    let place = Place::new();
+    let json = place.json(&["inspect", "chat.gguf", "--json", "--load", "-c", "64"]);
+    assert_eq!(json["architecture"], "llama");
+    assert_eq!(json["tensors"].as_array().unwrap().len(), tiny_gguf(Template::Chat).tensors.len());
+    assert_eq!(json["tensors"][0]["format"], "f32");
+    // Keys and values of two blocks, 16 elements each in 2 bytes, for 64 tokens.
+    assert_eq!(json["memory"]["kv_bytes_f16"], 2 * 2 * 16 * 2 * 64);
+    assert_eq!(json["file_bytes"], std::fs::metadata(place.path("chat.gguf")).unwrap().len());
+    assert!(json["load_s"].as_f64().unwrap() > 0.0);
+    if cfg!(target_os = "linux") {
+        assert!(json["peak_rss_bytes"].as_u64().unwrap() > 100_000, "{json}");
+    }
+    let text = place.stdout(&["inspect", "chat.gguf"]);
+    assert!(text.contains("blk.1.ffn_down.weight") && text.contains("bits/weight"), "{text}");
+}
+
+#[test]
+fn bench_reports_both_tests_for_every_number_of_threads() {
+    let args = ["bench", "chat.gguf", "-p", "16", "-n", "8", "-t", "1,2", "-r", "3", "--json"];
+    let json = Place::new().json(&args);
+    let tests = json["tests"].as_array().unwrap();
+    let names: Vec<(&str, u64)> = tests
+        .iter()
+        .map(|test| (test["test"].as_str().unwrap(), test["threads"].as_u64().unwrap()))
+        .collect();
+    assert_eq!(names, [("pp16", 1), ("tg8", 1), ("pp16", 2), ("tg8", 2)]);
+    for test in tests {
+        let rate = |field: &str| test[field].as_f64().unwrap();
+        assert!(0.0 < rate("slowest_tokens_per_s"), "{test}");
+        assert!(rate("slowest_tokens_per_s") <= rate("tokens_per_s"), "{test}");
+        assert!(rate("tokens_per_s") <= rate("fastest_tokens_per_s"), "{test}");
+        assert_eq!(test["bandwidth_share"].is_number(), test["kind"] == "generate");
+    }
+    assert!(json["load_s"].is_number() && json["bytes_per_token"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn perplexity_scores_what_the_preset_says_and_refuses_what_does_not_fit() {
+    let place = Place::new();
+    // Every byte is a token and the begin token makes one more, so these are two windows of 512.
+    let written: String = (0..1030u32).map(|i| char::from(b'a' + (i * i % 23) as u8)).collect();
+    std::fs::write(place.path("t.txt"), &written).unwrap();
+    std::fs::write(place.path("short.txt"), &written[..100]).unwrap();
+    let score = |more: &[&str]| {
+        let args = [&["perplexity", "chat.gguf", "--text", "t.txt", "--preset", "llama.cpp", "--json"], more].concat();
+        place.json(&args)
+    };
+    let all = score(&[]);
+    assert_eq!((&all["chunks"], &all["scored_tokens"]), (&2.into(), &510.into()));
+    assert!(all["perplexity"].as_f64().unwrap() > 1.0 && all["stderr"].as_f64().unwrap() > 0.0);
+    assert_eq!(score(&["--chunks", "1"])["scored_tokens"], 255);
+    assert_eq!(score(&["-t", "1"])["perplexity"], score(&["-t", "2"])["perplexity"]);
+    assert!(place.stdout(&["perplexity", "chat.gguf", "--text", "t.txt"]).starts_with("perplexity "));
+    let error = place.error(&["perplexity", "chat.gguf", "--text", "short.txt"]);
+    assert!(error.contains("101 tokens") && error.contains("512"), "{error}");
+    let error = place.error(&["perplexity", "chat.gguf", "--text", "t.txt", "--preset", "paper"]);
+    assert!(error.contains("2048") && error.contains("600"), "{error}");
+    assert!(place.error(&["perplexity", "chat.gguf", "--text", "t.txt", "--chunks", "0"]).contains("chunks"));
+}
+
+#[test]
+fn pull_of_a_path_prints_it() {
+    let place = Place::new();
+    assert_eq!(place.stdout(&["pull", "chat.gguf"]), "chat.gguf\n");
+    assert_eq!(place.json(&["pull", "chat.gguf", "--json"])["path"], "chat.gguf");
+}
+
+#[test]
+fn completions_help_and_version_are_there() {
+    let place = Place::new();
+    assert!(place.stdout(&["completions", "bash"]).contains("lowbit"));
+    let help = place.stdout(&["--help"]);
+    for command in ["run", "pull", "list", "inspect", "bench", "perplexity", "doctor"] {
+        assert!(help.contains(command), "{help}");
+    }
+    assert!(place.stdout(&["--version"]).starts_with("lowbit "));
+}
+
+#[test]
+#[cfg(unix)]
+fn a_reader_that_leaves_gets_no_error_message() {
+    let place = Place::new();
+    let mut child = place
+        .command(&["list", "formats"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((text(&output.stderr).as_str(), output.status.code()), ("", Some(141)));
+}
