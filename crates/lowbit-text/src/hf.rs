@@ -4,13 +4,19 @@
 //! which is why GGUF vocabularies are not routed through it. Only encoding is left to it: the bytes of every
 //! token are put in our own table, so that decoding, streaming and special tokens work as for other sources.
 
+mod declared;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use tokenizers::Tokenizer as HfTokenizer;
 use tokenizers::decoders::DecoderWrapper;
 use tokenizers::pre_tokenizers::metaspace::PrependScheme;
+use tokenizers::processors::PostProcessorWrapper;
 
+use self::declared::Declared;
 use crate::byte_alphabet;
 use crate::error::{Result, TextError};
 use crate::pieces::PieceTable;
@@ -34,6 +40,8 @@ pub struct HfFiles<'a> {
 /// Ids are dense in practice; a file with one token at id four billion must not allocate for all below.
 const MAX_ID: u32 = 1 << 22;
 
+const TOKENIZER: &str = "tokenizer.json";
+
 /// The encoder of a `tokenizer.json`.
 #[derive(Debug)]
 pub(crate) struct HfEncoder {
@@ -52,7 +60,7 @@ impl HfEncoder {
                 Box::new(tokenizer)
             }),
         };
-        let encoding = tokenizer.encode_fast(text, false).map_err(|e| TextError::Encode(e.to_string()))?;
+        let encoding = contained(|| tokenizer.encode_fast(text, false)).map_err(TextError::Encode)?;
         ids.extend_from_slice(encoding.get_ids());
         Ok(())
     }
@@ -77,14 +85,14 @@ struct TokenizerConfig {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a token is neither text nor an object with its content")]
 enum NamedToken {
     Text(String),
     Full { content: String },
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "chat_template is neither text nor a list of names and templates")]
 enum Templates {
     One(String),
     Named(Vec<NamedTemplate>),
@@ -103,7 +111,7 @@ struct GenerationConfig {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "eos_token_id is neither an id nor a list of ids")]
 enum OneOrMany {
     One(u32),
     Many(Vec<u32>),
@@ -121,20 +129,22 @@ struct Spelling {
 impl Tokenizer {
     /// A tokenizer from the files of a Hugging Face folder.
     pub fn from_hf(files: HfFiles<'_>) -> Result<Self> {
-        let mut tokenizer = HfTokenizer::from_bytes(files.tokenizer).map_err(|e| bad(e.to_string()))?;
+        let declared = Declared::read(files.tokenizer)?;
+        let mut tokenizer = contained(|| HfTokenizer::from_bytes(files.tokenizer)).map_err(bad)?;
+        declared.check_ids(&tokenizer)?;
         // Cutting and filling up are for training; a prompt that is cut must not pass unseen.
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(|e| bad(e.to_string()))?;
-        let config: TokenizerConfig = read_json("tokenizer_config.json", files.tokenizer_config)?;
-        let generation: GenerationConfig = read_json("generation_config.json", files.generation_config)?;
+        let config: TokenizerConfig = read_config("tokenizer_config.json", files.tokenizer_config)?;
+        let generation: GenerationConfig = read_config("generation_config.json", files.generation_config)?;
         let spelling = spelling(tokenizer.get_decoder())?;
         let (pieces, special_ids) = build_pieces(&tokenizer, spelling)?;
 
+        let affixes = take_affixes(&mut tokenizer)?;
         let id = |token: &Option<NamedToken>| {
             let (NamedToken::Text(text) | NamedToken::Full { content: text }) = token.as_ref()?;
             tokenizer.token_to_id(text)
         };
-        let affixes = affixes(&tokenizer)?;
         let named = NamedTokens {
             bos: id(&config.bos_token).or(affixes.0),
             eos: id(&config.eos_token).or(affixes.1),
@@ -187,15 +197,21 @@ fn default_template(templates: Templates) -> Option<String> {
     }
 }
 
-/// The tokens that the post-processor puts before and after a text.
-fn affixes(tokenizer: &HfTokenizer) -> Result<(Option<u32>, Option<u32>)> {
-    let ids = |special: bool| {
-        let encoding = tokenizer.encode_fast("a", special).map_err(|e| bad(e.to_string()))?;
+/// The tokens that the post-processor puts before and after a text. It is taken out of the tokenizer: adding them is
+/// done for all sources in one place.
+fn take_affixes(tokenizer: &mut HfTokenizer) -> Result<(Option<u32>, Option<u32>)> {
+    let ids = |tokenizer: &HfTokenizer| {
+        let encoding = contained(|| tokenizer.encode_fast("a", true)).map_err(bad)?;
         Ok::<_, TextError>(encoding.get_ids().to_vec())
     };
-    let (plain, full) = (ids(false)?, ids(true)?);
-    if plain.is_empty() || full.len() < plain.len() {
+    let full = ids(tokenizer)?;
+    tokenizer.with_post_processor(None::<PostProcessorWrapper>);
+    let plain = ids(tokenizer)?;
+    if plain.is_empty() && full.is_empty() {
         return Ok((None, None));
+    }
+    if plain.is_empty() {
+        return Err(bad("it has no token for 'a', so what its post-processor adds cannot be known".into()));
     }
     let before = full.windows(plain.len()).position(|window| window == plain);
     let before = before.ok_or_else(|| bad("its post-processor changes the ids of the text".into()))?;
@@ -288,11 +304,33 @@ fn build_pieces(tokenizer: &HfTokenizer, spelling: Spelling) -> Result<(PieceTab
     Ok((pieces, special_ids))
 }
 
-fn read_json<T: Default + for<'de> Deserialize<'de>>(file: &'static str, bytes: Option<&[u8]>) -> Result<T> {
-    let Some(bytes) = bytes else { return Ok(T::default()) };
+fn read_config<T: Default + DeserializeOwned>(file: &'static str, bytes: Option<&[u8]>) -> Result<T> {
+    bytes.map_or_else(|| Ok(T::default()), |bytes| read_object(file, bytes))
+}
+
+fn read_object<T: DeserializeOwned>(file: &'static str, bytes: &[u8]) -> Result<T> {
+    // serde would take the items of a list for the members in the order of our own type.
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        return Err(TextError::BadFile { file, reason: "it holds a list, expected an object".into() });
+    }
     serde_json::from_slice(bytes).map_err(|e| TextError::BadFile { file, reason: e.to_string() })
 }
 
+/// Runs a call of the `tokenizers` crate, a panic in it being an error like another. It panics on more than one sort
+/// of damaged file (a merge into a token that is not there, a character map that points outside itself, a
+/// post-processor that names an unknown token), some only when a text comes by, and a file from outside must not
+/// end the process. What a panic leaves half done is dropped (loading) or is a cache that checks itself (encoding).
+fn contained<T, E: ToString>(call: impl FnOnce() -> Result<T, E>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(result) => result.map_err(|error| error.to_string()),
+        Err(payload) => {
+            let text = payload.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("unknown");
+            Err(format!("it is damaged so that the tokenizers library fails: {text}"))
+        }
+    }
+}
+
 fn bad(reason: String) -> TextError {
-    TextError::BadFile { file: "tokenizer.json", reason }
+    TextError::BadFile { file: TOKENIZER, reason }
 }
