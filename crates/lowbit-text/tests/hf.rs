@@ -177,7 +177,7 @@ fn hostile_tokenizer_files_are_refused_with_a_reason() {
         ("not JSON", "GGUF".into(), "expected value"),
         ("not an object", "[]".into(), "a list, expected an object"),
         ("cut", BYTE_LEVEL[..BYTE_LEVEL.len() / 2].into(), "EOF"),
-        ("no model", "{}".into(), "model"),
+        ("no model", "{}".into(), "missing field `model`"),
         ("unknown version", tokenizer_json("", "").replace("1.0", "9.9"), "9.9"),
         ("unknown model", tokenizer_json(r#"{"type":"Nope","vocab":{}}"#, ""), "ModelUntagged"),
         ("deep lists", tokenizer_json(&nested("[", "]", 100_000), ""), "invalid type: sequence"),
@@ -193,11 +193,11 @@ fn hostile_tokenizer_files_are_refused_with_a_reason() {
         ("no tokens", bpe(r#""vocab":{},"merges":[]"#), "empty"),
         ("vocabulary of lists", bpe(r#""vocab":[["a",1]],"merges":[]"#), "expected a map"),
         ("id that is text", bpe(r#""vocab":{"a":"0"},"merges":[]"#), "expected u32"),
-        ("negative id", bpe(r#""vocab":{"a":-1},"merges":[]"#), "-1"),
+        ("negative id", bpe(r#""vocab":{"a":-1},"merges":[]"#), "integer `-1`"),
         ("id over 32 bits", bpe(r#""vocab":{"a":4294967296},"merges":[]"#), "4294967296"),
         ("largest id", bpe(r#""vocab":{"a":0,"b":4294967295},"merges":[]"#), "limit of 4194304"),
         ("one id twice", bpe(r#""vocab":{"a":0,"b":0},"merges":[]"#), "twice"),
-        ("merge of no token", bpe(r#""vocab":{"a":0},"merges":["a z"]"#), "z"),
+        ("merge of no token", bpe(r#""vocab":{"a":0},"merges":["a z"]"#), "Token `z` out of vocabulary"),
         (
             "merge into no token",
             bpe(r#""vocab":{"a":0,"b":1},"merges":["a b"]"#),
@@ -298,6 +298,18 @@ fn hostile_tokenizer_files_are_refused_with_a_reason() {
         }
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn damage_that_only_some_text_meets_is_an_error_for_that_text() {
+    // 512 zero bytes of trie: no character is mapped, and one that begins with a byte over 127 is looked up outside.
+    let map = format!("AAIA{}", "A".repeat(171 * 4));
+    let normalizer = format!(r#","normalizer":{{"type":"Precompiled","precompiled_charsmap":"{map}"}}"#);
+    let tokenizer = load(&tokenizer_json("", &normalizer));
+    let encode = |text| tokenizer.encode(text, SpecialTokens::Parse, Affixes::Model);
+    let error = encode("é").unwrap_err().to_string();
+    assert!(error.contains("the tokenizers library fails: index out of bounds"), "{error}");
+    assert_eq!(encode("ab").unwrap(), [2]);
 }
 
 #[test]
