@@ -24,9 +24,9 @@ pub struct LoadOptions {
 }
 
 impl Default for LoadOptions {
-    /// Mapped, activations rounded to 8 bits in groups of 32.
+    /// Mapped, activations in two 8-bit terms with scales for every 32.
     fn default() -> Self {
-        Self { access: Access::Map, precision: ActPrecision::Int8(ActRounding::Group32) }
+        Self { access: Access::Map, precision: ActPrecision::Int8(ActRounding::Group32Twice) }
     }
 }
 

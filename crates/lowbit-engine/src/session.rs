@@ -6,7 +6,7 @@ use lowbit_model::{KvCache, KvElement, Logits};
 
 /// Tokens of a prompt that go through the model at a time: enough to be bound by arithmetic, few enough that an
 /// interrupted prompt ends soon.
-pub const PREFILL_BATCH: usize = 512;
+const PREFILL_BATCH: usize = 512;
 
 /// A sequence on a model. Its text is whatever tokens were fed, in order.
 pub struct Session<'m> {

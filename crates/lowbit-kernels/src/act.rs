@@ -1,31 +1,48 @@
 //! Activations as kernels read them: one matrix, and its 8-bit form made once however many weights read it.
 
 use crate::{Ctx, isa::multiversion, mat::MatRef};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
 /// Activations that share a scale in the 8-bit form; also the most weights that share one in the integer kernels.
 pub const ACT_GROUP: usize = 32;
+
+/// Tokens from which on rounding them is worth waking the workers.
+const ROWS_WORTH_SHARING: usize = 8;
 
 /// How activations are rounded to 8 bits before an integer product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ActRounding {
     /// A scale for every 32 activations of a token: what GGUF engines do with block formats.
     Group32,
+    /// As `Group32`, then what that leaves is rounded once more, with scales of its own: 15 bits in two terms of 8, for
+    /// twice the arithmetic and no more bytes of weights.
+    Group32Twice,
     /// One scale a token: what BitNet models are trained with.
     Token,
+}
+
+impl ActRounding {
+    /// How many 8-bit terms add up to an activation.
+    pub fn terms(self) -> usize {
+        match self {
+            Self::Group32 | Self::Token => 1,
+            Self::Group32Twice => 2,
+        }
+    }
 }
 
 /// One activation matrix `x[M, K]` and what was made from it. q, k and v (and gate and up) share one.
 pub struct Act<'a> {
     x: MatRef<'a>,
     group32: OnceLock<Int8Acts>,
+    group32_twice: OnceLock<Int8Acts>,
     token: OnceLock<Int8Acts>,
 }
 
 impl<'a> Act<'a> {
     /// Wraps a matrix of M tokens by K features.
     pub fn new(x: MatRef<'a>) -> Self {
-        Self { x, group32: OnceLock::new(), token: OnceLock::new() }
+        Self { x, group32: OnceLock::new(), group32_twice: OnceLock::new(), token: OnceLock::new() }
     }
 
     /// The activations themselves.
@@ -37,14 +54,17 @@ impl<'a> Act<'a> {
     pub fn int8(&self, ctx: &Ctx, rounding: ActRounding) -> &Int8Acts {
         let slot = match rounding {
             ActRounding::Group32 => &self.group32,
+            ActRounding::Group32Twice => &self.group32_twice,
             ActRounding::Token => &self.token,
         };
         slot.get_or_init(|| Int8Acts::new(ctx, self.x, rounding))
     }
 }
 
-/// Activations in 8 bits: `x[m, k] ≈ q[m, k] · d[m, k / 32]`, K padded with zeros to a multiple of 32.
+/// Activations in 8 bits: `x[m, k] ≈ q[m, k] · d[m, k / 32]`, K padded with zeros to a multiple of 32. With two terms,
+/// row `M + m` holds what row `m` leaves of token `m`.
 pub struct Int8Acts {
+    tokens: usize,
     rows: usize,
     /// K rounded up to whole groups.
     k: usize,
@@ -61,10 +81,12 @@ pub struct Int8Acts {
 impl Int8Acts {
     /// Rounds every row: `d = max|x| / 127`, `q = round(x / d)`, halves to even; a group of zeros has `d = 0`.
     pub fn new(ctx: &Ctx, x: MatRef<'_>, rounding: ActRounding) -> Self {
-        let rows = x.rows();
+        let tokens = x.rows();
+        let rows = tokens * rounding.terms();
         let k = x.cols().next_multiple_of(ACT_GROUP);
         let groups = k / ACT_GROUP;
         let mut acts = Self {
+            tokens,
             rows,
             k,
             q: vec![0; rows * k],
@@ -74,22 +96,49 @@ impl Int8Acts {
             bias16: vec![0; rows * groups * 2],
             bias32: vec![0; rows * groups],
         };
-        let row_of = |m: usize, acts: &mut Self| {
-            let out = RowOut {
-                q: &mut acts.q[m * k..][..k],
-                d: &mut acts.d[m * groups..][..groups],
-                sums16: &mut acts.sums16[m * groups * 2..][..groups * 2],
-                sums32: &mut acts.sums32[m * groups..][..groups],
-                bias16: &mut acts.bias16[m * groups * 2..][..groups * 2],
-                bias32: &mut acts.bias32[m * groups..][..groups],
-            };
-            quantize(ctx.isa(), x.row(m), rounding, out);
-        };
-        (0..rows).for_each(|m| row_of(m, &mut acts));
+        let outs = acts
+            .q
+            .chunks_exact_mut(k.max(1))
+            .zip(acts.d.chunks_exact_mut(groups.max(1)))
+            .zip(
+                acts.sums16
+                    .chunks_exact_mut((2 * groups).max(1))
+                    .zip(acts.sums32.chunks_exact_mut(groups.max(1))),
+            )
+            .zip(
+                acts.bias16
+                    .chunks_exact_mut((2 * groups).max(1))
+                    .zip(acts.bias32.chunks_exact_mut(groups.max(1))),
+            )
+            .map(|(((q, d), (sums16, sums32)), (bias16, bias32))| RowOut {
+                q,
+                d,
+                sums16,
+                sums32,
+                bias16,
+                bias32,
+            })
+            .enumerate();
+        if rows < ROWS_WORTH_SHARING {
+            outs.for_each(|(m, out)| quantize(ctx.isa(), x.row(m % tokens), rounding, term(m, tokens), out));
+        } else {
+            let outs = Mutex::new(outs);
+            let next = || outs.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).next();
+            ctx.run(rows, |_, _| {
+                if let Some((m, out)) = next() {
+                    quantize(ctx.isa(), x.row(m % tokens), rounding, term(m, tokens), out);
+                }
+            });
+        }
         acts
     }
 
     /// Number of tokens.
+    pub fn tokens(&self) -> usize {
+        self.tokens
+    }
+
+    /// Number of rows: tokens times terms.
     pub fn rows(&self) -> usize {
         self.rows
     }
@@ -99,27 +148,27 @@ impl Int8Acts {
         self.k
     }
 
-    /// Codes of token `m`.
+    /// Codes of row `m`.
     #[inline(always)]
     pub fn q(&self, m: usize) -> &[i8] {
         &self.q[m * self.k..][..self.k]
     }
 
-    /// Scales of token `m`, one for 32 features.
+    /// Scales of row `m`, one for 32 features.
     #[inline(always)]
     pub fn d(&self, m: usize) -> &[f32] {
         let groups = self.k / ACT_GROUP;
         &self.d[m * groups..][..groups]
     }
 
-    /// `d · Σq` of token `m` over runs of `group` features, 16 or 32.
+    /// `d · Σq` of row `m` over runs of `group` features, 16 or 32.
     #[inline(always)]
     pub fn sums(&self, m: usize, group: usize) -> &[f32] {
         let groups = self.k / group;
         if group == 16 { &self.sums16[m * groups..][..groups] } else { &self.sums32[m * groups..][..groups] }
     }
 
-    /// `−128 · Σq` of token `m` over runs of `group` features, 16 or 32.
+    /// `−128 · Σq` of row `m` over runs of `group` features, 16 or 32.
     #[inline(always)]
     pub fn bias(&self, m: usize, group: usize) -> &[i32] {
         let groups = self.k / group;
@@ -137,13 +186,24 @@ struct RowOut<'a> {
 }
 
 multiversion! {
-    fn quantize(x: &[f32], rounding: ActRounding, out: RowOut<'_>) = quantize_row;
+    fn quantize(x: &[f32], rounding: ActRounding, term: Term, out: RowOut<'_>) = quantize_row;
+}
+
+/// Which term of the activations a row of codes is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Term {
+    First,
+    Second,
+}
+
+fn term(row: usize, tokens: usize) -> Term {
+    if row < tokens { Term::First } else { Term::Second }
 }
 
 #[inline(always)]
-fn quantize_row(x: &[f32], rounding: ActRounding, out: RowOut<'_>) {
+fn quantize_row(x: &[f32], rounding: ActRounding, term: Term, out: RowOut<'_>) {
     let whole = match rounding {
-        ActRounding::Group32 => None,
+        ActRounding::Group32 | ActRounding::Group32Twice => None,
         ActRounding::Token => Some(max_abs(x)),
     };
     for (g, q) in out.q.chunks_exact_mut(ACT_GROUP).enumerate() {
@@ -151,12 +211,13 @@ fn quantize_row(x: &[f32], rounding: ActRounding, out: RowOut<'_>) {
         let start = g * ACT_GROUP;
         let have = (x.len() - start).min(ACT_GROUP);
         group[..have].copy_from_slice(&x[start..start + have]);
-        let max = whole.unwrap_or_else(|| max_abs(&group));
-        let d = max / 127.0;
-        let inverse = if max > 0.0 { 127.0 / max } else { 0.0 };
-        for (q, x) in q.iter_mut().zip(&group) {
-            *q = (x * inverse).round_ties_even() as i8;
+        if term == Term::Second {
+            let d = round_group(&group, max_abs(&group), q);
+            for (x, q) in group.iter_mut().zip(&*q) {
+                *x -= f32::from(*q) * d;
+            }
         }
+        let d = round_group(&group, whole.unwrap_or_else(|| max_abs(&group)), q);
         let halves = [sum(&q[..16]), sum(&q[16..])];
         out.d[g] = d;
         for (h, half) in halves.into_iter().enumerate() {
@@ -166,6 +227,16 @@ fn quantize_row(x: &[f32], rounding: ActRounding, out: RowOut<'_>) {
         out.sums32[g] = d * (halves[0] + halves[1]) as f32;
         out.bias32[g] = -128 * (halves[0] + halves[1]);
     }
+}
+
+/// Rounds a group of which `max` is the largest magnitude, and returns its scale.
+#[inline(always)]
+fn round_group(group: &[f32; ACT_GROUP], max: f32, q: &mut [i8]) -> f32 {
+    let inverse = if max > 0.0 { 127.0 / max } else { 0.0 };
+    for (q, x) in q.iter_mut().zip(group) {
+        *q = (x * inverse).round_ties_even() as i8;
+    }
+    max / 127.0
 }
 
 #[inline(always)]

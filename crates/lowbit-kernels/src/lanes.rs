@@ -45,6 +45,13 @@ pub(crate) unsafe trait Lanes: Copy {
         unsafe { self.store(lanes.as_mut_ptr()) };
         crate::ops::pairwise(lanes)
     }
+
+    /// Sums of four, each as [`Self::sum`] adds it.
+    #[inline(always)]
+    unsafe fn sums(four: [Self; 4]) -> [f32; 4] {
+        // SAFETY: passed on.
+        four.map(|lanes| unsafe { lanes.sum() })
+    }
 }
 
 /// Lanes as an array: the scalar level.
@@ -150,6 +157,27 @@ pub(crate) mod x86 {
             // SAFETY: the caller has FMA.
             unsafe { Self(_mm256_fmadd_ps(self.0, a.0, b.0), _mm256_fmadd_ps(self.1, a.1, b.1)) }
         }
+        #[inline(always)]
+        unsafe fn sums(four: [Self; 4]) -> [f32; 4] {
+            // SAFETY: the caller has AVX2.
+            unsafe {
+                let [a, b, c, d] = four.map(|x| _mm256_add_ps(x.0, x.1));
+                let halves = |a, b| {
+                    _mm256_add_ps(_mm256_permute2f128_ps::<0x20>(a, b), _mm256_permute2f128_ps::<0x31>(a, b))
+                };
+                let (ab, cd) = (halves(a, b), halves(c, d));
+                // Lanes of 128 bits: a and c, then b and d, two partial sums each.
+                let pairs =
+                    _mm256_add_ps(_mm256_shuffle_ps::<0x44>(ab, cd), _mm256_shuffle_ps::<0xee>(ab, cd));
+                let sums = _mm256_add_ps(
+                    _mm256_shuffle_ps::<0x88>(pairs, pairs),
+                    _mm256_shuffle_ps::<0xdd>(pairs, pairs),
+                );
+                let mut lanes = [0f32; 8];
+                _mm256_storeu_ps(lanes.as_mut_ptr(), sums);
+                [lanes[0], lanes[4], lanes[1], lanes[5]]
+            }
+        }
     }
 
     /// One 512-bit register.
@@ -195,6 +223,25 @@ pub(crate) mod x86 {
         unsafe fn mul_add(self, a: Self, b: Self) -> Self {
             // SAFETY: the caller has AVX-512.
             unsafe { Self(_mm512_fmadd_ps(self.0, a.0, b.0)) }
+        }
+        #[inline(always)]
+        unsafe fn sums(four: [Self; 4]) -> [f32; 4] {
+            // SAFETY: the caller has AVX-512.
+            unsafe {
+                let [a, b, c, d] = four.map(|x| x.0);
+                let halves = |a, b| {
+                    _mm512_add_ps(_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xee>(a, b))
+                };
+                let (ab, cd) = (halves(a, b), halves(c, d));
+                // A 128-bit lane each for a, b, c and d, four partial sums in it.
+                let fours =
+                    _mm512_add_ps(_mm512_shuffle_f32x4::<0x88>(ab, cd), _mm512_shuffle_f32x4::<0xdd>(ab, cd));
+                let pairs = _mm512_add_ps(fours, _mm512_shuffle_ps::<0x4e>(fours, fours));
+                let sums = _mm512_add_ps(pairs, _mm512_shuffle_ps::<0xb1>(pairs, pairs));
+                let mut lanes = [0f32; 16];
+                _mm512_storeu_ps(lanes.as_mut_ptr(), sums);
+                [lanes[0], lanes[4], lanes[8], lanes[12]]
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The one product: stored weights times activations.
 
-use crate::{Act, ActRounding, Ctx, FloatRows, MatMut, dot_rows, expand};
+use crate::{Act, ActRounding, Ctx, FloatRows, MatMut, dense::dot_rows_into, expand};
 use lowbit_format::{QuantTensor, TensorData};
 
 /// In which numbers a product multiplies activations.
@@ -40,7 +40,7 @@ pub fn mpgemm(ctx: &Ctx, w: &QuantTensor, x: &Act<'_>, precision: ActPrecision, 
                 let bytes = &bytes.bytes()[first * row_bytes..][..rows * row_bytes];
                 let rows = FloatRows::new(*format, bytes, rows, shape.k);
                 // SAFETY: each task writes the columns of its own rows.
-                unsafe { dot_rows(ctx.isa(), rows, x.x(), out, first) }
+                unsafe { dot_rows_into(ctx.isa(), rows, x.x(), out, first) }
             });
         }
         _ => {
@@ -55,7 +55,7 @@ pub fn mpgemm(ctx: &Ctx, w: &QuantTensor, x: &Act<'_>, precision: ActPrecision, 
                 let bytes = bytemuck::cast_slice(decoded);
                 let rows = FloatRows::new(lowbit_format::FloatFormat::F32, bytes, rows, shape.k);
                 // SAFETY: each task writes the columns of its own rows.
-                unsafe { dot_rows(ctx.isa(), rows, x.x(), out, first) }
+                unsafe { dot_rows_into(ctx.isa(), rows, x.x(), out, first) }
             });
         }
     }

@@ -40,7 +40,8 @@ pub fn mpgemm(w: &QuantTensor, x: MatRef<'_>, precision: ActPrecision) -> Vec<f3
             for n in 0..shape.n {
                 let row = expand(n).expect("all rows have one format");
                 for m in 0..x.rows() {
-                    out[m * shape.n + n] = row.times(&x, m);
+                    // Starts from zero: a first term is what it is, a second is added.
+                    out[m % x.tokens() * shape.n + n] += row.times(&x, m);
                 }
             }
         }

@@ -62,7 +62,7 @@ fn integer_products_equal_the_reference_bit_for_bit_on_every_level() {
             let w = random_blocks(*format, NK { n, k: blocks * unit }, n as u64);
             let x = values(m * w.shape().k, 7);
             let x = MatRef::new(&x, m, w.shape().k);
-            for rounding in [ActRounding::Group32, ActRounding::Token] {
+            for rounding in [ActRounding::Group32, ActRounding::Group32Twice, ActRounding::Token] {
                 let precision = ActPrecision::Int8(rounding);
                 let want = reference::mpgemm(&w, x, precision);
                 for isa in levels() {
@@ -141,6 +141,23 @@ fn integer_products_lie_within_the_bound_of_their_roundings() {
                 assert!(error <= bound * 1.01, "{}: {error} > {bound}", format.label());
             }
         }
+    }
+}
+
+/// A second term leaves at most 1/254 of the first one's error, so two together lie within what f32 arithmetic adds.
+#[test]
+fn two_terms_are_a_hundred_times_closer_than_one() {
+    for format in [BlockFormat::Q4_1, BlockFormat::Q8_0, BlockFormat::Q6_K] {
+        let w = random_blocks(format, NK { n: 32, k: 512 }, 4);
+        let x = values(512, 6);
+        let x = MatRef::new(&x, 1, 512);
+        let exact = reference::mpgemm_f64(&w, x);
+        let error = |rounding| {
+            let got = product(Isa::detect(), 1, &w, x, ActPrecision::Int8(rounding));
+            got.iter().zip(&exact).map(|(y, e)| (f64::from(*y) - e).powi(2)).sum::<f64>().sqrt()
+        };
+        let (one, two) = (error(ActRounding::Group32), error(ActRounding::Group32Twice));
+        assert!(two < one / 100.0, "{}: {two} against {one}", format.label());
     }
 }
 

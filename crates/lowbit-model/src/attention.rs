@@ -107,8 +107,6 @@ impl Attention<'_> {
         };
         let keys = visible(position).start..visible(position + tile.tokens - 1).end;
         let width = keys.len();
-        // The products below run on this worker alone.
-        let alone = Ctx::new(ctx.isa(), 1);
         let (queries, scores) =
             scratch.floats(rows * dim + dim + rows * width).split_at_mut(rows * dim + dim);
         let (queries, spare) = queries.split_at_mut(rows * dim);
@@ -118,7 +116,8 @@ impl Attention<'_> {
             self.turn.head(ctx, skipped + token, head, spare);
             ops::scale(ctx.isa(), head, self.scale);
         }
-        store.scores(&alone, tile.kv_head, MatRef::new(queries, rows, dim), keys.clone(), scores);
+        let q = MatRef::new(queries, rows, dim);
+        store.scores(ctx.isa(), tile.kv_head, q, keys.clone(), MatMut::new(scores, rows, width));
         for (row, scores) in scores.chunks_exact_mut(width).enumerate() {
             let seen = visible(position + row / group);
             let (before, after) = (seen.start - keys.start, seen.end - keys.start);
@@ -130,6 +129,7 @@ impl Attention<'_> {
             }
             ops::softmax(ctx.isa(), seen);
         }
-        store.mix(&alone, tile.kv_head, scores, keys, MatMut::new(tile.out, rows, dim));
+        let p = MatRef::new(scores, rows, width);
+        store.mix(ctx.isa(), tile.kv_head, p, keys, MatMut::new(tile.out, rows, dim));
     }
 }

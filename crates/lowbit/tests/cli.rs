@@ -29,7 +29,9 @@ impl Place {
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lowbit"));
         command.args(args).current_dir(self.0.path()).stdin(Stdio::null());
-        for variable in ["LOWBIT_THREADS", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN_PATH", "HF_ENDPOINT"] {
+        for variable in
+            ["LOWBIT_THREADS", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN_PATH", "HF_ENDPOINT"]
+        {
             command.env_remove(variable);
         }
         command
@@ -300,7 +302,8 @@ fn perplexity_scores_what_the_preset_says_and_refuses_what_does_not_fit() {
     std::fs::write(place.path("t.txt"), &written).unwrap();
     std::fs::write(place.path("short.txt"), &written[..100]).unwrap();
     let score = |more: &[&str]| {
-        let args = [&["perplexity", "chat.gguf", "--text", "t.txt", "--preset", "llama.cpp", "--json"], more].concat();
+        let args = [&["perplexity", "chat.gguf", "--text", "t.txt", "--preset", "llama.cpp", "--json"], more]
+            .concat();
         place.json(&args)
     };
     let all = score(&[]);
@@ -338,12 +341,8 @@ fn completions_help_and_version_are_there() {
 #[cfg(unix)]
 fn a_reader_that_leaves_gets_no_error_message() {
     let place = Place::new();
-    let mut child = place
-        .command(&["list", "formats"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child =
+        place.command(&["list", "formats"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert_eq!((text(&output.stderr).as_str(), output.status.code()), ("", Some(141)));

@@ -5,7 +5,7 @@
 
 mod tile;
 
-use crate::{Isa, IsaLevel, MatRef, SharedMut, lanes};
+use crate::{Isa, IsaLevel, MatMut, MatRef, SharedMut, lanes};
 use lowbit_format::FloatFormat;
 
 /// Unquantized rows: `rows` of `cols` elements.
@@ -38,55 +38,68 @@ impl<'a> FloatRows<'a> {
     }
 }
 
-/// `out[m, start + n] = Σₖ x[m, k] · w[n, k]` for all M and all rows of `w`, on this thread.
+/// `out[m, n] = Σₖ x[m, k] · w[n, k]`, on this thread.
+///
+/// # Panics
+/// Where the shapes do not fit.
+pub fn dot_rows(isa: Isa, w: FloatRows<'_>, x: MatRef<'_>, mut out: MatMut<'_>) {
+    assert_eq!(out.cols(), w.rows, "an output for every row");
+    // SAFETY: `out` is borrowed exclusively.
+    unsafe { dot_rows_into(isa, w, x, out.shared(), 0) }
+}
+
+/// `out[m, :] = Σₙ p[m, n] · w[n, :]`, on this thread; `p` has one column for each row of `w`.
+///
+/// # Panics
+/// Where the shapes do not fit.
+pub fn mix_rows(isa: Isa, w: FloatRows<'_>, p: MatRef<'_>, mut out: MatMut<'_>) {
+    assert!(p.cols() == w.rows && out.rows() == p.rows() && out.cols() == w.cols, "shapes of a mix");
+    let out = out.shared();
+    // SAFETY: the ISA value proves the instructions; `out` is borrowed exclusively.
+    unsafe {
+        match isa.level() {
+            #[cfg(target_arch = "x86_64")]
+            IsaLevel::Avx512 => tile::mix_avx512(w, p, out),
+            #[cfg(target_arch = "x86_64")]
+            IsaLevel::Avx2 => tile::mix_avx2(w, p, out),
+            _ => tile::mix::<lanes::Array, 1>(w, p, out),
+        }
+    }
+}
+
+/// As [`dot_rows`], into columns `start..start + w.rows()` of a matrix that others write elsewhere.
 ///
 /// # Panics
 /// Where the shapes do not fit.
 ///
 /// # Safety
-/// - Nobody else refers to columns `start..start + w.rows()` of `out`.
-pub unsafe fn dot_rows(isa: Isa, w: FloatRows<'_>, x: MatRef<'_>, out: SharedMut<'_>, start: usize) {
+/// - Nobody else refers to those columns of `out`.
+pub(crate) unsafe fn dot_rows_into(
+    isa: Isa,
+    w: FloatRows<'_>,
+    x: MatRef<'_>,
+    out: SharedMut<'_>,
+    start: usize,
+) {
     assert!(
         x.cols() == w.cols && out.rows() == x.rows() && start + w.rows <= out.cols(),
         "shapes of a dense product"
     );
-    match isa.level() {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: the ISA value proves the instructions; the contract on `out` is passed on.
-        IsaLevel::Avx512 => unsafe { tile::dot_avx512(w, x, out, start) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: as above.
-        IsaLevel::Avx2 => unsafe { tile::dot_avx2(w, x, out, start) },
-        // SAFETY: arrays need no instructions; the contract on `out` is passed on.
-        _ => unsafe { tile::dot::<lanes::Array, 2, 2>(w, x, out, start) },
-    }
-}
-
-/// `out[m, :] = Σₙ p[m, n] · w[n, :]` for all M, on this thread; `p` has one column for each row of `w`.
-///
-/// # Panics
-/// Where the shapes do not fit.
-///
-/// # Safety
-/// - Nobody else refers to columns `start..start + w.cols()` of `out`.
-pub unsafe fn mix_rows(isa: Isa, w: FloatRows<'_>, p: MatRef<'_>, out: SharedMut<'_>, start: usize) {
-    assert!(p.cols() == w.rows && out.rows() == p.rows() && start + w.cols <= out.cols(), "shapes of a mix");
-    match isa.level() {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: the ISA value proves the instructions; the contract on `out` is passed on.
-        IsaLevel::Avx512 => unsafe { tile::mix_avx512(w, p, out, start) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: as above.
-        IsaLevel::Avx2 => unsafe { tile::mix_avx2(w, p, out, start) },
-        // SAFETY: arrays need no instructions; the contract on `out` is passed on.
-        _ => unsafe { tile::mix::<lanes::Array, 1>(w, p, out, start) },
+    // SAFETY: the ISA value proves the instructions; the contract on `out` is passed on.
+    unsafe {
+        match isa.level() {
+            #[cfg(target_arch = "x86_64")]
+            IsaLevel::Avx512 => tile::dot_avx512(w, x, out, start),
+            #[cfg(target_arch = "x86_64")]
+            IsaLevel::Avx2 => tile::dot_avx2(w, x, out, start),
+            _ => tile::dot::<lanes::Array, 4, 1>(w, x, out, start),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::MatMut;
     use half::{bf16, f16};
 
     fn values(len: usize, seed: u32) -> Vec<f32> {
@@ -116,11 +129,8 @@ mod tests {
                 let mut results = Vec::new();
                 for isa in Isa::available() {
                     let (mut dot, mut mix) = (vec![f32::NAN; m * n], vec![f32::NAN; m * k]);
-                    // SAFETY: the outputs are this test's own.
-                    unsafe {
-                        dot_rows(isa, rows, MatRef::new(&x, m, k), MatMut::new(&mut dot, m, n).shared(), 0);
-                        mix_rows(isa, rows, MatRef::new(&p, m, n), MatMut::new(&mut mix, m, k).shared(), 0);
-                    }
+                    dot_rows(isa, rows, MatRef::new(&x, m, k), MatMut::new(&mut dot, m, n));
+                    mix_rows(isa, rows, MatRef::new(&p, m, n), MatMut::new(&mut mix, m, k));
                     results.push((dot, mix));
                 }
                 let (dot, mix) = &results[0];

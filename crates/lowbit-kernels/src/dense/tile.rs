@@ -7,22 +7,22 @@ use lowbit_format::FloatFormat;
 #[cfg(target_arch = "x86_64")]
 use crate::lanes::x86::{Ymm2, Zmm};
 
-/// See [`super::dot_rows`].
+/// See [`super::dot_rows_into`].
 ///
 /// # Safety
-/// - The CPU has AVX2, FMA and F16C, and the contract of `dot_rows` on `out` holds.
+/// - The CPU has AVX2, FMA and F16C, and the contract of `dot_rows_into` on `out` holds.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) unsafe fn dot_avx2(w: FloatRows<'_>, x: MatRef<'_>, out: SharedMut<'_>, start: usize) {
-    // 2 × 2 tiles of two registers are 8 accumulators of the 16 registers.
+    // Four rows by one token are 8 accumulators of the 16 registers.
     // SAFETY: passed on.
-    unsafe { dot::<Ymm2, 2, 2>(w, x, out, start) }
+    unsafe { dot::<Ymm2, 4, 1>(w, x, out, start) }
 }
 
-/// See [`super::dot_rows`].
+/// See [`super::dot_rows_into`].
 ///
 /// # Safety
-/// - The CPU has AVX-512 F and BW, and the contract of `dot_rows` on `out` holds.
+/// - The CPU has AVX-512 F and BW, and the contract of `dot_rows_into` on `out` holds.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq")]
 pub(super) unsafe fn dot_avx512(w: FloatRows<'_>, x: MatRef<'_>, out: SharedMut<'_>, start: usize) {
@@ -37,9 +37,9 @@ pub(super) unsafe fn dot_avx512(w: FloatRows<'_>, x: MatRef<'_>, out: SharedMut<
 /// - As for [`dot_avx2`].
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn mix_avx2(w: FloatRows<'_>, p: MatRef<'_>, out: SharedMut<'_>, start: usize) {
+pub(super) unsafe fn mix_avx2(w: FloatRows<'_>, p: MatRef<'_>, out: SharedMut<'_>) {
     // SAFETY: passed on.
-    unsafe { mix::<Ymm2, 4>(w, p, out, start) }
+    unsafe { mix::<Ymm2, 4>(w, p, out) }
 }
 
 /// See [`super::mix_rows`].
@@ -48,13 +48,13 @@ pub(super) unsafe fn mix_avx2(w: FloatRows<'_>, p: MatRef<'_>, out: SharedMut<'_
 /// - As for [`dot_avx512`].
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq")]
-pub(super) unsafe fn mix_avx512(w: FloatRows<'_>, p: MatRef<'_>, out: SharedMut<'_>, start: usize) {
+pub(super) unsafe fn mix_avx512(w: FloatRows<'_>, p: MatRef<'_>, out: SharedMut<'_>) {
     // SAFETY: passed on.
-    unsafe { mix::<Zmm, 8>(w, p, out, start) }
+    unsafe { mix::<Zmm, 8>(w, p, out) }
 }
 
 /// # Safety
-/// - The instructions of `V` exist, and the contract of `dot_rows` on `out` holds.
+/// - The instructions of `V` exist, and the contract of `dot_rows_into` on `out` holds.
 #[inline(always)]
 pub(super) unsafe fn dot<V: Lanes, const R: usize, const T: usize>(
     w: FloatRows<'_>,
@@ -130,8 +130,12 @@ unsafe fn dot_tile<V: Lanes, const R: usize, const T: usize>(
         }
         for t in 0..T {
             let target = out.part(m + t, start + n, R);
-            for r in 0..R {
-                target[r] = acc[r][t].sum();
+            if R == 4 {
+                target.copy_from_slice(&V::sums([acc[0][t], acc[1 % R][t], acc[2 % R][t], acc[3 % R][t]]));
+            } else {
+                for r in 0..R {
+                    target[r] = acc[r][t].sum();
+                }
             }
         }
     }
@@ -154,23 +158,18 @@ unsafe fn load<V: Lanes>(format: FloatFormat, p: *const u8) -> V {
 }
 
 /// # Safety
-/// - The instructions of `V` exist, and the contract of `mix_rows` on `out` holds.
+/// - The instructions of `V` exist, and nobody else refers to `out`.
 #[inline(always)]
-pub(super) unsafe fn mix<V: Lanes, const T: usize>(
-    w: FloatRows<'_>,
-    p: MatRef<'_>,
-    out: SharedMut<'_>,
-    start: usize,
-) {
+pub(super) unsafe fn mix<V: Lanes, const T: usize>(w: FloatRows<'_>, p: MatRef<'_>, out: SharedMut<'_>) {
     let mut m = 0;
     while m < p.rows() {
         // SAFETY: passed on; the tokens exist.
         unsafe {
             if p.rows() - m >= T {
-                mix_tile::<V, T>(w, p, m, out, start);
+                mix_tile::<V, T>(w, p, m, out);
                 m += T;
             } else {
-                mix_tile::<V, 1>(w, p, m, out, start);
+                mix_tile::<V, 1>(w, p, m, out);
                 m += 1;
             }
         }
@@ -180,13 +179,7 @@ pub(super) unsafe fn mix<V: Lanes, const T: usize>(
 /// # Safety
 /// - As for [`mix`]; tokens `m..m + T` exist.
 #[inline(always)]
-unsafe fn mix_tile<V: Lanes, const T: usize>(
-    w: FloatRows<'_>,
-    p: MatRef<'_>,
-    m: usize,
-    out: SharedMut<'_>,
-    start: usize,
-) {
+unsafe fn mix_tile<V: Lanes, const T: usize>(w: FloatRows<'_>, p: MatRef<'_>, m: usize, out: SharedMut<'_>) {
     let size = w.format.bytes();
     let row_bytes = w.cols * size;
     debug_assert!(w.rows * row_bytes <= w.bytes.len() && m + T <= p.rows());
@@ -214,7 +207,7 @@ unsafe fn mix_tile<V: Lanes, const T: usize>(
             for t in 0..T {
                 let mut lanes = [0f32; 16];
                 acc[t].store(lanes.as_mut_ptr());
-                out.part(m + t, start + c, width).copy_from_slice(&lanes[..width]);
+                out.part(m + t, c, width).copy_from_slice(&lanes[..width]);
             }
         }
         c += 16;

@@ -3,7 +3,7 @@
 //! `maddubs` multiplies unsigned by signed bytes and saturates at 16 bits, so the weight's sign moves to the
 //! activation: `|w| · (x · sign w)`, at most 2 · 128 · 127 = 32,512 for a pair.
 
-use super::{PANEL, Panel, act_group};
+use super::{PANEL, Panel, act_group, emit};
 use crate::{Int8Acts, SharedMut};
 use std::arch::x86_64::*;
 
@@ -85,7 +85,7 @@ unsafe fn tile<const T: usize>(
         unsafe {
             _mm256_storeu_ps(lanes.as_mut_ptr(), acc[t][0]);
             _mm256_storeu_ps(lanes.as_mut_ptr().add(8), acc[t][1]);
-            out.part(m + t, first, rows).copy_from_slice(&lanes[..rows]);
+            emit(x, m + t, &lanes[..rows], out, first);
         }
     }
 }

@@ -5,7 +5,7 @@
 //! and broadcasts 4 bytes of each token from memory. Registers: 8 integer and 8 float accumulators, one weight
 //! vector, scales and offsets.
 
-use super::{PANEL, Panel, RowChunk, act_group};
+use super::{PANEL, Panel, RowChunk, act_group, emit};
 use crate::{Int8Acts, Isa, IsaLevel, SharedMut};
 use std::arch::x86_64::*;
 
@@ -108,7 +108,7 @@ unsafe fn groups<const T: usize, const GROUP: usize, const OFFSETS: bool>(
         // SAFETY: the array has sixteen elements; the contract on `out` is passed on.
         unsafe {
             _mm512_storeu_ps(lanes.as_mut_ptr(), acc[t]);
-            out.part(m + t, first, rows).copy_from_slice(&lanes[..rows]);
+            emit(x, m + t, &lanes[..rows], out, first);
         }
     }
 }
@@ -178,23 +178,23 @@ unsafe fn transpose_tiles(rows: &[u32], words: usize, flip: u32, out: &mut [u32]
     }
 }
 
-/// One token times a panel that was not transposed: `chunk` holds codes `[16][width]` from weight `start` on, `s` and
+/// One row of activations times a panel that was not transposed: `chunk` holds codes `[16][width]` from weight `start` on, `s` and
 /// `c` the transposed scales and offsets of the chunk's groups. Continues the sums of sixteen rows in `acc`.
 ///
 /// # Panics
 /// Where `isa` is below [`IsaLevel::Avx512`] or the shapes do not fit.
-pub(super) fn one_token(isa: Isa, chunk: &RowChunk<'_>, x: &Int8Acts, acc: &mut [f32; PANEL]) {
-    assert!(isa.level() == IsaLevel::Avx512 && x.rows() == 1 && chunk.start + chunk.width <= x.k());
+pub(super) fn one_token(isa: Isa, chunk: &RowChunk<'_>, x: &Int8Acts, row: usize, acc: &mut [f32; PANEL]) {
+    assert!(isa.level() == IsaLevel::Avx512 && row < x.rows() && chunk.start + chunk.width <= x.k());
     let groups = chunk.width / chunk.group;
     assert!(chunk.q.len() == PANEL * chunk.width && chunk.s.len() >= groups * PANEL);
     assert!(chunk.c.is_empty() || chunk.c.len() >= groups * PANEL);
     // SAFETY: the ISA value proves the instructions; the shapes were checked.
     unsafe {
         match (chunk.group, chunk.c.is_empty()) {
-            (32, true) => dot_rows::<32, false>(chunk, x, acc),
-            (32, false) => dot_rows::<32, true>(chunk, x, acc),
-            (_, true) => dot_rows::<16, false>(chunk, x, acc),
-            (_, false) => dot_rows::<16, true>(chunk, x, acc),
+            (32, true) => dot_rows::<32, false>(chunk, x, row, acc),
+            (32, false) => dot_rows::<32, true>(chunk, x, row, acc),
+            (_, true) => dot_rows::<16, false>(chunk, x, row, acc),
+            (_, false) => dot_rows::<16, true>(chunk, x, row, acc),
         }
     }
 }
@@ -206,11 +206,12 @@ pub(super) fn one_token(isa: Isa, chunk: &RowChunk<'_>, x: &Int8Acts, acc: &mut 
 unsafe fn dot_rows<const GROUP: usize, const OFFSETS: bool>(
     chunk: &RowChunk<'_>,
     x: &Int8Acts,
+    row: usize,
     acc: &mut [f32; PANEL],
 ) {
     let first_group = chunk.start / GROUP;
-    let (codes, d) = (&x.q(0)[chunk.start..], x.d(0));
-    let (sums, bias) = (&x.sums(0, GROUP)[first_group..], &x.bias(0, GROUP)[first_group..]);
+    let (codes, d) = (&x.q(row)[chunk.start..], x.d(row));
+    let (sums, bias) = (&x.sums(row, GROUP)[first_group..], &x.bias(row, GROUP)[first_group..]);
     // SAFETY: full steps read 64 codes of each row and of the token, a last half step 32 through a mask; groups up to
     // `width / GROUP` have scales, offsets, sums and biases by the shapes.
     unsafe {

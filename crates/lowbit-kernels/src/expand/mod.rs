@@ -146,8 +146,8 @@ unsafe fn panel(
     let (s, floats) = floats.split_at_mut(PANEL * groups);
     let (c, floats) = floats.split_at_mut(PANEL * groups);
     let (chunk_s, chunk_c) = floats.split_at_mut(chunk_params);
-    let one_token = x.rows() == 1 && isa.level() == IsaLevel::Avx512;
-    let mut acc = [0f32; PANEL];
+    let one_token = x.tokens() == 1 && isa.level() == IsaLevel::Avx512;
+    let mut acc = [[0f32; PANEL]; 2];
     for start in (0..k).step_by(most) {
         let width = (k - start).min(most);
         let params = PANEL * width / group;
@@ -182,7 +182,9 @@ unsafe fn panel(
             let c = if offsets { &c[at..] } else { &[] };
             let chunk = RowChunk { q: codes, s: &s[at..], c, group, start, width };
             #[cfg(target_arch = "x86_64")]
-            avx512::one_token(isa, &chunk, x, &mut acc);
+            for (row, acc) in acc.iter_mut().enumerate().take(x.rows()) {
+                avx512::one_token(isa, &chunk, x, row, acc);
+            }
         } else {
             // AVX-512 multiplies unsigned codes.
             let flip = if isa.level() == IsaLevel::Avx512 { 0x8080_8080 } else { 0 };
@@ -190,8 +192,10 @@ unsafe fn panel(
         }
     }
     if one_token {
-        // SAFETY: the contract on `out` is passed on.
-        unsafe { out.part(0, first, rows) }.copy_from_slice(&acc[..rows]);
+        for (row, acc) in acc.iter().enumerate().take(x.rows()) {
+            // SAFETY: the contract on `out` is passed on.
+            unsafe { emit(x, row, &acc[..rows], out, first) };
+        }
         return;
     }
     let c = if offsets { &*c } else { &[] };
@@ -329,6 +333,24 @@ fn transpose<T: bytemuck::Pod>(isa: Isa, rows: &[T], flip: u32, out: &mut [T]) {
     for (r, row) in rows.chunks_exact(words).enumerate() {
         for (i, word) in row.iter().enumerate() {
             out[i * PANEL + r] = word ^ flip;
+        }
+    }
+}
+
+/// Writes the sums of a row of activations to columns `first..` of its token; a second term is added to the first, which
+/// comes before it.
+///
+/// # Safety
+/// - Nobody else refers to those columns of `out`.
+#[inline(always)]
+unsafe fn emit(x: &Int8Acts, row: usize, sums: &[f32], out: SharedMut<'_>, first: usize) {
+    // SAFETY: passed on.
+    let target = unsafe { out.part(row % x.tokens(), first, sums.len()) };
+    if row < x.tokens() {
+        target.copy_from_slice(sums);
+    } else {
+        for (target, sum) in target.iter_mut().zip(sums) {
+            *target += sum;
         }
     }
 }

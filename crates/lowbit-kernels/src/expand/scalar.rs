@@ -1,6 +1,6 @@
 //! The tile loop without vectors.
 
-use super::{PANEL, Panel, act_group};
+use super::{PANEL, Panel, act_group, emit};
 use crate::{Int8Acts, SharedMut};
 
 /// Multiplies a panel with every token into columns `first..first + rows` of `out`.
@@ -35,6 +35,6 @@ pub(super) unsafe fn tokens(panel: &Panel<'_>, x: &Int8Acts, out: SharedMut<'_>,
             }
         }
         // SAFETY: passed on.
-        unsafe { out.part(m, first, rows) }.copy_from_slice(&acc[..rows]);
+        unsafe { emit(x, m, &acc[..rows], out, first) };
     }
 }

@@ -5,27 +5,27 @@ mod float;
 pub use float::{Float, KvElement};
 
 use crate::{ModelError, decoder::Work, rope::RopeTable};
-use lowbit_kernels::{Ctx, MatMut, MatRef};
+use lowbit_kernels::{Isa, MatMut, MatRef};
 use std::ops::Range;
 
 /// Keys and values of one layer. Keys come rotated. Attention calls [`scores`](Self::scores) and [`mix`](Self::mix) for
-/// different heads from different workers, with a context of one thread each.
+/// different heads from different workers.
 pub trait KvStore: Send + Sync {
     /// Adds tokens: a row each of all heads' keys and of all heads' values.
     ///
     /// # Panics
     /// Where the shapes are not those of the store.
     fn append(&mut self, keys: MatRef<'_>, values: MatRef<'_>);
-    /// `out[m, t] = q[m, :] · key[tokens.start + t, :]` of one head, row after row.
+    /// `out[m, t] = q[m, :] · key[tokens.start + t, :]` of one head.
     ///
     /// # Panics
     /// Where tokens are not in the store or the shapes do not fit.
-    fn scores(&self, ctx: &Ctx, head: usize, q: MatRef<'_>, tokens: Range<usize>, out: &mut [f32]);
-    /// `out[m, :] = Σ p[m, t] · value[tokens.start + t, :]` of one head; `p` row after row.
+    fn scores(&self, isa: Isa, head: usize, q: MatRef<'_>, tokens: Range<usize>, out: MatMut<'_>);
+    /// `out[m, :] = Σ p[m, t] · value[tokens.start + t, :]` of one head.
     ///
     /// # Panics
     /// As [`Self::scores`].
-    fn mix(&self, ctx: &Ctx, head: usize, p: &[f32], tokens: Range<usize>, out: MatMut<'_>);
+    fn mix(&self, isa: Isa, head: usize, p: MatRef<'_>, tokens: Range<usize>, out: MatMut<'_>);
     /// Keys and values of one head as floats: what the two products are tested against.
     ///
     /// # Panics

@@ -16,7 +16,7 @@ pub(crate) struct Compute {
     #[arg(short = 't', long, value_name = "N", value_parser = parse_threads)]
     pub(crate) threads: Option<usize>,
     /// Numbers in which activations meet quantized weights; models that prescribe theirs (BitNet) keep it
-    #[arg(long, value_enum, value_name = "NUMBERS", default_value_t = Activations::Int8)]
+    #[arg(long, value_enum, value_name = "NUMBERS", default_value_t = Activations::Int16)]
     pub(crate) activations: Activations,
 }
 
@@ -24,7 +24,9 @@ pub(crate) struct Compute {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Activations {
-    /// Rounded to 8 bits in groups of 32
+    /// Two 8-bit terms, scales for every 32: as good as floats
+    Int16,
+    /// One 8-bit term, scales for every 32: less arithmetic, what GGUF engines do
     Int8,
     /// As they are: slower, for comparisons
     Float,
@@ -43,6 +45,7 @@ impl Compute {
 
 pub(crate) fn load_options(activations: Activations) -> LoadOptions {
     let precision = match activations {
+        Activations::Int16 => ActPrecision::Int8(ActRounding::Group32Twice),
         Activations::Int8 => ActPrecision::Int8(ActRounding::Group32),
         Activations::Float => ActPrecision::Float,
     };
