@@ -4,7 +4,7 @@ use lowbit_testing::{GgufFile, GgufValue, seeded_values};
 
 /// Whether the file brings a chat template.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Template {
+pub(crate) enum Template {
     Chat,
     None,
 }
@@ -22,7 +22,7 @@ const CONTEXT: u32 = 600;
 const CHAT: &str = "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}[assistant]";
 
 /// The model.
-pub fn tiny_gguf(template: Template) -> GgufFile {
+pub(crate) fn tiny_gguf(template: Template) -> GgufFile {
     let bytes = (0..=255).map(|byte| format!("<0x{byte:02X}>"));
     let tokens: Vec<String> = ["<unk>", "<s>", "</s>"].map(str::to_owned).into_iter().chain(bytes).collect();
     let tokens: Vec<&str> = tokens.iter().map(String::as_str).collect();

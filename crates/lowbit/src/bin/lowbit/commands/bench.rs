@@ -42,7 +42,7 @@ pub(crate) struct Bench {
           value_parser = clap::value_parser!(u32).range(1..=10_000))]
     repetitions: u32,
     /// Numbers in which activations meet quantized weights
-    #[arg(long, value_enum, value_name = "NUMBERS", default_value_t = Activations::Int8)]
+    #[arg(long, value_enum, value_name = "NUMBERS", default_value_t = Activations::Int16)]
     activations: Activations,
     /// Floats in which keys and values are kept
     #[arg(long, value_enum, value_name = "TYPE", default_value_t = CacheType::F16)]

@@ -60,7 +60,7 @@ impl Inspect {
         }
         let context = if self.ctx_size == 0 { most } else { self.ctx_size };
         let loaded = if self.load {
-            let model = Model::load(&local.path, load_options(Activations::Int8)).with_context(failed)?;
+            let model = Model::load(&local.path, load_options(Activations::Int16)).with_context(failed)?;
             let (stats, bytes_per_token) = (model.load_stats(), model.bytes_per_token());
             Some(Loaded { stats, bytes_per_token, peak_rss_bytes: peak_rss_bytes() })
         } else {

@@ -18,7 +18,7 @@ use std::io::Write;
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Ask a model, or chat with it
-    Run(run::Run),
+    Run(Box<run::Run>),
     /// Fetch a model
     Pull(pull::Pull),
     /// List models, formats, architectures, samplers or environment variables

@@ -26,6 +26,9 @@ use std::{
 /// Where plain text is continued the model rarely ends by itself.
 const CONTINUATION_TOKENS: usize = 256;
 
+/// Most tokens of a single answer where nobody says: a greedy answer can run in circles.
+const ANSWER_TOKENS: usize = 1024;
+
 /// Ask a model, or chat with it.
 ///
 /// With a prompt, or text on standard input, the model answers once; text on standard input follows the prompt. Else
@@ -43,8 +46,8 @@ pub(crate) struct Run {
     /// Continue the prompt as plain text, without the chat template
     #[arg(long)]
     raw: bool,
-    /// Most tokens of an answer [default: until the model ends it or the context is full; 256 where plain text is
-    /// continued]
+    /// Most tokens of an answer [default: 1024 for a single answer, 256 where plain text is continued; in a chat until
+    /// the model ends it or the context is full]
     #[arg(short = 'n', long = "n-predict", visible_alias = "max-tokens", value_name = "TOKENS")]
     max_tokens: Option<usize>,
     /// End the answer before this text; may be repeated
@@ -193,7 +196,7 @@ impl Run {
         let request = GenerateRequest {
             prompt: tokens,
             sampling,
-            max_tokens: self.max_tokens.or(plain.then_some(CONTINUATION_TOKENS)),
+            max_tokens: self.max_tokens.or(Some(if plain { CONTINUATION_TOKENS } else { ANSWER_TOKENS })),
             stop: self.stop.clone(),
         };
         let mut session = self.context.session(model, ctx)?;
