@@ -13,6 +13,7 @@ mod error;
 mod generate;
 mod load;
 mod model;
+mod packed;
 pub mod sampler;
 mod session;
 mod vocabulary;

@@ -4,10 +4,11 @@ use crate::{
     EngineError, Model,
     adapter::{Meta, Tensors},
     model::TensorSummary,
+    packed::pack,
     vocabulary,
 };
 use lowbit_io::{Access, Checkpoint, Config};
-use lowbit_kernels::{ActPrecision, ActRounding};
+use lowbit_kernels::{ActPrecision, ActRounding, Ctx};
 use lowbit_model::{Architecture, Decoder, Llama2c, ModelError, ModelSpec};
 use std::{
     path::Path,
@@ -46,11 +47,12 @@ pub struct LoadStats {
 }
 
 impl Model {
-    /// Loads a checkpoint with its tokenizer.
+    /// Loads a checkpoint with its tokenizer. The workers of `ctx` arrange the weights for products; any other context can
+    /// run the model.
     ///
     /// # Errors
     /// What is wrong with the file, its hyper-parameters, its tensors or its vocabulary, naming it.
-    pub fn load(path: &Path, options: LoadOptions) -> Result<Self, EngineError> {
+    pub fn load(ctx: &Ctx, path: &Path, options: LoadOptions) -> Result<Self, EngineError> {
         let start = Instant::now();
         let checkpoint = Checkpoint::open(path, options.access)?;
         let opened = start.elapsed();
@@ -65,7 +67,10 @@ impl Model {
                 model: spec.vocab,
             });
         }
-        let decoder = Decoder::build(spec, &Tensors(&checkpoint), options.precision).map_err(wrong)?;
+        let decoder = Decoder::build_with(spec, &Tensors(&checkpoint), options.precision, &|_, stored| {
+            pack(ctx, stored)
+        })
+        .map_err(wrong)?;
         checkpoint.check_unchanged()?;
         let total = start.elapsed();
         let seconds = |from: Duration, to: Duration| (to - from).as_secs_f64();

@@ -19,10 +19,10 @@ fn unpack(path: &Path) -> String {
 fn stories260k_has_the_perplexity_that_numpy_computes() {
     let Some(model) = lowbit_testing::data_file("models/stories260K/stories260K.bin") else { return };
     let Some(text) = lowbit_testing::data_file("text/tinystories_v2_valid.first_half.txt.gz") else { return };
-    let model = Model::load(&model, LoadOptions::default()).unwrap();
+    let ctx = Ctx::new(Isa::detect(), 2);
+    let model = Model::load(&ctx, &model, LoadOptions::default()).unwrap();
     let text = unpack(&text);
     let starts: Vec<usize> = text.match_indices("Once upon a time").map(|(at, _)| at).collect();
-    let ctx = Ctx::new(Isa::detect(), 2);
     let mut session = Session::new(&model, &ctx, 0, KvElement::F32).unwrap();
     let mut loss = Loss::default();
     for (index, pair) in starts.windows(2).take(39).enumerate() {
@@ -40,8 +40,8 @@ fn stories260k_has_the_perplexity_that_numpy_computes() {
 fn the_first_window_of_wikitext_is_as_llama_cpp_has_it() {
     let Some(model) = lowbit_testing::model_file("smollm2.gguf") else { return };
     let Some(text) = lowbit_testing::data_file("text/wikitext-2-raw/wiki.test.raw.gz") else { return };
-    let model = Model::load(&model, LoadOptions::default()).unwrap();
     let ctx = Ctx::new(Isa::detect(), 2);
+    let model = Model::load(&ctx, &model, LoadOptions::default()).unwrap();
     let protocol = Protocol::named("llama.cpp").unwrap();
     let options = Options { protocol, chunks: Some(1), cache: KvElement::F16 };
     let mut seen = 0;

@@ -41,7 +41,7 @@ mod storage;
 pub mod suggest;
 mod tensor;
 
-pub use block::{BlockCodec, BlockFormat, BlockVisitor};
+pub use block::{BlockCodec, BlockFormat, BlockVisitor, Elements};
 pub use codes::{Codes, Packing};
 pub use element::{ElementFormat, ZeroPoint};
 pub use error::FormatError;
@@ -51,5 +51,5 @@ pub use grouped::GroupedTensor;
 pub use params::{GroupParams, Params};
 pub use shape::{Bits, NK};
 pub use spec::{GroupedSpec, SpecInfo, SpecSource, WeightSpec, all_specs};
-pub use storage::Storage;
+pub use storage::{Owner, Storage};
 pub use tensor::{QuantTensor, TensorData};

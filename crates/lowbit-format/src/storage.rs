@@ -2,10 +2,27 @@
 
 use std::{ops::Range, sync::Arc};
 
+/// What keeps the bytes of a [`Storage`].
+pub trait Owner: Send + Sync {
+    /// All of them.
+    fn bytes(&self) -> &[u8];
+
+    /// Says that `range` will not be read for a while. An owner that can get the bytes back gives the memory away.
+    fn release(&self, range: Range<usize>) {
+        let _ = range;
+    }
+}
+
+impl Owner for Vec<u8> {
+    fn bytes(&self) -> &[u8] {
+        self
+    }
+}
+
 /// A shared, immutable run of bytes. Cloning copies a pointer.
 #[derive(Clone)]
 pub struct Storage {
-    owner: Arc<dyn AsRef<[u8]> + Send + Sync>,
+    owner: Arc<dyn Owner>,
     range: Range<usize>,
 }
 
@@ -13,8 +30,8 @@ impl Storage {
     /// The bytes `range` of `owner`.
     ///
     /// Returns `None` where the range does not lie inside the owner's bytes.
-    pub fn new(owner: Arc<dyn AsRef<[u8]> + Send + Sync>, range: Range<usize>) -> Option<Self> {
-        (*owner).as_ref().get(range.clone())?;
+    pub fn new(owner: Arc<dyn Owner>, range: Range<usize>) -> Option<Self> {
+        owner.bytes().get(range.clone())?;
         Some(Self { owner, range })
     }
 
@@ -31,7 +48,12 @@ impl Storage {
     /// The bytes.
     pub fn bytes(&self) -> &[u8] {
         // An owner whose bytes have shrunk is a bug of the owner: answer with nothing rather than out of bounds.
-        (*self.owner).as_ref().get(self.range.clone()).unwrap_or(&[])
+        self.owner.bytes().get(self.range.clone()).unwrap_or(&[])
+    }
+
+    /// Says that the bytes will not be read for a while: pages of a mapped file leave memory until they are.
+    pub fn release(&self) {
+        self.owner.release(self.range.clone());
     }
 
     /// Number of bytes.

@@ -1,10 +1,11 @@
 //! Files as bytes: mapped or read. The one place of this crate with unsafe code.
 
 use crate::IoError;
-use lowbit_format::Storage;
+use lowbit_format::{Owner, Storage};
 use std::{
     fs::{File, Metadata},
     io::Read,
+    ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
     time::SystemTime,
@@ -86,6 +87,34 @@ pub(crate) fn read_head(path: &Path) -> Result<Vec<u8>, IoError> {
     Ok(head)
 }
 
+/// A mapped file.
+struct Mapped(memmap2::Mmap);
+
+impl Owner for Mapped {
+    fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    #[cfg(unix)]
+    #[allow(unsafe_code)]
+    fn release(&self, range: Range<usize>) {
+        let page = PAGE.min(self.0.len());
+        // Whole pages only: their neighbours may be in use.
+        let (start, end) = (range.start.next_multiple_of(page), range.end / page * page);
+        if start < end {
+            // SAFETY: the mapping is of a file, shared and read-only: what is read from these pages next comes from the
+            // file again. A hint, so that its failure needs no answer.
+            let _ = unsafe {
+                self.0.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, end - start)
+            };
+        }
+    }
+}
+
+/// A multiple of the page size of every system we know.
+#[cfg(unix)]
+const PAGE: usize = 64 << 10;
+
 #[allow(unsafe_code)]
 fn map(file: &File, len: usize) -> Result<Storage, IoError> {
     // SAFETY: the mapping is read-only and private to this `Mmap`, which unmaps it when the last `Storage` is gone.
@@ -99,7 +128,7 @@ fn map(file: &File, len: usize) -> Result<Storage, IoError> {
     if now < len as u64 {
         return Err(IoError::Changed { before: len as u64, now });
     }
-    Ok(Storage::new(Arc::new(map), 0..len).expect("the mapping has len bytes"))
+    Ok(Storage::new(Arc::new(Mapped(map)), 0..len).expect("the mapping has len bytes"))
 }
 
 fn read(file: &mut File, len: usize) -> Result<Storage, IoError> {

@@ -15,6 +15,8 @@ mod machine;
 mod mat;
 mod mpgemm;
 pub mod ops;
+mod packed;
+mod pages;
 mod pool;
 pub mod reference;
 
@@ -26,3 +28,4 @@ pub use isa::{Isa, IsaLevel};
 pub use machine::{Cache, Machine};
 pub use mat::{MatMut, MatRef, SharedMut};
 pub use mpgemm::{ActPrecision, mpgemm};
+pub use packed::Packed;

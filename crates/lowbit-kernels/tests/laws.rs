@@ -1,7 +1,9 @@
 //! Laws that every kernel keeps, for every block format, level and awkward shape.
 
 use lowbit_format::{BlockFormat, FloatFormat, NK, QuantTensor, Storage, WeightSpec};
-use lowbit_kernels::{Act, ActPrecision, ActRounding, Ctx, Isa, IsaLevel, MatMut, MatRef, mpgemm, reference};
+use lowbit_kernels::{
+    Act, ActPrecision, ActRounding, Ctx, Isa, IsaLevel, MatMut, MatRef, Packed, mpgemm, reference,
+};
 
 /// Numbers in [-1, 1) from a seed.
 fn values(len: usize, seed: u64) -> Vec<f32> {
@@ -81,6 +83,48 @@ fn integer_products_equal_the_reference_bit_for_bit_on_every_level() {
         }
     }
     assert!(failures.is_empty(), "{failures:#?}");
+}
+
+/// Packing changes the order in memory and nothing else, and takes no more memory than the stored blocks do.
+#[test]
+fn packed_products_equal_the_reference_bit_for_bit_on_every_level() {
+    let mut failures = Vec::new();
+    let mut packed_formats = 0;
+    for format in BlockFormat::ALL {
+        let unit = format.layout().weights;
+        for (n, blocks, m) in
+            [(1, 1, 1), (16, 2, 1), (17, 3, 2), (33, 1, 3), (5, 5, 13), (48, 2, 8), (100, 1100 / unit + 1, 1)]
+        {
+            let w = random_blocks(*format, NK { n, k: blocks * unit }, n as u64);
+            let Some(packed) = Packed::new(&Ctx::new(Isa::detect(), 2), &w) else { continue };
+            packed_formats += 1;
+            if n % 16 == 0 {
+                assert!(packed.bytes() <= w.bytes() + 128, "{}: {} bytes", format.label(), packed.bytes());
+            }
+            let x = values(m * w.shape().k, 7);
+            let x = MatRef::new(&x, m, w.shape().k);
+            for rounding in [ActRounding::Group32, ActRounding::Group32Twice, ActRounding::Token] {
+                let want = reference::mpgemm(&w, x, ActPrecision::Int8(rounding));
+                for isa in levels() {
+                    for threads in [1, 3] {
+                        let mut out = vec![f32::NAN; m * n];
+                        let ctx = Ctx::new(isa, threads);
+                        packed.multiply(&ctx, &Act::new(x), rounding, MatMut::new(&mut out, m, n));
+                        if out != want {
+                            failures.push(format!(
+                                "{} {} {m} tokens, {}",
+                                format.label(),
+                                isa.level(),
+                                w.shape()
+                            ));
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{failures:#?}");
+    assert_eq!(packed_formats, 7 * 22, "every format with a code for each weight is packed");
 }
 
 /// Grouped integers of every width and zero point, groups that are too small for the integer kernels included, on

@@ -36,6 +36,16 @@ impl Stored {
     pub fn tensor(&self) -> &QuantTensor {
         &self.tensor
     }
+
+    /// In which numbers activations are multiplied.
+    pub fn precision(&self) -> ActPrecision {
+        self.precision
+    }
+
+    /// What is added to the products.
+    pub fn into_bias(self) -> Option<Vec<f32>> {
+        self.bias
+    }
 }
 
 impl LinearOp for Stored {

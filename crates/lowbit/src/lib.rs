@@ -14,9 +14,9 @@
 //!
 //! let store = hub::Store::from_env()?;
 //! let file = store.pull("smollm2", &hub::PullOptions::default(), &mut ())?;
-//! let model = Model::load(&file.path, LoadOptions::default())?;
 //!
 //! let ctx = Ctx::new(Isa::detect(), 2);
+//! let model = Model::load(&ctx, &file.path, LoadOptions::default())?;
 //! let mut session = Session::new(&model, &ctx, 2048, KvElement::F16)?;
 //!
 //! let question = [Message::new("user", "What is the capital of France?")];

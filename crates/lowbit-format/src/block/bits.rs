@@ -2,7 +2,7 @@
 
 /// The first N bytes as an array: lets the compiler see a block's length.
 #[inline(always)]
-pub(crate) fn head<const N: usize>(bytes: &[u8]) -> &[u8; N] {
+pub(crate) fn head<const N: usize, T>(bytes: &[T]) -> &[T; N] {
     bytes.first_chunk().expect("the caller passes a whole block")
 }
 
@@ -72,26 +72,45 @@ pub(crate) fn quads_minus_one(byte: u8) -> [i8; 4] {
     less.to_le_bytes().map(|x| x as i8)
 }
 
-/// The eight 6-bit scales and eight 6-bit minimums of `Q4_K` and `Q5_K`.
+/// Half-precision numbers of L rows from their low and high bytes.
+#[inline(always)]
+pub(crate) fn halves<const L: usize>(low: &[u8; L], high: &[u8; L]) -> [f32; L] {
+    let mut out = [0.0; L];
+    for l in 0..L {
+        out[l] = crate::float::f16_to_f32(u16::from_le_bytes([low[l], high[l]]));
+    }
+    out
+}
+
+/// `0..groups`, hidden from the vectorizer, which would otherwise take the groups for its lanes and scatter what the rows
+/// inside keep together.
+#[inline(always)]
+pub(crate) fn rows(groups: usize) -> impl Iterator<Item = usize> {
+    (0..groups).map(std::hint::black_box)
+}
+
+/// The eight 6-bit scales and eight 6-bit minimums of `Q4_K` and `Q5_K`, of L rows.
 ///
 /// Twelve bytes: the low six bits of bytes 0–3 and 4–7 are the first four scales and minimums; bytes 8–11 hold the low
 /// nibbles of the last four scales (low) and minimums (high), whose upper two bits sit on top of bytes 0–7.
 #[inline(always)]
-pub(crate) fn k_scales(bytes: &[u8; 12]) -> ([u8; 8], [u8; 8]) {
-    let (a, b, c) = (u32_at(bytes, 0), u32_at(bytes, 4), u32_at(bytes, 8));
-    let scales = [a & 0x3f3f_3f3f, (c & 0x0f0f_0f0f) | (a >> 2 & 0x3030_3030)];
-    let mins = [b & 0x3f3f_3f3f, (c >> 4 & 0x0f0f_0f0f) | (b >> 2 & 0x3030_3030)];
-    (pair(scales), pair(mins))
-}
-
-#[inline(always)]
-fn pair([low, high]: [u32; 2]) -> [u8; 8] {
-    (u64::from(low) | u64::from(high) << 32).to_le_bytes()
+pub(crate) fn k_scales<const L: usize>(bytes: &[[u8; L]; 12]) -> ([[u8; L]; 8], [[u8; L]; 8]) {
+    let (mut scales, mut mins) = ([[0; L]; 8], [[0; L]; 8]);
+    for i in 0..4 {
+        for l in 0..L {
+            let (a, b, c) = (bytes[i][l], bytes[4 + i][l], bytes[8 + i][l]);
+            scales[i][l] = a & 63;
+            mins[i][l] = b & 63;
+            scales[4 + i][l] = c & 15 | a >> 6 << 4;
+            mins[4 + i][l] = c >> 4 | b >> 6 << 4;
+        }
+    }
+    (scales, mins)
 }
 
 /// Looks 4-bit codes up, each through a tree of selections by one bit: an array lookup would be scalar code.
 #[inline(always)]
-pub(crate) fn lookup4(table: &[i8; 16], code: u8) -> i8 {
+pub fn lookup4(table: &[i8; 16], code: u8) -> i8 {
     let mask = |bit: u32| 0i8.wrapping_sub((code >> bit & 1) as i8);
     let pick = |mask: i8, a: i8, b: i8| a ^ (mask & (a ^ b));
     let mut v = *table;
@@ -102,3 +121,6 @@ pub(crate) fn lookup4(table: &[i8; 16], code: u8) -> i8 {
     }
     v[0]
 }
+
+/// The values of binary codes, for [`super::Values::Table`].
+pub(crate) const SIGNS: [i8; 16] = [-1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];

@@ -5,7 +5,7 @@
 //! This is the layout that bitnet.cpp writes on x86 and that the published files have. Its ARM build writes blocks of
 //! 64 under the same type number and cannot be told apart. Code 3 is never written; it decodes to 2.
 
-use super::{BlockCodec, head, head_mut};
+use super::{BlockCodec, Elements, Values, expand_params, head, head_mut};
 
 pub(super) struct Codec;
 
@@ -15,16 +15,22 @@ impl BlockCodec for Codec {
     const BYTES: usize = 32;
     const GROUP: usize = 32;
     const OFFSETS: bool = false;
+    const ELEMENTS: Option<Elements> = Some(Elements { bits: 2, values: Values::From(-1), params: &[] });
 
     #[inline(always)]
-    fn expand(block: &[u8], tensor_scale: f32, q: &mut [i8], s: &mut [f32], _: &mut [f32]) {
-        let block = head::<32>(block);
+    fn expand(block: &[u8], tensor_scale: f32, q: &mut [i8], s: &mut [f32], c: &mut [f32]) {
+        let block = head::<32, _>(block);
+        expand_params::<Self>(block, tensor_scale, s, c);
         let q = head_mut::<128, _>(q);
-        *head_mut::<4, _>(s) = [tensor_scale; 4];
         for run in 0..4 {
             for j in 0..32 {
                 q[32 * run + j] = (block[j] >> (6 - 2 * run) & 3) as i8 - 1;
             }
         }
+    }
+
+    #[inline(always)]
+    fn params<const L: usize>(_: &[[u8; L]], tensor_scale: f32, s: &mut [[f32; L]], _: &mut [[f32; L]]) {
+        s.fill([tensor_scale; L]);
     }
 }

@@ -16,7 +16,7 @@ impl BlockCodec for Codec {
 
     #[inline(always)]
     fn expand(block: &[u8], _: f32, q: &mut [i8], s: &mut [f32], _: &mut [f32]) {
-        let block = head::<56>(block);
+        let block = head::<56, _>(block);
         let (q, s) = (head_mut::<256, _>(q), head_mut::<16, _>(s));
         let words = [48, 50, 52, 54].map(|at| u16_at(block, at));
         let d = f16_to_f32(words[0] >> 12 | words[1] >> 12 << 4 | words[2] >> 12 << 8 | words[3] >> 12 << 12);

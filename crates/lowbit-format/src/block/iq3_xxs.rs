@@ -14,7 +14,7 @@ impl BlockCodec for Codec {
 
     #[inline(always)]
     fn expand(block: &[u8], _: f32, q: &mut [i8], s: &mut [f32], _: &mut [f32]) {
-        let block = head::<98>(block);
+        let block = head::<98, _>(block);
         let (q, s) = (head_mut::<256, _>(q), head_mut::<8, _>(s));
         let d = f16_at(block, 0);
         for i in 0..8 {

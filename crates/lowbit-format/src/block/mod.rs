@@ -44,10 +44,46 @@ mod q8_k;
 mod tq1_0;
 mod tq2_0;
 
+pub use bits::lookup4;
 pub(crate) use bits::put8;
 use bits::{
-    BIT_MASKS, f16_at, head, head_mut, k_scales, lookup4, part, quads_minus_one, splat, u16_at, u32_at,
+    BIT_MASKS, SIGNS, f16_at, halves, head, head_mut, k_scales, part, quads_minus_one, rows, splat, u16_at,
+    u32_at,
 };
+
+/// How a format codes weights one by one: what packed layouts are made of.
+///
+/// All of a block that is not a code is a parameter, from which [`BlockCodec::params`] makes scales and offsets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Elements {
+    /// Bits of a code, 1 to 8.
+    pub bits: u32,
+    /// What codes stand for.
+    pub values: Values,
+    /// First and last-but-one byte of each run of parameters in a block.
+    pub params: &'static [(usize, usize)],
+}
+
+/// The integer `q` that a code stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Values {
+    /// This plus the code.
+    From(i8),
+    /// The entry at the code, which has at most four bits.
+    Table([i8; 16]),
+}
+
+impl Elements {
+    /// Bytes of parameters in a block.
+    pub const fn param_bytes(&self) -> usize {
+        let (mut bytes, mut i) = (0, 0);
+        while i < self.params.len() {
+            bytes += self.params[i].1 - self.params[i].0;
+            i += 1;
+        }
+        bytes
+    }
+}
 
 /// The scalar definition of one block format.
 pub trait BlockCodec {
@@ -61,6 +97,8 @@ pub trait BlockCodec {
     const GROUP: usize;
     /// Whether offsets can differ from zero. Where not, `expand` leaves `c` alone.
     const OFFSETS: bool;
+    /// Codes and parameters, where every weight has a code of its own.
+    const ELEMENTS: Option<Elements> = None;
 
     /// Expands one block: `block` has [`Self::BYTES`] bytes, `q` [`Self::WEIGHTS`] codes, `s` and `c` one value for
     /// every [`Self::GROUP`] codes. `tensor_scale` is the scale that the format stores once a tensor, else 1.
@@ -68,6 +106,32 @@ pub trait BlockCodec {
     /// Inlined into one wrapper for every instruction set, so it is written for the auto-vectorizer: fixed-size
     /// arrays, no branches on data.
     fn expand(block: &[u8], tensor_scale: f32, q: &mut [i8], s: &mut [f32], c: &mut [f32]);
+
+    /// The scales and offsets of one block of each of L rows from its parameter bytes ([`Elements::params`]): `bytes`,
+    /// `s` and `c` are `[byte][row]` and `[group][row]`. Only for formats with [`Self::ELEMENTS`].
+    #[inline(always)]
+    fn params<const L: usize>(bytes: &[[u8; L]], tensor_scale: f32, s: &mut [[f32; L]], c: &mut [[f32; L]]) {
+        let _ = (bytes, tensor_scale, s, c);
+        unreachable!("{} has no codes of single weights", Self::LABEL)
+    }
+}
+
+/// Most bytes of parameters in a block.
+pub const MAX_PARAM_BYTES: usize = 20;
+
+/// [`BlockCodec::params`] of a single block.
+#[inline(always)]
+fn expand_params<C: BlockCodec>(block: &[u8], tensor_scale: f32, s: &mut [f32], c: &mut [f32]) {
+    let elements = const { C::ELEMENTS.expect("the format has codes of single weights") };
+    let mut bytes = [[0; 1]; MAX_PARAM_BYTES];
+    let mut at = 0;
+    for (from, to) in elements.params {
+        for byte in &block[*from..*to] {
+            bytes[at] = [*byte];
+            at += 1;
+        }
+    }
+    C::params(&bytes[..at], tensor_scale, s.as_chunks_mut().0, c.as_chunks_mut().0);
 }
 
 /// Runs code generic over the codec of a [`BlockFormat`] known only at run time.
@@ -180,6 +244,8 @@ pub struct BlockLayout {
     pub group: usize,
     /// See [`BlockCodec::OFFSETS`].
     pub offsets: bool,
+    /// See [`BlockCodec::ELEMENTS`].
+    pub elements: Option<Elements>,
 }
 
 impl BlockFormat {
@@ -195,6 +261,7 @@ impl BlockFormat {
                     bytes: C::BYTES,
                     group: C::GROUP,
                     offsets: C::OFFSETS,
+                    elements: C::ELEMENTS,
                 }
             }
         }

@@ -4,7 +4,7 @@
 //! `q` is twice the 4-bit float and `s` half the power of two. Exponent 255, "not a number" in the standard, is decoded
 //! as the reference does: as the largest power.
 
-use super::{BlockCodec, head, head_mut, part};
+use super::{BlockCodec, Elements, Values, expand_params, head, head_mut, part};
 
 pub(super) struct Codec;
 
@@ -14,16 +14,25 @@ impl BlockCodec for Codec {
     const BYTES: usize = 17;
     const GROUP: usize = 32;
     const OFFSETS: bool = false;
+    const ELEMENTS: Option<Elements> =
+        Some(Elements { bits: 4, values: Values::Table(DOUBLED_E2M1), params: &[(0, 1)] });
 
     #[inline(always)]
-    fn expand(block: &[u8], _: f32, q: &mut [i8], s: &mut [f32], _: &mut [f32]) {
-        let block = head::<17>(block);
+    fn expand(block: &[u8], _: f32, q: &mut [i8], s: &mut [f32], c: &mut [f32]) {
+        let block = head::<17, _>(block);
+        expand_params::<Self>(block, 1.0, s, c);
         let q = head_mut::<32, _>(q);
-        s[0] = half_power(block[0]);
         let codes = part::<16>(block, 1);
         for j in 0..16 {
             q[j] = doubled_e2m1(codes[j] & 15);
             q[j + 16] = doubled_e2m1(codes[j] >> 4);
+        }
+    }
+
+    #[inline(always)]
+    fn params<const L: usize>(bytes: &[[u8; L]], _: f32, s: &mut [[f32; L]], _: &mut [[f32; L]]) {
+        for l in 0..L {
+            s[0][l] = half_power(bytes[0][l]);
         }
     }
 }
@@ -34,6 +43,9 @@ fn half_power(e: u8) -> f32 {
     let e = u32::from(e);
     f32::from_bits(if e < 2 { 0x0020_0000 << e } else { (e - 1) << 23 })
 }
+
+/// Twice the value of every 4-bit float.
+pub(super) const DOUBLED_E2M1: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
 
 /// Twice the value of a 4-bit float: 0, 1, 2, 3, 4, 6, 8, 12 and their negatives; 8 is zero without a sign.
 ///

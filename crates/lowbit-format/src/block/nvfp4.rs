@@ -5,7 +5,11 @@
 //! Checkpoints keep one more scale a tensor beside the tensor: pass it as `tensor_scale`. The product of the two scales
 //! is rounded once here, where multiplying the decoded weights would round twice.
 
-use super::{BlockCodec, head, head_mut, mxfp4::doubled_e2m1, part};
+use super::{
+    BlockCodec, Elements, Values, expand_params, head, head_mut,
+    mxfp4::{DOUBLED_E2M1, doubled_e2m1},
+    part,
+};
 
 pub(super) struct Codec;
 
@@ -15,15 +19,14 @@ impl BlockCodec for Codec {
     const BYTES: usize = 36;
     const GROUP: usize = 16;
     const OFFSETS: bool = false;
+    const ELEMENTS: Option<Elements> =
+        Some(Elements { bits: 4, values: Values::Table(DOUBLED_E2M1), params: &[(0, 4)] });
 
     #[inline(always)]
-    fn expand(block: &[u8], tensor_scale: f32, q: &mut [i8], s: &mut [f32], _: &mut [f32]) {
-        let block = head::<36>(block);
+    fn expand(block: &[u8], tensor_scale: f32, q: &mut [i8], s: &mut [f32], c: &mut [f32]) {
+        let block = head::<36, _>(block);
+        expand_params::<Self>(block, tensor_scale, s, c);
         let q = head_mut::<64, _>(q);
-        let s = head_mut::<4, _>(s);
-        for i in 0..4 {
-            s[i] = half_e4m3(block[i]) * tensor_scale;
-        }
         // All groups at once, then into their places: eight weights are too few for the vectorizer.
         let codes = part::<32>(block, 4);
         let (mut low, mut high) = ([0; 32], [0; 32]);
@@ -34,6 +37,15 @@ impl BlockCodec for Codec {
         for i in 0..4 {
             q[16 * i..16 * i + 8].copy_from_slice(&low[8 * i..8 * i + 8]);
             q[16 * i + 8..16 * i + 16].copy_from_slice(&high[8 * i..8 * i + 8]);
+        }
+    }
+
+    #[inline(always)]
+    fn params<const L: usize>(bytes: &[[u8; L]], tensor_scale: f32, s: &mut [[f32; L]], _: &mut [[f32; L]]) {
+        for i in 0..4 {
+            for l in 0..L {
+                s[i][l] = half_e4m3(bytes[i][l]) * tensor_scale;
+            }
         }
     }
 }

@@ -1,7 +1,9 @@
 //! `Q1_0_G32`: 32 binary weights in 6 bytes, `Q1_0` of the first Bonsai tools, before the name went to groups of 128. A
 //! half-precision scale `d`, then one bit a weight, low bits first.
 
-use super::{BIT_MASKS, BlockCodec, f16_at, head, head_mut, put8, splat};
+use super::{
+    BIT_MASKS, BlockCodec, Elements, SIGNS, Values, expand_params, halves, head, head_mut, put8, splat,
+};
 
 pub(super) struct Codec;
 
@@ -11,14 +13,21 @@ impl BlockCodec for Codec {
     const BYTES: usize = 6;
     const GROUP: usize = 32;
     const OFFSETS: bool = false;
+    const ELEMENTS: Option<Elements> =
+        Some(Elements { bits: 1, values: Values::Table(SIGNS), params: &[(0, 2)] });
 
     #[inline(always)]
-    fn expand(block: &[u8], _: f32, q: &mut [i8], s: &mut [f32], _: &mut [f32]) {
-        let block = head::<6>(block);
+    fn expand(block: &[u8], _: f32, q: &mut [i8], s: &mut [f32], c: &mut [f32]) {
+        let block = head::<6, _>(block);
+        expand_params::<Self>(block, 1.0, s, c);
         let q = head_mut::<32, _>(q);
-        s[0] = f16_at(block, 0);
         for i in 0..4 {
             put8(q, 8 * i, !BIT_MASKS[usize::from(block[2 + i])] | splat(1));
         }
+    }
+
+    #[inline(always)]
+    fn params<const L: usize>(bytes: &[[u8; L]], _: f32, s: &mut [[f32; L]], _: &mut [[f32; L]]) {
+        s[0] = halves(&bytes[0], &bytes[1]);
     }
 }

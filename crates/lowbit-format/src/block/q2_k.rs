@@ -1,9 +1,9 @@
 //! `Q2_K`: 256 weights in 84 bytes, groups of 16. Sixteen bytes of 4-bit scales (low nibble) and minimums (high), 64
 //! bytes of 2-bit codes, half-precision `d` and `dmin`; `w = code · (d · scale) − dmin · minimum`.
 //!
-//! Each half of 128 weights reads 32 bytes four times, two bits deeper every time.
+//! Each half of 128 weights reads 32 bytes four rows, two bits deeper every time.
 
-use super::{BlockCodec, f16_at, head, head_mut, part};
+use super::{BlockCodec, Elements, Values, expand_params, halves, head, head_mut, part, rows};
 
 pub(super) struct Codec;
 
@@ -13,23 +13,31 @@ impl BlockCodec for Codec {
     const BYTES: usize = 84;
     const GROUP: usize = 16;
     const OFFSETS: bool = true;
+    const ELEMENTS: Option<Elements> =
+        Some(Elements { bits: 2, values: Values::From(0), params: &[(0, 16), (80, 84)] });
 
     #[inline(always)]
     fn expand(block: &[u8], _: f32, q: &mut [i8], s: &mut [f32], c: &mut [f32]) {
-        let block = head::<84>(block);
+        let block = head::<84, _>(block);
+        expand_params::<Self>(block, 1.0, s, c);
         let q = head_mut::<256, _>(q);
-        let (s, c) = (head_mut::<16, _>(s), head_mut::<16, _>(c));
-        let (d, dmin) = (f16_at(block, 80), f16_at(block, 82));
-        for i in 0..16 {
-            s[i] = d * f32::from(block[i] & 15);
-            c[i] = -(dmin * f32::from(block[i] >> 4));
-        }
         for half in 0..2 {
             let codes = part::<32>(block, 16 + 32 * half);
             for run in 0..4 {
                 for l in 0..32 {
                     q[128 * half + 32 * run + l] = (codes[l] >> (2 * run) & 3) as i8;
                 }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn params<const L: usize>(bytes: &[[u8; L]], _: f32, s: &mut [[f32; L]], c: &mut [[f32; L]]) {
+        let (d, dmin) = (halves(&bytes[16], &bytes[17]), halves(&bytes[18], &bytes[19]));
+        for i in rows(16) {
+            for l in 0..L {
+                s[i][l] = d[l] * f32::from(bytes[i][l] & 15);
+                c[i][l] = -(dmin[l] * f32::from(bytes[i][l] >> 4));
             }
         }
     }

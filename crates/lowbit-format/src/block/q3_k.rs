@@ -3,7 +3,7 @@
 //!
 //! The third bit of weight `32 r + l` is bit `r` of byte `l`.
 
-use super::{BlockCodec, f16_at, head, head_mut, part, u32_at};
+use super::{BlockCodec, Elements, Values, expand_params, halves, head, head_mut, part};
 
 pub(super) struct Codec;
 
@@ -13,17 +13,14 @@ impl BlockCodec for Codec {
     const BYTES: usize = 110;
     const GROUP: usize = 16;
     const OFFSETS: bool = false;
+    const ELEMENTS: Option<Elements> =
+        Some(Elements { bits: 3, values: Values::From(-4), params: &[(96, 110)] });
 
     #[inline(always)]
-    fn expand(block: &[u8], _: f32, q: &mut [i8], s: &mut [f32], _: &mut [f32]) {
-        let block = head::<110>(block);
+    fn expand(block: &[u8], _: f32, q: &mut [i8], s: &mut [f32], c: &mut [f32]) {
+        let block = head::<110, _>(block);
+        expand_params::<Self>(block, 1.0, s, c);
         let q = head_mut::<256, _>(q);
-        let s = head_mut::<16, _>(s);
-        let d = f16_at(block, 108);
-        let scales = scales(block);
-        for i in 0..16 {
-            s[i] = d * f32::from(scales[i] as i8 - 32);
-        }
         let high = part::<32>(block, 0);
         for half in 0..2 {
             let low = part::<32>(block, 32 + 32 * half);
@@ -35,21 +32,17 @@ impl BlockCodec for Codec {
             }
         }
     }
-}
 
-/// Low nibbles of scales 0–7 and 8–15 in bytes 0–7, their upper two bits, four scales a byte, in bytes 8–11.
-#[inline(always)]
-fn scales(block: &[u8; 110]) -> [u8; 16] {
-    let (a, b, top) = (u32_at(block, 96), u32_at(block, 100), u32_at(block, 104));
-    let words = [
-        a & 0x0f0f_0f0f | (top & 0x0303_0303) << 4,
-        b & 0x0f0f_0f0f | (top >> 2 & 0x0303_0303) << 4,
-        a >> 4 & 0x0f0f_0f0f | (top >> 4 & 0x0303_0303) << 4,
-        b >> 4 & 0x0f0f_0f0f | (top >> 6 & 0x0303_0303) << 4,
-    ];
-    let mut bytes = [0; 16];
-    for i in 0..4 {
-        bytes[4 * i..4 * i + 4].copy_from_slice(&words[i].to_le_bytes());
+    #[inline(always)]
+    fn params<const L: usize>(bytes: &[[u8; L]], _: f32, s: &mut [[f32; L]], _: &mut [[f32; L]]) {
+        let d = halves(&bytes[12], &bytes[13]);
+        for i in 0..16 {
+            // Low nibbles of scales 0–7 and 8–15 in bytes 0–7, their upper two bits, four scales a byte, in bytes 8–11.
+            for l in 0..L {
+                let low = bytes[i % 8][l] >> (i / 8 * 4) & 15;
+                let high = bytes[8 + i % 4][l] >> (i / 4 * 2) & 3;
+                s[i][l] = d[l] * f32::from((low | high << 4) as i8 - 32);
+            }
+        }
     }
-    bytes
 }

@@ -1,7 +1,7 @@
 //! `Q4_0`: 32 weights in 18 bytes. A half-precision scale `d`, then 16 bytes; byte `j` holds the codes of weight `j`
 //! (low nibble) and weight `j + 16` (high nibble); `w = (code − 8) · d`.
 
-use super::{BlockCodec, f16_at, head, head_mut};
+use super::{BlockCodec, Elements, Values, expand_params, halves, head, head_mut};
 
 pub(super) struct Codec;
 
@@ -11,15 +11,22 @@ impl BlockCodec for Codec {
     const BYTES: usize = 18;
     const GROUP: usize = 32;
     const OFFSETS: bool = false;
+    const ELEMENTS: Option<Elements> =
+        Some(Elements { bits: 4, values: Values::From(-8), params: &[(0, 2)] });
 
     #[inline(always)]
-    fn expand(block: &[u8], _: f32, q: &mut [i8], s: &mut [f32], _: &mut [f32]) {
-        let block = head::<18>(block);
+    fn expand(block: &[u8], _: f32, q: &mut [i8], s: &mut [f32], c: &mut [f32]) {
+        let block = head::<18, _>(block);
+        expand_params::<Self>(block, 1.0, s, c);
         let q = head_mut::<32, _>(q);
-        s[0] = f16_at(block, 0);
         for j in 0..16 {
             q[j] = (block[2 + j] & 15) as i8 - 8;
             q[j + 16] = (block[2 + j] >> 4) as i8 - 8;
         }
+    }
+
+    #[inline(always)]
+    fn params<const L: usize>(bytes: &[[u8; L]], _: f32, s: &mut [[f32; L]], _: &mut [[f32; L]]) {
+        s[0] = halves(&bytes[0], &bytes[1]);
     }
 }

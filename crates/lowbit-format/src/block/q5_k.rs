@@ -1,7 +1,7 @@
 //! `Q5_K`: 256 weights in 176 bytes, groups of 32. As `Q4_K` with 32 bytes of fifth bits before the nibbles: that of
 //! weight `32 r + l` is bit `r` of byte `l`.
 
-use super::{BlockCodec, f16_at, head, head_mut, k_scales, part};
+use super::{BlockCodec, Elements, Values, expand_params, halves, head, head_mut, k_scales, part};
 
 pub(super) struct Codec;
 
@@ -11,18 +11,14 @@ impl BlockCodec for Codec {
     const BYTES: usize = 176;
     const GROUP: usize = 32;
     const OFFSETS: bool = true;
+    const ELEMENTS: Option<Elements> =
+        Some(Elements { bits: 5, values: Values::From(0), params: &[(0, 16)] });
 
     #[inline(always)]
     fn expand(block: &[u8], _: f32, q: &mut [i8], s: &mut [f32], c: &mut [f32]) {
-        let block = head::<176>(block);
+        let block = head::<176, _>(block);
+        expand_params::<Self>(block, 1.0, s, c);
         let q = head_mut::<256, _>(q);
-        let (s, c) = (head_mut::<8, _>(s), head_mut::<8, _>(c));
-        let (d, dmin) = (f16_at(block, 0), f16_at(block, 2));
-        let (scales, mins) = k_scales(part(block, 4));
-        for i in 0..8 {
-            s[i] = d * f32::from(scales[i]);
-            c[i] = -(dmin * f32::from(mins[i]));
-        }
         let high = part::<32>(block, 16);
         for run in 0..4 {
             let low = part::<32>(block, 48 + 32 * run);
@@ -30,6 +26,18 @@ impl BlockCodec for Codec {
                 let (even, odd) = (high[l] >> (2 * run) & 1, high[l] >> (2 * run + 1) & 1);
                 q[64 * run + l] = (low[l] & 15 | even << 4) as i8;
                 q[64 * run + 32 + l] = (low[l] >> 4 | odd << 4) as i8;
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn params<const L: usize>(bytes: &[[u8; L]], _: f32, s: &mut [[f32; L]], c: &mut [[f32; L]]) {
+        let (scales, mins) = k_scales(head(&bytes[4..]));
+        let (d, dmin) = (halves(&bytes[0], &bytes[1]), halves(&bytes[2], &bytes[3]));
+        for i in 0..8 {
+            for l in 0..L {
+                s[i][l] = d[l] * f32::from(scales[i][l]);
+                c[i][l] = -(dmin[l] * f32::from(mins[i][l]));
             }
         }
     }

@@ -3,7 +3,7 @@
 //!
 //! Each half of 128 weights has 64 bytes of nibbles (the low ones first) and 32 bytes of upper bits, read four times.
 
-use super::{BlockCodec, f16_at, head, head_mut, part};
+use super::{BlockCodec, Elements, Values, expand_params, halves, head, head_mut, part};
 
 pub(super) struct Codec;
 
@@ -13,17 +13,14 @@ impl BlockCodec for Codec {
     const BYTES: usize = 210;
     const GROUP: usize = 16;
     const OFFSETS: bool = false;
+    const ELEMENTS: Option<Elements> =
+        Some(Elements { bits: 6, values: Values::From(-32), params: &[(192, 210)] });
 
     #[inline(always)]
-    fn expand(block: &[u8], _: f32, q: &mut [i8], s: &mut [f32], _: &mut [f32]) {
-        let block = head::<210>(block);
+    fn expand(block: &[u8], _: f32, q: &mut [i8], s: &mut [f32], c: &mut [f32]) {
+        let block = head::<210, _>(block);
+        expand_params::<Self>(block, 1.0, s, c);
         let q = head_mut::<256, _>(q);
-        let s = head_mut::<16, _>(s);
-        let d = f16_at(block, 208);
-        let scales = part::<16>(block, 192);
-        for i in 0..16 {
-            s[i] = d * f32::from(scales[i] as i8);
-        }
         for half in 0..2 {
             let low = part::<64>(block, 64 * half);
             let high = part::<32>(block, 128 + 32 * half);
@@ -33,6 +30,16 @@ impl BlockCodec for Codec {
                 q[l + 32] = (low[l + 32] & 15 | (high[l] >> 2 & 3) << 4) as i8 - 32;
                 q[l + 64] = (low[l] >> 4 | (high[l] >> 4 & 3) << 4) as i8 - 32;
                 q[l + 96] = (low[l + 32] >> 4 | (high[l] >> 6) << 4) as i8 - 32;
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn params<const L: usize>(bytes: &[[u8; L]], _: f32, s: &mut [[f32; L]], _: &mut [[f32; L]]) {
+        let d = halves(&bytes[16], &bytes[17]);
+        for i in 0..16 {
+            for l in 0..L {
+                s[i][l] = d[l] * f32::from(bytes[i][l] as i8);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! `Q8_0`: 32 weights in 34 bytes. A half-precision scale `d`, then 32 signed bytes; `w = code · d`.
 
-use super::{BlockCodec, f16_at, head, head_mut};
+use super::{BlockCodec, Elements, Values, expand_params, halves, head, head_mut};
 
 pub(super) struct Codec;
 
@@ -10,14 +10,21 @@ impl BlockCodec for Codec {
     const BYTES: usize = 34;
     const GROUP: usize = 32;
     const OFFSETS: bool = false;
+    const ELEMENTS: Option<Elements> =
+        Some(Elements { bits: 8, values: Values::From(-128), params: &[(0, 2)] });
 
     #[inline(always)]
-    fn expand(block: &[u8], _: f32, q: &mut [i8], s: &mut [f32], _: &mut [f32]) {
-        let block = head::<34>(block);
+    fn expand(block: &[u8], _: f32, q: &mut [i8], s: &mut [f32], c: &mut [f32]) {
+        let block = head::<34, _>(block);
+        expand_params::<Self>(block, 1.0, s, c);
         let q = head_mut::<32, _>(q);
-        s[0] = f16_at(block, 0);
         for j in 0..32 {
             q[j] = block[2 + j] as i8;
         }
+    }
+
+    #[inline(always)]
+    fn params<const L: usize>(bytes: &[[u8; L]], _: f32, s: &mut [[f32; L]], _: &mut [[f32; L]]) {
+        s[0] = halves(&bytes[0], &bytes[1]);
     }
 }

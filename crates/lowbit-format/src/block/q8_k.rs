@@ -3,7 +3,7 @@
 //!
 //! A format of activations, as `Q8_1`: GGUF can name it, no tool writes one, the sums are not needed to decode.
 
-use super::{BlockCodec, head, head_mut, part};
+use super::{BlockCodec, Elements, Values, expand_params, head, head_mut};
 
 pub(super) struct Codec;
 
@@ -13,14 +13,25 @@ impl BlockCodec for Codec {
     const BYTES: usize = 292;
     const GROUP: usize = 32;
     const OFFSETS: bool = false;
+    const ELEMENTS: Option<Elements> =
+        Some(Elements { bits: 8, values: Values::From(-128), params: &[(0, 4)] });
 
     #[inline(always)]
-    fn expand(block: &[u8], _: f32, q: &mut [i8], s: &mut [f32], _: &mut [f32]) {
-        let block = head::<292>(block);
+    fn expand(block: &[u8], _: f32, q: &mut [i8], s: &mut [f32], c: &mut [f32]) {
+        let block = head::<292, _>(block);
+        expand_params::<Self>(block, 1.0, s, c);
         let q = head_mut::<256, _>(q);
-        *head_mut::<8, _>(s) = [f32::from_le_bytes(*part(block, 0)); 8];
         for j in 0..256 {
             q[j] = block[4 + j] as i8;
         }
+    }
+
+    #[inline(always)]
+    fn params<const L: usize>(bytes: &[[u8; L]], _: f32, s: &mut [[f32; L]], _: &mut [[f32; L]]) {
+        let mut d = [0.0; L];
+        for l in 0..L {
+            d[l] = f32::from_le_bytes([bytes[0][l], bytes[1][l], bytes[2][l], bytes[3][l]]);
+        }
+        s.fill(d);
     }
 }

@@ -18,7 +18,7 @@ impl BlockCodec for Codec {
 
     #[inline(always)]
     fn expand(block: &[u8], _: f32, q: &mut [i8], s: &mut [f32], _: &mut [f32]) {
-        let block = head::<54>(block);
+        let block = head::<54, _>(block);
         let q = head_mut::<256, _>(q);
         *head_mut::<8, _>(s) = [f16_at(block, 52); 8];
         let mut power = 1u8;

@@ -21,6 +21,7 @@ use crate::{ACT_GROUP, Ctx, Int8Acts, Isa, IsaLevel, MatMut, SharedMut, ctx::Scr
 use lowbit_format::{
     BlockCodec, BlockFormat, BlockVisitor, GroupedTensor, NK, QuantTensor, TensorData, block,
 };
+use std::ops::Range;
 
 /// Rows of a panel: the lanes of a 512-bit vector of 32-bit sums.
 pub(crate) const PANEL: usize = 16;
@@ -94,18 +95,48 @@ pub(crate) struct Panel<'a> {
     pub(crate) k: usize,
 }
 
+/// Shares `panels` out among the workers in runs of neighbours, which are one stream in memory.
+pub(crate) fn each_run(ctx: &Ctx, panels: usize, body: impl Fn(Range<usize>, &mut Scratch) + Sync) {
+    let run = panels.div_ceil(ctx.threads() * RUNS_PER_WORKER).max(1);
+    ctx.run(panels.div_ceil(run), |task, scratch| body(task * run..((task + 1) * run).min(panels), scratch));
+}
+
 /// `out[m, n] = Σₖ x[m, k] · w[n, k]` over all workers.
 pub(crate) fn multiply(ctx: &Ctx, w: Rows<'_>, x: &Int8Acts, mut out: MatMut<'_>) {
     let out = out.shared();
-    let panels = w.shape().n.div_ceil(PANEL);
-    // Neighbouring panels go to one worker, which fetches the next while it works on one.
-    let run = panels.div_ceil(ctx.threads() * RUNS_PER_WORKER).max(1);
-    ctx.run(panels.div_ceil(run), |task, scratch| {
-        for index in task * run..((task + 1) * run).min(panels) {
+    each_run(ctx, w.shape().n.div_ceil(PANEL), |panels, scratch| {
+        for index in panels {
             // SAFETY: each panel has the columns of its own sixteen rows.
             unsafe { panel(ctx.isa(), w, index * PANEL, x, out, scratch) }
         }
     });
+}
+
+/// The integers of up to sixteen rows of whole blocks, `[k / 4][16][4]`, zeros where there is no row. `expanded` is of
+/// `q`'s length, `floats` has room for two values for every sixteen codes.
+pub(crate) fn panel_codes(
+    isa: Isa,
+    format: BlockFormat,
+    rows: BlockRows<'_>,
+    expanded: &mut [i8],
+    q: &mut [i8],
+    floats: &mut [f32],
+) {
+    let BlockRows { bytes, count, k } = rows;
+    let params = PANEL * k / format.layout().group;
+    let (s, c) = floats.split_at_mut(params);
+    let target = Chunk { q: &mut *expanded, s, c: &mut c[..params], width: k };
+    let (first, start, tensor_scale) = (0, 0, 1.0);
+    format.visit(ExpandBlocks { isa, bytes, tensor_scale, k, first, rows: count, start, target });
+    transpose(isa, expanded, 0, q);
+}
+
+/// Rows of whole blocks, as they are stored.
+#[derive(Clone, Copy)]
+pub(crate) struct BlockRows<'a> {
+    pub(crate) bytes: &'a [u8],
+    pub(crate) count: usize,
+    pub(crate) k: usize,
 }
 
 /// Sixteen rows of codes before transposition, a stretch of K: what the one-token kernel multiplies.
@@ -186,8 +217,7 @@ unsafe fn panel(
                 avx512::one_token(isa, &chunk, x, row, acc);
             }
         } else {
-            // AVX-512 multiplies unsigned codes.
-            let flip = if isa.level() == IsaLevel::Avx512 { 0x8080_8080 } else { 0 };
+            let flip = u32::from_ne_bytes([flip(isa); 4]);
             transpose(isa, codes, flip, &mut q[start * PANEL..][..PANEL * width]);
         }
     }
@@ -199,15 +229,35 @@ unsafe fn panel(
         return;
     }
     let c = if offsets { &*c } else { &[] };
-    let panel = Panel { q, s, c, group, k };
+    // SAFETY: the contract on `out` is passed on.
+    unsafe { multiply_panel(isa, &Panel { q, s, c, group, k }, x, out, first, rows) }
+}
+
+/// What codes of a panel are exclusive-ored with: AVX-512 multiplies unsigned ones.
+pub(crate) fn flip(isa: Isa) -> u8 {
+    if isa.level() == IsaLevel::Avx512 { 0x80 } else { 0 }
+}
+
+/// Multiplies a panel with every token into columns `first..first + rows` of `out`.
+///
+/// # Safety
+/// - Nobody else refers to those columns.
+pub(crate) unsafe fn multiply_panel(
+    isa: Isa,
+    panel: &Panel<'_>,
+    x: &Int8Acts,
+    out: SharedMut<'_>,
+    first: usize,
+    rows: usize,
+) {
     // SAFETY: the contract on `out` is passed on; the ISA value proves the instructions.
     unsafe {
         match isa.level() {
             #[cfg(target_arch = "x86_64")]
-            IsaLevel::Avx512 => avx512::tokens(&panel, x, out, first, rows),
+            IsaLevel::Avx512 => avx512::tokens(panel, x, out, first, rows),
             #[cfg(target_arch = "x86_64")]
-            IsaLevel::Avx2 => avx2::tokens(&panel, x, out, first, rows),
-            _ => scalar::tokens(&panel, x, out, first, rows),
+            IsaLevel::Avx2 => avx2::tokens(panel, x, out, first, rows),
+            _ => scalar::tokens(panel, x, out, first, rows),
         }
     }
 }
@@ -343,7 +393,7 @@ fn transpose<T: bytemuck::Pod>(isa: Isa, rows: &[T], flip: u32, out: &mut [T]) {
 /// # Safety
 /// - Nobody else refers to those columns of `out`.
 #[inline(always)]
-unsafe fn emit(x: &Int8Acts, row: usize, sums: &[f32], out: SharedMut<'_>, first: usize) {
+pub(crate) unsafe fn emit(x: &Int8Acts, row: usize, sums: &[f32], out: SharedMut<'_>, first: usize) {
     // SAFETY: passed on.
     let target = unsafe { out.part(row % x.tokens(), first, sums.len()) };
     if row < x.tokens() {
@@ -357,6 +407,6 @@ unsafe fn emit(x: &Int8Acts, row: usize, sums: &[f32], out: SharedMut<'_>, first
 
 /// Scale of the activations of group `g`, whose weights may share a scale at half the length.
 #[inline(always)]
-fn act_group(g: usize, group: usize) -> usize {
+pub(crate) fn act_group(g: usize, group: usize) -> usize {
     g * group / ACT_GROUP
 }

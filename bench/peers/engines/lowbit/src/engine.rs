@@ -24,9 +24,10 @@ pub(crate) struct Lowbit {
 impl Lowbit {
     /// Loads with the instructions of `isa`.
     pub(crate) fn load_at(options: &LoadOptions, isa: Isa) -> Result<Self> {
-        let model = Model::load(&options.model, ModelOptions::default())?;
+        let ctx = Ctx::new(isa, options.threads);
+        let model = Model::load(&ctx, &options.model, ModelOptions::default())?;
         let cache = model.decoder().cache(options.context, KvElement::F16)?;
-        Ok(Self { model, ctx: Ctx::new(isa, options.threads), cache, logits: Vec::new() })
+        Ok(Self { model, ctx, cache, logits: Vec::new() })
     }
 
     /// Appends one batch and replaces the logits with those of the wanted tokens.

@@ -3,7 +3,7 @@
 use crate::{options::Compute, progress::Download, report};
 use anyhow::{Context, Result};
 use lowbit::{
-    Model,
+    Ctx, Model,
     hub::{Error, Found, Local, Origin, PullOptions, Remote, Store},
 };
 
@@ -26,14 +26,14 @@ pub(crate) fn locate(store: &Store, target: &str) -> Result<Local> {
 }
 
 /// Finds, fetches and loads a model.
-pub(crate) fn load(target: &str, compute: &Compute) -> Result<Model> {
-    load_from(&Store::from_env()?, target, compute)
+pub(crate) fn load(ctx: &Ctx, target: &str, compute: &Compute) -> Result<Model> {
+    load_from(ctx, &Store::from_env()?, target, compute)
 }
 
 /// As [`load`], from a store that is open already.
-pub(crate) fn load_from(store: &Store, target: &str, compute: &Compute) -> Result<Model> {
+pub(crate) fn load_from(ctx: &Ctx, store: &Store, target: &str, compute: &Compute) -> Result<Model> {
     let local = locate(store, target)?;
-    Model::load(&local.path, compute.load_options()).with_context(|| format!("cannot load {target}"))
+    Model::load(ctx, &local.path, compute.load_options()).with_context(|| format!("cannot load {target}"))
 }
 
 /// Whether a target names a model, wherever it is. Text that is written like none is something else, a prompt.

@@ -76,7 +76,8 @@ impl Bench {
             if self.threads.is_empty() { vec![options::threads(None)?] } else { self.threads.clone() };
         let tests = self.tests()?;
         let local = open::locate(&Store::from_env()?, &self.model)?;
-        let model = Model::load(&local.path, load_options(self.activations))
+        let most = threads.iter().copied().max().unwrap_or(1);
+        let model = Model::load(&Ctx::new(isa, most), &local.path, load_options(self.activations))
             .with_context(|| format!("cannot load {}", self.model))?;
         // The peak of loading and running; taken before the buffer that measures bandwidth would hide it.
         let mut peak = None;

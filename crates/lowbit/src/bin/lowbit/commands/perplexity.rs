@@ -45,7 +45,7 @@ impl PerplexityCommand {
             .with_context(|| format!("no preset is called {:?}", self.preset))?;
         let file = text_file::read(&self.text)?;
         let ctx = self.compute.ctx()?;
-        let model = open::load(&self.model, &self.compute)?;
+        let model = open::load(&ctx, &self.model, &self.compute)?;
         let options = Options { protocol, chunks: self.chunks, cache: self.cache_type.element() };
         let bar = progress_bar();
         let start = Instant::now();

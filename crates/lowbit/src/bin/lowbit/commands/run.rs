@@ -83,7 +83,7 @@ impl Run {
         if matches!(input, Input::Terminal) && self.json && prompt.is_none() {
             bail!("--json reports one answer, and there is no prompt; give one");
         }
-        let model = open::load_from(&store, target, &self.compute).map_err(|error| match self.may_be_prompt() {
+        let model = open::load_from(&ctx, &store, target, &self.compute).map_err(|error| match self.may_be_prompt() {
             true => error.context(format!(
                 "{target:?} was taken as the name of a model (for a prompt: lowbit run {DEFAULT_MODEL} PROMPT)"
             )),

@@ -1,0 +1,41 @@
+//! Linear layers arranged for this machine when the model is loaded.
+
+use lowbit_format::NK;
+use lowbit_kernels::{Act, ActPrecision, ActRounding, Ctx, MatMut, Packed, ops};
+use lowbit_model::{LinearOp, Stored};
+
+/// A layer over a packed weight.
+struct PackedLinear {
+    weight: Packed,
+    bias: Option<Vec<f32>>,
+    rounding: ActRounding,
+}
+
+/// Packs a layer's weight on the workers of `ctx`; where activations stay floats, or the format cannot be packed, the
+/// layer stays as it is stored.
+pub(crate) fn pack(ctx: &Ctx, stored: Stored) -> Box<dyn LinearOp> {
+    let ActPrecision::Int8(rounding) = stored.precision() else { return Box::new(stored) };
+    match Packed::new(ctx, stored.tensor()) {
+        Some(weight) => Box::new(PackedLinear { weight, bias: stored.into_bias(), rounding }),
+        None => Box::new(stored),
+    }
+}
+
+impl LinearOp for PackedLinear {
+    fn shape(&self) -> NK {
+        self.weight.shape()
+    }
+
+    fn bytes(&self) -> usize {
+        self.weight.bytes()
+    }
+
+    fn forward(&self, ctx: &Ctx, x: &Act<'_>, mut out: MatMut<'_>) {
+        self.weight.multiply(ctx, x, self.rounding, out.reborrow());
+        if let Some(bias) = &self.bias {
+            for m in 0..out.rows() {
+                ops::add(ctx.isa(), out.row_mut(m), bias);
+            }
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! Weights rearranged at load for the product: sixteen rows interleaved, codes apart from parameters.
+//!
+//! Formats with a code for every weight ([`lowbit_format::Elements`]) are kept in *panels* of sixteen rows, the lanes
+//! of a 512-bit vector. A panel has two streams, each read once and in order:
+//!
+//! - **codes**, in chunks of 32 weights of each row: `bits` vectors of 64 bytes. A code of 3, 5, 6 or 7 bits is split
+//!   into fields of 4, 2 and 1 bits, low bits first, each field in vectors of its own (see [`fields`]);
+//! - **parameters**: the bytes of every block that are not codes, unchanged, `[block][byte][row]`, so that scales of
+//!   sixteen rows are made at once by the format's own [`BlockCodec::params`].
+//!
+//! That is as many bytes as in the file, rows apart that fill the last panel. What is computed is what
+//! [`mod@crate::expand`] computes, in the same order, hence bit for bit the same.
+
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod fields;
+
+use crate::{
+    ActRounding, Ctx, Int8Acts, Isa, IsaLevel, MatMut, SharedMut,
+    ctx::Scratch,
+    expand::{self, BlockRows, PANEL, Panel},
+    isa::multiversion,
+    pages::Pages,
+};
+use fields::CHUNK;
+use lowbit_format::{
+    BlockCodec, BlockFormat, BlockVisitor, Elements, NK, QuantTensor, TensorData, WeightSpec, block,
+};
+use std::sync::Mutex;
+
+/// Rows of activations up to which codes are taken apart in registers, for each anew; more are worth a copy in bytes.
+const FEW: usize = 4;
+
+/// A weight matrix `W[N, K]` arranged for products on this machine.
+pub struct Packed {
+    format: BlockFormat,
+    shape: NK,
+    tensor_scale: f32,
+    codes: Pages,
+    params: Pages,
+    /// Bytes of a panel's codes and parameters.
+    panel: Sizes,
+}
+
+/// Bytes of one panel in each stream.
+#[derive(Clone, Copy)]
+struct Sizes {
+    codes: usize,
+    params: usize,
+}
+
+impl Packed {
+    /// Rearranges a tensor on the workers of `ctx`; `None` where its format has no code for every weight, or where there is
+    /// no memory for a second copy: it can be multiplied as it is stored.
+    ///
+    /// The tensor's own pages are given back as they are read, where they are those of a mapped file.
+    pub fn new(ctx: &Ctx, w: &QuantTensor) -> Option<Self> {
+        let TensorData::Blocks { format, bytes, tensor_scale } = w.data() else { return None };
+        let layout = format.layout();
+        let elements = layout.elements?;
+        let shape = w.shape();
+        let blocks = shape.k / layout.weights;
+        let panel = Sizes {
+            codes: shape.k * PANEL / 8 * elements.bits as usize,
+            params: blocks * elements.param_bytes() * PANEL,
+        };
+        let panels = shape.n.div_ceil(PANEL);
+        let mut packed = Self {
+            format: *format,
+            shape,
+            tensor_scale: *tensor_scale,
+            codes: Pages::new(panels * panel.codes)?,
+            params: Pages::new(panels * panel.params)?,
+            panel,
+        };
+        // As many panels a task as make a run of pages worth giving back.
+        let run = (RELEASE / panel.codes.max(1)).clamp(1, panels.div_ceil(ctx.threads()).max(1));
+        let codes = packed.codes.bytes_mut().chunks_mut(run * panel.codes);
+        let mut params = packed.params.bytes_mut();
+        let mut targets = Vec::new();
+        for (i, codes) in codes.enumerate().take(panels.div_ceil(run)) {
+            let len = (run * panel.params).min(params.len());
+            let (head, rest) = std::mem::take(&mut params).split_at_mut(len);
+            params = rest;
+            targets.push(Mutex::new(Some((i * run * PANEL, codes, head))));
+        }
+        let row_bytes = blocks * layout.bytes;
+        ctx.run(targets.len(), |task, scratch| {
+            let target = targets[task].lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+            let Some((first, codes, params)) = target else { return };
+            let rows = first..(first + run * PANEL).min(shape.n);
+            let bytes = bytes.slice(rows.start * row_bytes..rows.end * row_bytes).expect("the rows exist");
+            let rows = BlockRows { bytes: bytes.bytes(), count: rows.len(), k: shape.k };
+            pack_run(ctx.isa(), *format, rows, panel, codes, params, scratch);
+            bytes.release();
+        });
+        drop(targets);
+        Some(packed)
+    }
+
+    /// N and K.
+    pub fn shape(&self) -> NK {
+        self.shape
+    }
+
+    /// What the weights are stored as.
+    pub fn spec(&self) -> WeightSpec {
+        WeightSpec::Block(self.format)
+    }
+
+    /// Bytes in memory.
+    pub fn bytes(&self) -> usize {
+        self.codes.bytes().len() + self.params.bytes().len()
+    }
+
+    /// `out[M, N] = x[M, K] · W[N, K]ᵀ` with the roundings of [`crate::mpgemm`].
+    ///
+    /// # Panics
+    /// Where the shapes do not fit.
+    pub fn multiply(&self, ctx: &Ctx, x: &crate::Act<'_>, rounding: ActRounding, mut out: MatMut<'_>) {
+        let (m, k) = (x.x().rows(), x.x().cols());
+        assert_eq!((k, out.rows(), out.cols()), (self.shape.k, m, self.shape.n), "shapes of a product");
+        let x = x.int8(ctx, rounding);
+        let out = out.shared();
+        expand::each_run(ctx, self.shape.n.div_ceil(PANEL), |panels, scratch| {
+            // SAFETY: runs are disjoint, and each panel has the columns of its own sixteen rows.
+            self.format.visit(Multiply { w: self, isa: ctx.isa(), panels, x, out, scratch });
+        });
+    }
+
+    fn view(&self, panel: usize) -> PanelBytes<'_> {
+        let params = &self.params.bytes()[panel * self.panel.params..][..self.panel.params];
+        PanelBytes {
+            codes: &self.codes.bytes()[panel * self.panel.codes..][..self.panel.codes],
+            params: bytemuck::cast_slice(params),
+        }
+    }
+}
+
+impl std::fmt::Debug for Packed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Packed({}, {}, {} bytes)", self.format.label(), self.shape, self.bytes())
+    }
+}
+
+/// Source bytes after which pages are given back.
+const RELEASE: usize = 1 << 20;
+
+/// The two streams of one panel.
+#[derive(Clone, Copy)]
+struct PanelBytes<'a> {
+    codes: &'a [u8],
+    /// `[block][byte]` of sixteen rows.
+    params: &'a [[u8; PANEL]],
+}
+
+/// Packs whole panels; what is missing to fill the last stays zero.
+fn pack_run(
+    isa: Isa,
+    format: BlockFormat,
+    rows: BlockRows<'_>,
+    sizes: Sizes,
+    codes: &mut [u8],
+    params: &mut [u8],
+    scratch: &mut Scratch,
+) {
+    let (expanded, q, floats) = scratch.take(PANEL * rows.k, PANEL * rows.k, 2 * PANEL * rows.k / 16);
+    let row_bytes = rows.bytes.len() / rows.count.max(1);
+    let panels = codes.chunks_exact_mut(sizes.codes).zip(0..rows.count.div_ceil(PANEL));
+    for (codes, panel) in panels {
+        let first = panel * PANEL;
+        let count = (rows.count - first).min(PANEL);
+        let bytes = &rows.bytes[first * row_bytes..][..count * row_bytes];
+        let these = BlockRows { bytes, count, k: rows.k };
+        expand::panel_codes(isa, format, these, expanded, q, floats);
+        let params = &mut params[panel * sizes.params..][..sizes.params];
+        format.visit(PackPanel { isa, rows: bytes, count, q, codes, params });
+    }
+}
+
+struct PackPanel<'a> {
+    isa: Isa,
+    rows: &'a [u8],
+    count: usize,
+    /// Integers `[k / 4][16][4]`.
+    q: &'a [i8],
+    codes: &'a mut [u8],
+    params: &'a mut [u8],
+}
+
+impl BlockVisitor for PackPanel<'_> {
+    type Out = ();
+    fn visit<C: BlockCodec>(self) {
+        let Some(elements) = C::ELEMENTS else { return };
+        pack_codes::<C>(self.isa, self.q, self.codes);
+        let row_bytes = self.rows.len() / self.count;
+        for (r, row) in self.rows.chunks_exact(row_bytes).enumerate() {
+            let mut at = r;
+            for block in row.chunks_exact(C::BYTES) {
+                for (from, to) in elements.params {
+                    for byte in &block[*from..*to] {
+                        self.params[at] = *byte;
+                        at += PANEL;
+                    }
+                }
+            }
+        }
+    }
+}
+
+multiversion! {
+    fn pack_codes<C: BlockCodec>(q: &[i8], codes: &mut [u8]) = fields::pack_panel::<C>;
+}
+
+multiversion! {
+    fn unpack_codes<C: BlockCodec>(codes: &[u8], flip: u8, q: &mut [i8]) = fields::unpack_panel::<C>;
+}
+
+multiversion! {
+    fn unpack_params<C: BlockCodec>(panel: PanelBytes<'_>, tensor_scale: f32, s: &mut [f32], c: &mut [f32])
+        = params_of_panel::<C>;
+}
+
+/// Scales and offsets of a panel, `[k / group][16]`.
+#[inline(always)]
+fn params_of_panel<C: BlockCodec>(panel: PanelBytes<'_>, tensor_scale: f32, s: &mut [f32], c: &mut [f32]) {
+    let groups = C::WEIGHTS / C::GROUP;
+    let (s, c) = (s.as_chunks_mut::<PANEL>().0, c.as_chunks_mut::<PANEL>().0);
+    for (b, (s, c)) in s.chunks_exact_mut(groups).zip(c.chunks_exact_mut(groups)).enumerate() {
+        C::params(block_params::<C>(panel, b), tensor_scale, s, c);
+    }
+}
+
+/// The parameter bytes of block `b`.
+#[inline(always)]
+fn block_params<C: BlockCodec>(panel: PanelBytes<'_>, b: usize) -> &[[u8; PANEL]] {
+    let bytes = const { elements::<C>().param_bytes() };
+    &panel.params[b * bytes..][..bytes]
+}
+
+/// The elements of a format that is packed.
+const fn elements<C: BlockCodec>() -> Elements {
+    match C::ELEMENTS {
+        Some(elements) => elements,
+        // Never run: such formats are not packed. Constants are evaluated for them all the same.
+        None => Elements { bits: 8, values: block::Values::From(-128), params: &[] },
+    }
+}
+
+struct Multiply<'a> {
+    w: &'a Packed,
+    isa: Isa,
+    panels: std::ops::Range<usize>,
+    x: &'a Int8Acts,
+    out: SharedMut<'a>,
+    scratch: &'a mut Scratch,
+}
+
+impl BlockVisitor for Multiply<'_> {
+    type Out = ();
+    fn visit<C: BlockCodec>(self) {
+        let Self { w, isa, panels, x, out, scratch } = self;
+        #[cfg(target_arch = "x86_64")]
+        if isa.level() == IsaLevel::Avx512 && x.rows() <= FEW {
+            // SAFETY: the ISA value proves the instructions; the contract on `out` is passed on.
+            return unsafe { avx512::few::<C>(w, panels, x, out) };
+        }
+        let k = w.shape.k;
+        let groups = k / C::GROUP;
+        let (_, q, floats) = scratch.take(0, PANEL * k, 2 * PANEL * groups);
+        let (s, c) = floats.split_at_mut(PANEL * groups);
+        for index in panels {
+            let bytes = w.view(index);
+            unpack_codes::<C>(isa, bytes.codes, expand::flip(isa), q);
+            unpack_params::<C>(isa, bytes, w.tensor_scale, s, c);
+            let first = index * PANEL;
+            let panel = Panel { q, s, c: if C::OFFSETS { &*c } else { &[] }, group: C::GROUP, k };
+            let rows = (w.shape.n - first).min(PANEL);
+            // SAFETY: the contract on `out` is passed on.
+            unsafe { expand::multiply_panel(isa, &panel, x, out, first, rows) };
+        }
+    }
+}
+
+// A chunk is whole for every format: K is a multiple of the 32 weights that share a scale of activations.
+const _: () = assert!(CHUNK == crate::ACT_GROUP);
