@@ -122,22 +122,25 @@ unsafe fn dot<C: BlockCodec, const T: usize>(
 ///
 /// # Safety
 /// - `64 * bits` bytes can be read from `source`; the CPU has AVX-512 BW.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
+// Always inlined, here and below, for a call that returns eight vectors goes through memory; the caller has the
+// target features, which a function that must be inlined cannot name.
+#[inline(always)]
 unsafe fn unpack<C: BlockCodec>(source: *const u8) -> [__m512i; 8] {
-    let mut codes = Codes { source, u: [_mm512_setzero_si512(); 8] };
-    each_field(const { elements::<C>().bits }, &mut codes);
-    let mut u = codes.u;
-    if let Values::Table(table) = const { &elements::<C>().values } {
-        // SAFETY: sixteen bytes.
-        let table = _mm512_broadcast_i32x4(unsafe { _mm_loadu_si128(table.as_ptr().cast()) });
-        // Values plus 128.
-        let table = _mm512_xor_si512(table, _mm512_set1_epi8(i8::MIN));
-        for code in &mut u {
-            *code = _mm512_shuffle_epi8(table, *code);
+    // SAFETY: the instructions by the contract, and sixteen bytes of a table.
+    unsafe {
+        let mut codes = Codes { source, u: [_mm512_setzero_si512(); 8] };
+        each_field(const { elements::<C>().bits }, &mut codes);
+        let mut u = codes.u;
+        if let Values::Table(table) = const { &elements::<C>().values } {
+            let table = _mm512_broadcast_i32x4(_mm_loadu_si128(table.as_ptr().cast()));
+            // Values plus 128.
+            let table = _mm512_xor_si512(table, _mm512_set1_epi8(i8::MIN));
+            for code in &mut u {
+                *code = _mm512_shuffle_epi8(table, *code);
+            }
         }
+        u
     }
-    u
 }
 
 /// A chunk's codes as they are put together.
@@ -164,27 +167,28 @@ impl Field for Codes {
 ///
 /// # Safety
 /// - 64 bytes can be read; the CPU has AVX-512 BW.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
+#[inline(always)]
 unsafe fn add_field<const WIDTH: usize, const LOW: usize>(
     source: *const u8,
     j: usize,
     target: __m512i,
 ) -> __m512i {
-    // SAFETY: passed on.
-    let field = unsafe { _mm512_loadu_si512(source.cast()) };
-    // Bits that come from the neighbouring byte are masked away.
-    let (here, count) = (WIDTH * j, |bits: usize| _mm_cvtsi32_si128(bits as i32));
-    let shifted = match here.cmp(&LOW) {
-        Ordering::Less => _mm512_sll_epi16(field, count(LOW - here)),
-        Ordering::Equal => field,
-        Ordering::Greater => _mm512_srl_epi16(field, count(here - LOW)),
-    };
-    let mask = _mm512_set1_epi8((((0xff_u16 >> (8 - WIDTH)) << LOW) as u8).cast_signed());
-    match (WIDTH, LOW) {
-        (8, _) => shifted,
-        (_, 0) => _mm512_and_si512(shifted, mask),
-        // target | (shifted & mask)
-        _ => _mm512_ternarylogic_epi32::<0xf8>(target, shifted, mask),
+    let here = WIDTH * j;
+    // SAFETY: the instructions and the bytes by the contract.
+    unsafe {
+        let field = _mm512_loadu_si512(source.cast());
+        // Bits that come from the neighbouring byte are masked away.
+        let shifted = match here.cmp(&LOW) {
+            Ordering::Less => _mm512_sll_epi16(field, _mm_cvtsi32_si128((LOW - here) as i32)),
+            Ordering::Equal => field,
+            Ordering::Greater => _mm512_srl_epi16(field, _mm_cvtsi32_si128((here - LOW) as i32)),
+        };
+        let mask = _mm512_set1_epi8((((0xff_u16 >> (8 - WIDTH)) << LOW) as u8).cast_signed());
+        match (WIDTH, LOW) {
+            (8, _) => shifted,
+            (_, 0) => _mm512_and_si512(shifted, mask),
+            // target | (shifted & mask)
+            _ => _mm512_ternarylogic_epi32::<0xf8>(target, shifted, mask),
+        }
     }
 }
