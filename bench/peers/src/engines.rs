@@ -60,6 +60,20 @@ pub(crate) const ENGINES: &[EngineSpec] = &[
         family: Family::Other,
     },
     EngineSpec {
+        name: "lowbit-int8",
+        program: "peer-lowbit",
+        arguments: &["--activations", "int8"],
+        thread_variables: &[],
+        family: Family::Other,
+    },
+    EngineSpec {
+        name: "lowbit-gguf",
+        program: "peer-lowbit",
+        arguments: &["--activations", "gguf"],
+        thread_variables: &[],
+        family: Family::Other,
+    },
+    EngineSpec {
         name: "candle",
         program: "peer-candle",
         arguments: &[],

@@ -1,7 +1,7 @@
 //! Linear layers arranged for this machine when the model is loaded.
 
 use lowbit_format::NK;
-use lowbit_kernels::{Act, ActPrecision, ActRounding, Ctx, MatMut, Packed, ops};
+use lowbit_kernels::{Act, ActRounding, Ctx, MatMut, Packed, ops};
 use lowbit_model::{LinearOp, Stored};
 
 /// A layer over a packed weight.
@@ -14,7 +14,9 @@ struct PackedLinear {
 /// Packs a layer's weight on the workers of `ctx`; where activations stay floats, or the format cannot be packed, the
 /// layer stays as it is stored.
 pub(crate) fn pack(ctx: &Ctx, stored: Stored) -> Box<dyn LinearOp> {
-    let ActPrecision::Int8(rounding) = stored.precision() else { return Box::new(stored) };
+    let Some(rounding) = stored.precision().rounding(&stored.tensor().spec()) else {
+        return Box::new(stored);
+    };
     match Packed::new(ctx, stored.tensor()) {
         Some(weight) => Box::new(PackedLinear { weight, bias: stored.into_bias(), rounding }),
         None => Box::new(stored),

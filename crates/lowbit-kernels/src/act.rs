@@ -12,11 +12,15 @@ const ROWS_WORTH_SHARING: usize = 8;
 /// How activations are rounded to 8 bits before an integer product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ActRounding {
-    /// A scale for every 32 activations of a token: what GGUF engines do with block formats.
+    /// A scale for every 32 activations of a token.
     Group32,
     /// As `Group32`, then what that leaves is rounded once more, with scales of its own: 15 bits in two terms of 8, for
     /// twice the arithmetic and no more bytes of weights.
     Group32Twice,
+    /// A scale in half precision for every 32 activations, as llama.cpp has it for formats with blocks shorter than 256.
+    Gguf32,
+    /// A scale for every 256 activations, as llama.cpp has it for formats with blocks of 256.
+    Gguf256,
     /// One scale a token: what BitNet models are trained with.
     Token,
 }
@@ -25,7 +29,7 @@ impl ActRounding {
     /// How many 8-bit terms add up to an activation.
     pub fn terms(self) -> usize {
         match self {
-            Self::Group32 | Self::Token => 1,
+            Self::Group32 | Self::Gguf32 | Self::Gguf256 | Self::Token => 1,
             Self::Group32Twice => 2,
         }
     }
@@ -36,13 +40,22 @@ pub struct Act<'a> {
     x: MatRef<'a>,
     group32: OnceLock<Int8Acts>,
     group32_twice: OnceLock<Int8Acts>,
+    gguf32: OnceLock<Int8Acts>,
+    gguf256: OnceLock<Int8Acts>,
     token: OnceLock<Int8Acts>,
 }
 
 impl<'a> Act<'a> {
     /// Wraps a matrix of M tokens by K features.
     pub fn new(x: MatRef<'a>) -> Self {
-        Self { x, group32: OnceLock::new(), group32_twice: OnceLock::new(), token: OnceLock::new() }
+        Self {
+            x,
+            group32: OnceLock::new(),
+            group32_twice: OnceLock::new(),
+            gguf32: OnceLock::new(),
+            gguf256: OnceLock::new(),
+            token: OnceLock::new(),
+        }
     }
 
     /// The activations themselves.
@@ -55,6 +68,8 @@ impl<'a> Act<'a> {
         let slot = match rounding {
             ActRounding::Group32 => &self.group32,
             ActRounding::Group32Twice => &self.group32_twice,
+            ActRounding::Gguf32 => &self.gguf32,
+            ActRounding::Gguf256 => &self.gguf256,
             ActRounding::Token => &self.token,
         };
         slot.get_or_init(|| Int8Acts::new(ctx, self.x, rounding))
@@ -79,7 +94,8 @@ pub struct Int8Acts {
 }
 
 impl Int8Acts {
-    /// Rounds every row: `d = max|x| / 127`, `q = round(x / d)`, halves to even; a group of zeros has `d = 0`.
+    /// Rounds every row: `d = max|x| / 127`, `q = round(x / d)`, halves to even; a group of zeros has `d = 0`. A scale in
+    /// half precision is rounded after the codes.
     pub fn new(ctx: &Ctx, x: MatRef<'_>, rounding: ActRounding) -> Self {
         let tokens = x.rows();
         let rows = tokens * rounding.terms();
@@ -203,9 +219,10 @@ fn term(row: usize, tokens: usize) -> Term {
 #[inline(always)]
 fn quantize_row(x: &[f32], rounding: ActRounding, term: Term, out: RowOut<'_>) {
     let whole = match rounding {
-        ActRounding::Group32 | ActRounding::Group32Twice => None,
         ActRounding::Token => Some(max_abs(x)),
+        _ => None,
     };
+    let mut of_256 = 0.0;
     for (g, q) in out.q.chunks_exact_mut(ACT_GROUP).enumerate() {
         let mut group = [0f32; ACT_GROUP];
         let start = g * ACT_GROUP;
@@ -217,7 +234,17 @@ fn quantize_row(x: &[f32], rounding: ActRounding, term: Term, out: RowOut<'_>) {
                 *x -= f32::from(*q) * d;
             }
         }
-        let d = round_group(&group, whole.unwrap_or_else(|| max_abs(&group)), q);
+        if rounding == ActRounding::Gguf256 && start.is_multiple_of(256) {
+            of_256 = max_abs(&x[start..(start + 256).min(x.len())]);
+        }
+        let max = match rounding {
+            ActRounding::Gguf256 => of_256,
+            _ => whole.unwrap_or_else(|| max_abs(&group)),
+        };
+        let mut d = round_group(&group, max, q);
+        if rounding == ActRounding::Gguf32 {
+            d = half::f16::from_f32(d).to_f32();
+        }
         let halves = [sum(&q[..16]), sum(&q[16..])];
         out.d[g] = d;
         for (h, half) in halves.into_iter().enumerate() {

@@ -1,7 +1,7 @@
 //! The one product: stored weights times activations.
 
 use crate::{Act, ActRounding, Ctx, FloatRows, MatMut, dense::dot_rows_into, expand};
-use lowbit_format::{QuantTensor, TensorData};
+use lowbit_format::{QuantTensor, TensorData, WeightSpec};
 
 /// In which numbers a product multiplies activations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -11,6 +11,23 @@ pub enum ActPrecision {
     /// Rounded to 8 bits; unquantized weights, and groups of fewer than 16 weights, are multiplied as floats all the
     /// same.
     Int8(ActRounding),
+    /// Rounded to 8 bits in groups that depend on the weights' format, as llama.cpp does: what makes figures
+    /// comparable with its.
+    Gguf,
+}
+
+impl ActPrecision {
+    /// How activations are rounded for weights of a format; `None` where they are left as they are.
+    pub fn rounding(self, weights: &WeightSpec) -> Option<ActRounding> {
+        match (self, weights) {
+            (Self::Float, _) => None,
+            (Self::Int8(rounding), _) => Some(rounding),
+            (Self::Gguf, WeightSpec::Block(format)) if format.layout().weights == 256 => {
+                Some(ActRounding::Gguf256)
+            }
+            (Self::Gguf, _) => Some(ActRounding::Gguf32),
+        }
+    }
 }
 
 /// Rows of dense weights that one task multiplies.
@@ -27,8 +44,8 @@ pub fn mpgemm(ctx: &Ctx, w: &QuantTensor, x: &Act<'_>, precision: ActPrecision, 
         (shape.k, x.x().rows(), shape.n),
         "shapes of a product"
     );
-    match (w.data(), precision, expand::Rows::of(w)) {
-        (_, ActPrecision::Int8(rounding), Some(rows)) => {
+    match (w.data(), precision.rounding(&w.spec()), expand::Rows::of(w)) {
+        (_, Some(rounding), Some(rows)) => {
             expand::multiply(ctx, rows, x.int8(ctx, rounding), out);
         }
         (TensorData::Float { format, bytes }, ..) => {

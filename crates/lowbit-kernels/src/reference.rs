@@ -34,8 +34,8 @@ pub fn mpgemm(w: &QuantTensor, x: MatRef<'_>, precision: ActPrecision) -> Vec<f3
         TensorData::Grouped(grouped) => Expanded::of(grouped, n),
         TensorData::Float { .. } => None,
     };
-    match (precision, expand(0)) {
-        (ActPrecision::Int8(rounding), Some(_)) => {
+    match (precision.rounding(&w.spec()), expand(0)) {
+        (Some(rounding), Some(_)) => {
             let x = Int8Acts::new(&ctx, x, rounding);
             for n in 0..shape.n {
                 let row = expand(n).expect("all rows have one format");

@@ -5,6 +5,14 @@ use lowbit_kernels::{
     Act, ActPrecision, ActRounding, Ctx, Isa, IsaLevel, MatMut, MatRef, Packed, mpgemm, reference,
 };
 
+const ROUNDINGS: [ActRounding; 5] = [
+    ActRounding::Group32,
+    ActRounding::Group32Twice,
+    ActRounding::Gguf32,
+    ActRounding::Gguf256,
+    ActRounding::Token,
+];
+
 /// Numbers in [-1, 1) from a seed.
 fn values(len: usize, seed: u64) -> Vec<f32> {
     bits(len, seed).map(|b| (b >> 40) as f32 / 8_388_608.0 - 1.0).collect()
@@ -64,7 +72,7 @@ fn integer_products_equal_the_reference_bit_for_bit_on_every_level() {
             let w = random_blocks(*format, NK { n, k: blocks * unit }, n as u64);
             let x = values(m * w.shape().k, 7);
             let x = MatRef::new(&x, m, w.shape().k);
-            for rounding in [ActRounding::Group32, ActRounding::Group32Twice, ActRounding::Token] {
+            for rounding in ROUNDINGS {
                 let precision = ActPrecision::Int8(rounding);
                 let want = reference::mpgemm(&w, x, precision);
                 for isa in levels() {
@@ -103,7 +111,7 @@ fn packed_products_equal_the_reference_bit_for_bit_on_every_level() {
             }
             let x = values(m * w.shape().k, 7);
             let x = MatRef::new(&x, m, w.shape().k);
-            for rounding in [ActRounding::Group32, ActRounding::Group32Twice, ActRounding::Token] {
+            for rounding in ROUNDINGS {
                 let want = reference::mpgemm(&w, x, ActPrecision::Int8(rounding));
                 for isa in levels() {
                     for threads in [1, 3] {

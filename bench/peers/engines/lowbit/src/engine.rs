@@ -1,12 +1,11 @@
-//! lowbit as an [`Engine`]: defaults of its command throughout (mapped file, activations in 8 bits, f16
-//! cache, batches of 512).
+//! lowbit as an [`Engine`]: defaults of its command throughout (weights packed at load, f16 cache, batches of 512).
 //!
 //! `lowbit_engine::Session` borrows its model; here both live in one value, so the decoder and its cache
 //! are used directly, with the calls that a session makes.
 
 use anyhow::{Context, Result};
 use lowbit_engine::{LoadOptions as ModelOptions, Model};
-use lowbit_kernels::{Ctx, Isa};
+use lowbit_kernels::{ActPrecision, Ctx, Isa};
 use lowbit_model::{KvCache, KvElement, Logits as Rows};
 use peers_protocol::{Description, Engine, LoadOptions, Logits, Special, Tokens};
 
@@ -18,16 +17,17 @@ pub(crate) struct Lowbit {
     model: Model,
     ctx: Ctx,
     cache: KvCache,
+    precision: ActPrecision,
     logits: Vec<f32>,
 }
 
 impl Lowbit {
     /// Loads with the instructions of `isa`.
-    pub(crate) fn load_at(options: &LoadOptions, isa: Isa) -> Result<Self> {
+    pub(crate) fn load_at(options: &LoadOptions, isa: Isa, precision: ActPrecision) -> Result<Self> {
         let ctx = Ctx::new(isa, options.threads);
-        let model = Model::load(&ctx, &options.model, ModelOptions::default())?;
+        let model = Model::load(&ctx, &options.model, ModelOptions { precision, ..ModelOptions::default() })?;
         let cache = model.decoder().cache(options.context, KvElement::F16)?;
-        Ok(Self { model, ctx, cache, logits: Vec::new() })
+        Ok(Self { model, ctx, cache, precision, logits: Vec::new() })
     }
 
     /// Appends one batch and replaces the logits with those of the wanted tokens.
@@ -39,16 +39,17 @@ impl Lowbit {
 
 impl Engine for Lowbit {
     fn load(options: &LoadOptions) -> Result<Self> {
-        Self::load_at(options, Isa::detect())
+        Self::load_at(options, Isa::detect(), ModelOptions::default().precision)
     }
 
     fn describe(&self) -> Description {
         Description {
             engine: format!("lowbit {}", env!("LOWBIT_VERSION")),
             system: format!(
-                "{} chosen at run time, {} threads, weights mapped as stored, activations in 8 bits",
+                "{} chosen at run time, {} threads, weights packed at load, activations {:?}",
                 self.ctx.isa().level(),
                 self.ctx.threads(),
+                self.precision,
             ),
             architecture: self.model.spec().architecture.to_owned(),
             vocabulary: self.model.spec().vocab,

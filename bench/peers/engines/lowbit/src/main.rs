@@ -6,8 +6,33 @@ mod engine;
 mod instructions;
 
 use anyhow::Result;
+use clap::{Parser, ValueEnum};
+use lowbit_kernels::{ActPrecision, ActRounding};
+
+/// Run lowbit for `peers`, which talks to it through standard input and output.
+#[derive(Parser)]
+struct Arguments {
+    /// Numbers in which activations meet quantized weights.
+    #[arg(long, value_enum, default_value = "int16")]
+    activations: Activations,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Activations {
+    /// Two terms of 8 bits, the default of lowbit's command.
+    Int16,
+    /// One term.
+    Int8,
+    /// Rounded as llama.cpp does.
+    Gguf,
+}
 
 fn main() -> Result<()> {
     let isa = instructions::chosen()?;
-    peers_protocol::run(|options: &_| engine::Lowbit::load_at(options, isa))
+    let precision = match Arguments::parse().activations {
+        Activations::Int16 => ActPrecision::Int8(ActRounding::Group32Twice),
+        Activations::Int8 => ActPrecision::Int8(ActRounding::Group32),
+        Activations::Gguf => ActPrecision::Gguf,
+    };
+    peers_protocol::run(|options: &_| engine::Lowbit::load_at(options, isa, precision))
 }

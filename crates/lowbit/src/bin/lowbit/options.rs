@@ -15,9 +15,10 @@ pub(crate) struct Compute {
     /// Worker threads [default: LOWBIT_THREADS, else one for each physical core]
     #[arg(short = 't', long, value_name = "N", value_parser = parse_threads)]
     pub(crate) threads: Option<usize>,
-    /// Numbers in which activations meet quantized weights; models that prescribe theirs (BitNet) keep it
-    #[arg(long, value_enum, value_name = "NUMBERS", default_value_t = Activations::Int16)]
-    pub(crate) activations: Activations,
+    /// Numbers in which activations meet quantized weights; models that prescribe theirs (BitNet) keep it [default: int16;
+    /// perplexity with preset llama.cpp: gguf]
+    #[arg(long, value_enum, value_name = "NUMBERS")]
+    pub(crate) activations: Option<Activations>,
 }
 
 /// Numbers in which activations meet quantized weights.
@@ -26,10 +27,19 @@ pub(crate) struct Compute {
 pub(crate) enum Activations {
     /// Two 8-bit terms, scales for every 32: as good as floats
     Int16,
-    /// One 8-bit term, scales for every 32: less arithmetic, what GGUF engines do
+    /// One 8-bit term, scales for every 32: half the arithmetic
     Int8,
+    /// 8 bits, rounded as llama.cpp does, with scales for every 32 or 256: for figures to compare with its
+    Gguf,
     /// As they are: slower, for comparisons
     Float,
+}
+
+impl Activations {
+    /// Name on the command line.
+    pub(crate) fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
 }
 
 impl Compute {
@@ -39,7 +49,7 @@ impl Compute {
     }
 
     pub(crate) fn load_options(&self) -> LoadOptions {
-        load_options(self.activations)
+        load_options(self.activations.unwrap_or(Activations::Int16))
     }
 }
 
@@ -47,6 +57,7 @@ pub(crate) fn load_options(activations: Activations) -> LoadOptions {
     let precision = match activations {
         Activations::Int16 => ActPrecision::Int8(ActRounding::Group32Twice),
         Activations::Int8 => ActPrecision::Int8(ActRounding::Group32),
+        Activations::Gguf => ActPrecision::Gguf,
         Activations::Float => ActPrecision::Float,
     };
     LoadOptions { precision, ..LoadOptions::default() }

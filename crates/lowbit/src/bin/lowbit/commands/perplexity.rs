@@ -2,7 +2,7 @@
 
 use crate::{
     open,
-    options::{CacheType, Compute},
+    options::{Activations, CacheType, Compute},
     report, text_file,
 };
 use anyhow::{Context, Result};
@@ -39,13 +39,24 @@ pub(crate) struct PerplexityCommand {
     json: bool,
 }
 
+/// What a figure was computed with.
+struct Settings {
+    activations: Activations,
+    threads: usize,
+    seconds: f64,
+}
+
 impl PerplexityCommand {
     pub(crate) fn run(&self, out: &mut dyn Write) -> Result<()> {
         let protocol = Protocol::named(&self.preset)
             .with_context(|| format!("no preset is called {:?}", self.preset))?;
         let file = text_file::read(&self.text)?;
         let ctx = self.compute.ctx()?;
-        let model = open::load(&ctx, &self.model, &self.compute)?;
+        // What a preset is compared with decides how activations are rounded.
+        let usual = if protocol.name == "llama.cpp" { Activations::Gguf } else { Activations::Int16 };
+        let activations = self.compute.activations.unwrap_or(usual);
+        let compute = Compute { activations: Some(activations), ..self.compute.clone() };
+        let model = open::load(&ctx, &self.model, &compute)?;
         let options = Options { protocol, chunks: self.chunks, cache: self.cache_type.element() };
         let bar = progress_bar();
         let start = Instant::now();
@@ -59,9 +70,10 @@ impl PerplexityCommand {
         let result = result?;
         let seconds = start.elapsed().as_secs_f64();
         if self.json {
-            self.write_json(out, &model, protocol, &file, &result, seconds, ctx.threads())
+            let settings = Settings { activations, threads: ctx.threads(), seconds };
+            self.write_json(out, &model, protocol, &file, &result, settings)
         } else {
-            self.write_text(out, protocol, &result, seconds)
+            self.write_text(out, protocol, &result, activations, seconds)
         }
     }
 
@@ -70,21 +82,22 @@ impl PerplexityCommand {
         out: &mut dyn Write,
         protocol: &Protocol,
         result: &Perplexity,
+        activations: Activations,
         seconds: f64,
     ) -> Result<()> {
         writeln!(out, "perplexity {:.4} ± {:.4}", result.perplexity, result.stderr)?;
         writeln!(
             out,
-            "preset {}: {} of {} tokens, {} scored; {seconds:.1} s",
+            "preset {}: {} of {} tokens, {} scored; activations {}; {seconds:.1} s",
             protocol.name,
             report::count(result.chunks, "window"),
             protocol.window,
             report::count(result.scored_tokens, "token"),
+            activations.name(),
         )?;
         Ok(())
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn write_json(
         &self,
         out: &mut dyn Write,
@@ -92,8 +105,7 @@ impl PerplexityCommand {
         protocol: &Protocol,
         file: &text_file::TextFile,
         result: &Perplexity,
-        seconds: f64,
-        threads: usize,
+        settings: Settings,
     ) -> Result<()> {
         let begin = match protocol.begin {
             Begin::AsText => "before the text, where the tokenizer adds it",
@@ -117,10 +129,10 @@ impl PerplexityCommand {
                 "text_tokens": result.text_tokens,
                 "text": self.text,
                 "text_sha256": file.sha256,
-                "activations": self.compute.activations,
+                "activations": settings.activations,
                 "cache_type": self.cache_type,
-                "threads": threads,
-                "seconds": seconds,
+                "threads": settings.threads,
+                "seconds": settings.seconds,
             }),
         )
     }
