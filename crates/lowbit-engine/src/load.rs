@@ -101,7 +101,14 @@ impl Model {
 fn spec(checkpoint: &Checkpoint) -> Result<ModelSpec, ModelError> {
     let read = |config: lowbit_model::Config<'_>| (Architecture::of(&config)?.spec)(&config);
     match checkpoint.config() {
-        Config::Gguf(meta) => read(lowbit_model::Config::gguf(&Meta(meta))?),
+        Config::Gguf(meta) => {
+            // Some tools rotate activations at run time and say so in keys of their own. Without it the answers are noise.
+            if let Some((key, _)) = meta.iter().find(|(key, _)| key.contains("hadamard")) {
+                let found = "a rotation of activations".to_owned();
+                return Err(ModelError::Unsupported { key: key.to_owned(), found });
+            }
+            read(lowbit_model::Config::gguf(&Meta(meta))?)
+        }
         Config::Json(json) => read(lowbit_model::Config::hugging_face(json)?),
         Config::Llama2c(header) => read(lowbit_model::Config::llama2c(Llama2c {
             dim: header.dim,

@@ -54,7 +54,7 @@ fn gguf(file: &Gguf) -> Result<Option<VocabData<'_>>, IoError> {
         add_eos: meta.get_bool(&key("add_eos_token"))?,
         add_space_prefix: meta.get_bool(&key("add_space_prefix"))?,
         remove_extra_whitespaces: meta.get_bool(&key("remove_extra_whitespaces"))?,
-        precompiled_charsmap: None,
+        precompiled_charsmap: meta.get_bytes(&key("precompiled_charsmap"))?,
         general_name: meta.get_str("general.name")?,
         chat_template: meta.get_str("tokenizer.chat_template")?,
     }))

@@ -1,28 +1,15 @@
 //! "Did you mean …": the nearest known name to one that is not known.
 
+use strsim::levenshtein;
+
 /// The known name that takes the fewest edits (insert, drop, replace a letter), case apart; `None` where that is more
 /// than about a third of the letters, so that nonsense gets no suggestion.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let name = name.to_lowercase();
+    // Names are cut: a hostile one may be megabytes long, and nothing that long is a typing mistake.
+    let name: String = name.chars().take(128).collect::<String>().to_lowercase();
     let (distance, best) =
-        known.into_iter().map(|k| (distance(&name, &k.to_lowercase()), k)).min_by_key(|(d, _)| *d)?;
+        known.into_iter().map(|k| (levenshtein(&name, &k.to_lowercase()), k)).min_by_key(|(d, _)| *d)?;
     (distance <= 1 + best.chars().count().max(name.chars().count()) / 3).then_some(best)
-}
-
-/// Levenshtein distance, one row of the table at a time. Names are cut at 128 letters: longer ones are nobody's.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().take(128).collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().take(128).enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]

@@ -67,25 +67,11 @@ pub(crate) fn missing<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> I
     // Beyond half the name's length apart the suggestion would be noise.
     let nearest = names
         .filter(|n| n.len().abs_diff(name.len()) <= name.len() / 2)
-        .map(|n| (distance(name.as_bytes(), n.as_bytes()), n))
+        .map(|n| (strsim::levenshtein(name, n), n))
         .min()
         .filter(|(d, _)| *d <= name.len() / 2)
         .map(|(_, n)| n.to_owned());
     IoError::MissingTensor { name: name.to_owned(), nearest }
-}
-
-/// Insertions, deletions and substitutions from one name to another.
-fn distance(a: &[u8], b: &[u8]) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]

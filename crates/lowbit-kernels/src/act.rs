@@ -17,7 +17,8 @@ pub enum ActRounding {
     /// As `Group32`, then what that leaves is rounded once more, with scales of its own: 15 bits in two terms of 8, for
     /// twice the arithmetic and no more bytes of weights.
     Group32Twice,
-    /// A scale in half precision for every 32 activations, as llama.cpp has it for formats with blocks shorter than 256.
+    /// A scale and a sum in half precision for every 32 activations, as llama.cpp has them for formats with blocks shorter
+    /// than 256.
     Gguf32,
     /// A scale for every 256 activations, as llama.cpp has it for formats with blocks of 256.
     Gguf256,
@@ -94,8 +95,8 @@ pub struct Int8Acts {
 }
 
 impl Int8Acts {
-    /// Rounds every row: `d = max|x| / 127`, `q = round(x / d)`, halves to even; a group of zeros has `d = 0`. A scale in
-    /// half precision is rounded after the codes.
+    /// Rounds every row: `d = max|x| / 127`, `q = round(x / d)`, halves to even; a group of zeros has `d = 0`. Scales
+    /// and sums in half precision are rounded after the codes.
     pub fn new(ctx: &Ctx, x: MatRef<'_>, rounding: ActRounding) -> Self {
         let tokens = x.rows();
         let rows = tokens * rounding.terms();
@@ -241,17 +242,17 @@ fn quantize_row(x: &[f32], rounding: ActRounding, term: Term, out: RowOut<'_>) {
             ActRounding::Gguf256 => of_256,
             _ => whole.unwrap_or_else(|| max_abs(&group)),
         };
-        let mut d = round_group(&group, max, q);
-        if rounding == ActRounding::Gguf32 {
-            d = half::f16::from_f32(d).to_f32();
-        }
+        let exact = round_group(&group, max, q);
+        // What is stored of a scale or a sum.
+        let stored =
+            |x: f32| if rounding == ActRounding::Gguf32 { half::f16::from_f32(x).to_f32() } else { x };
         let halves = [sum(&q[..16]), sum(&q[16..])];
-        out.d[g] = d;
+        out.d[g] = stored(exact);
         for (h, half) in halves.into_iter().enumerate() {
-            out.sums16[2 * g + h] = d * half as f32;
+            out.sums16[2 * g + h] = stored(exact * half as f32);
             out.bias16[2 * g + h] = -128 * half;
         }
-        out.sums32[g] = d * (halves[0] + halves[1]) as f32;
+        out.sums32[g] = stored(exact * (halves[0] + halves[1]) as f32);
         out.bias32[g] = -128 * (halves[0] + halves[1]);
     }
 }

@@ -23,6 +23,8 @@ struct Shared {
     generation: AtomicU64,
     job: Mutex<Option<Job>>,
     wake: Condvar,
+    /// Workers that wait for `wake`; changed and read under the lock of `job`.
+    parked: AtomicUsize,
     next: AtomicUsize,
     busy: AtomicUsize,
     panicked: AtomicBool,
@@ -50,6 +52,7 @@ impl Pool {
             generation: AtomicU64::new(0),
             job: Mutex::new(None),
             wake: Condvar::new(),
+            parked: AtomicUsize::new(0),
             next: AtomicUsize::new(0),
             busy: AtomicUsize::new(0),
             panicked: AtomicBool::new(false),
@@ -96,12 +99,16 @@ impl Pool {
         let job = Job { body, tasks };
         shared.next.store(0, Relaxed);
         shared.busy.store(self.workers.len(), Relaxed);
-        {
+        let parked = {
             let mut slot = shared.job.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             *slot = Some(job);
             shared.generation.fetch_add(1, Release);
+            shared.parked.load(Relaxed)
+        };
+        // To notify is a call of the system even where nobody waits.
+        if parked > 0 {
+            shared.wake.notify_all();
         }
-        shared.wake.notify_all();
         let waiting = Waiting(shared);
         drain(shared, job, 0);
         drop(waiting);
@@ -155,7 +162,9 @@ fn work(shared: &Shared, worker: usize) {
                     seen = generation;
                     break *slot;
                 }
+                shared.parked.fetch_add(1, Relaxed);
                 slot = shared.wake.wait(slot).unwrap_or_else(|poisoned| poisoned.into_inner());
+                shared.parked.fetch_sub(1, Relaxed);
             }
         };
         if let Some(job) = job {

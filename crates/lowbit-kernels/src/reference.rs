@@ -105,8 +105,7 @@ impl Expanded {
             let isum: i32 = self.q[ks].iter().zip(codes).map(|(w, x)| i32::from(*w) * i32::from(*x)).sum();
             acc = (isum as f32).mul_add(s * d, acc);
             if let Some(c) = &self.c {
-                let sum: i32 = codes.iter().map(|x| i32::from(*x)).sum();
-                acc = c[g].mul_add(d * sum as f32, acc);
+                acc = c[g].mul_add(x.sums(m, self.group)[g], acc);
             }
         }
         acc

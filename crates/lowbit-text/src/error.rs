@@ -195,23 +195,9 @@ pub(crate) fn nearest<'a>(found: &str, known: impl Iterator<Item = &'a str>) -> 
     if found.len() > 64 {
         return None;
     }
-    let (distance, name) = known.map(|name| (edit_distance(found, name), name)).min_by_key(|&(d, _)| d)?;
+    let (distance, name) =
+        known.map(|name| (strsim::levenshtein(found, name), name)).min_by_key(|&(d, _)| d)?;
     (distance * 2 <= name.len()).then(|| name.to_owned())
-}
-
-fn edit_distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, &cb) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(ca != cb);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]

@@ -194,6 +194,15 @@ fn a_file_that_is_no_model_is_refused_by_name() {
 }
 
 #[test]
+fn a_file_whose_activations_must_be_rotated_is_refused_rather_than_run_wrong() {
+    let place = Place::new();
+    let rotated = tiny_gguf(Template::Chat).with("prism.hadamard.block_size", 32u32);
+    rotated.write(&place.path("rotated.gguf")).unwrap();
+    let error = place.error(&["run", "rotated.gguf", "x"]);
+    assert!(error.contains("rotated.gguf") && error.contains("prism.hadamard.block_size"), "{error}");
+}
+
+#[test]
 fn bad_options_are_refused_by_name() {
     let place = Place::new();
     for (args, expected) in [
@@ -310,6 +319,8 @@ fn perplexity_scores_what_the_preset_says_and_refuses_what_does_not_fit() {
     assert_eq!((&all["chunks"], &all["scored_tokens"]), (&2.into(), &510.into()));
     assert!(all["perplexity"].as_f64().unwrap() > 1.0 && all["stderr"].as_f64().unwrap() > 0.0);
     assert_eq!(score(&["--chunks", "1"])["scored_tokens"], 255);
+    assert_eq!(all["activations"], "gguf");
+    assert_eq!(score(&["--activations", "int8"])["activations"], "int8");
     assert_eq!(score(&["-t", "1"])["perplexity"], score(&["-t", "2"])["perplexity"]);
     assert!(place.stdout(&["perplexity", "chat.gguf", "--text", "t.txt"]).starts_with("perplexity "));
     let error = place.error(&["perplexity", "chat.gguf", "--text", "short.txt"]);

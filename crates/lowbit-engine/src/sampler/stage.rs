@@ -112,7 +112,7 @@ fn find(name: &str) -> Result<&'static StageEntry, SamplerError> {
     let (distance, nearest) = STAGES
         .iter()
         .flat_map(all_names)
-        .map(|(known, entry)| (edit_distance(&wanted, known), entry))
+        .map(|(known, entry)| (strsim::levenshtein(&wanted, known), entry))
         .min_by_key(|(distance, _)| *distance)
         .expect("the list of stages is not empty");
     if distance == 0 {
@@ -120,21 +120,6 @@ fn find(name: &str) -> Result<&'static StageEntry, SamplerError> {
     }
     let known: Vec<&str> = STAGES.iter().map(|entry| entry.name).collect();
     Err(SamplerError::UnknownStage { name: name.to_owned(), nearest: nearest.name, known: known.join(", ") })
-}
-
-/// Levenshtein distance in bytes.
-fn edit_distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.bytes().enumerate() {
-            let substituted = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]
@@ -174,14 +159,5 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), count);
-    }
-
-    #[test]
-    fn edit_distance_by_hand() {
-        for (a, b, distance) in
-            [("", "abc", 3), ("kitten", "sitting", 3), ("xtc", "xtc", 0), ("top_q", "top_p", 1)]
-        {
-            assert_eq!(edit_distance(a, b), distance, "{a} {b}");
-        }
     }
 }

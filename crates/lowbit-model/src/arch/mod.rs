@@ -71,7 +71,7 @@ impl Architecture {
         // What all names end in says nothing about which one was meant.
         let stem = |name: &str| name.split("ForC").next().unwrap_or_default().to_lowercase();
         let sought = stem(&found);
-        let nearest = known.iter().map(|name| (distance(&sought, &stem(name)), *name)).min();
+        let nearest = known.iter().map(|name| (strsim::levenshtein(&sought, &stem(name)), *name)).min();
         let hint = match nearest {
             Some((distance, name)) if distance <= sought.len() / 3 => {
                 format!(", did you mean `{name}`?")
@@ -100,22 +100,6 @@ impl Architecture {
             Naming::Gguf => &self.gguf_names,
         }
     }
-}
-
-/// Letters to insert, delete or replace to turn one name into the other.
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b) = (a.as_bytes(), b.as_bytes());
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut corner = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let replaced = corner + usize::from(x != y);
-            corner = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(corner + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]
