@@ -52,6 +52,8 @@ mod error;
 pub mod gguf;
 pub mod hf;
 pub mod llama2c;
+#[allow(unsafe_code)]
+mod mapped;
 mod problem;
 mod scan;
 mod tensor;
