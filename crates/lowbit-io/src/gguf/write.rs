@@ -1,6 +1,6 @@
 //! Writing GGUF version 3: metadata, then tensors, to a file that appears whole or not at all.
 
-use super::value::ValueType;
+use super::value::{Value, ValueType};
 use crate::{Encoding, IoError};
 use std::{io::Write, path::Path};
 
@@ -65,6 +65,32 @@ impl OwnedValue {
                 }
             }
         }
+    }
+}
+
+/// A value read from one file, to be written to another.
+impl TryFrom<Value<'_>> for OwnedValue {
+    type Error = IoError;
+
+    fn try_from(value: Value<'_>) -> Result<Self, IoError> {
+        Ok(match value {
+            Value::U8(v) => Self::U8(v),
+            Value::I8(v) => Self::I8(v),
+            Value::U16(v) => Self::U16(v),
+            Value::I16(v) => Self::I16(v),
+            Value::U32(v) => Self::U32(v),
+            Value::I32(v) => Self::I32(v),
+            Value::F32(v) => Self::F32(v),
+            Value::Bool(v) => Self::Bool(v),
+            Value::Str(v) => Self::Str(v.to_owned()),
+            Value::U64(v) => Self::U64(v),
+            Value::I64(v) => Self::I64(v),
+            Value::F64(v) => Self::F64(v),
+            Value::Array(array) => {
+                let values: Result<Vec<_>, _> = array.values().map(|v| Self::try_from(v?)).collect();
+                Self::Array(array.element(), values?)
+            }
+        })
     }
 }
 
@@ -245,7 +271,7 @@ impl GgufWriter {
     pub fn write(&self, path: &Path) -> Result<(), IoError> {
         let inner = || {
             let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|e| IoError::os("create", e))?;
+            let mut file = temporary(folder).map_err(|e| IoError::os("create", e))?;
             let alignment = self.alignment.unwrap_or(32) as usize;
             let padding = vec![0u8; alignment];
             let pad = |len: usize| &padding[..len.next_multiple_of(alignment) - len];
@@ -263,4 +289,12 @@ impl GgufWriter {
         };
         inner().map_err(|e: IoError| e.in_file(path))
     }
+}
+
+/// A temporary file that will be as readable as any other the user makes.
+fn temporary(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder.tempfile_in(folder)
 }
