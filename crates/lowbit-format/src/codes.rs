@@ -234,6 +234,16 @@ impl Codes {
         self.packing.get(self.row_bytes(n), k)
     }
 
+    /// Unpacks row `n`; codes of eight bits wrap.
+    ///
+    /// # Panics
+    /// Where `out` has not K elements.
+    #[inline(always)]
+    pub fn unpack_row(&self, n: usize, out: &mut [i8]) {
+        assert_eq!(out.len(), self.shape.k, "codes of a row of {}", self.shape);
+        self.packing.unpack_row(self.row_bytes(n), self.shape.k, out);
+    }
+
     /// The codes of row `n`.
     pub fn row(&self, n: usize) -> impl Iterator<Item = u8> + '_ {
         let row = self.row_bytes(n);

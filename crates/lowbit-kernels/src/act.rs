@@ -1,7 +1,12 @@
 //! Activations as kernels read them: one matrix, and its 8-bit form made once however many weights read it.
 
-use crate::{Ctx, isa::multiversion, mat::MatRef};
-use std::sync::{Mutex, OnceLock};
+use crate::{
+    Ctx,
+    isa::multiversion,
+    lut::{Key, TableActs, TableBits, layout::Layout},
+    mat::MatRef,
+};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// Activations that share a scale in the 8-bit form; also the most weights that share one in the integer kernels.
 pub const ACT_GROUP: usize = 32;
@@ -44,6 +49,7 @@ pub struct Act<'a> {
     gguf32: OnceLock<Int8Acts>,
     gguf256: OnceLock<Int8Acts>,
     token: OnceLock<Int8Acts>,
+    tables: Mutex<Vec<Arc<TableActs>>>,
 }
 
 impl<'a> Act<'a> {
@@ -56,7 +62,20 @@ impl<'a> Act<'a> {
             gguf32: OnceLock::new(),
             gguf256: OnceLock::new(),
             token: OnceLock::new(),
+            tables: Mutex::new(Vec::new()),
         }
+    }
+
+    /// The form for look-up with a layout, made on first use.
+    pub(crate) fn tables(&self, ctx: &Ctx, layout: &Layout, bits: TableBits) -> Arc<TableActs> {
+        let key = Key::new(layout, bits);
+        let mut made = self.tables.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(found) = made.iter().find(|acts| acts.key() == key) {
+            return found.clone();
+        }
+        let acts = Arc::new(TableActs::new(ctx, self.x, layout, bits));
+        made.push(acts.clone());
+        acts
     }
 
     /// The activations themselves.

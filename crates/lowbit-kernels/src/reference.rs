@@ -1,7 +1,12 @@
 //! What a product means, in scalar code: exactly in f64, and with the roundings that the kernels make.
 
-use crate::{ActPrecision, Ctx, Int8Acts, Isa, MatRef};
-use lowbit_format::{BlockCodec, BlockVisitor, GroupedTensor, QuantTensor, TensorData, block};
+use crate::{
+    ActPrecision, Ctx, Int8Acts, Isa, MatRef, TableBits,
+    lut::{Table, TableActs, layout::Layout},
+};
+use lowbit_format::{
+    BlockCodec, BlockVisitor, ElementFormat, GroupedTensor, QuantTensor, TensorData, block,
+};
 
 /// `x[M, K] · W[N, K]ᵀ` in f64, row-major `[M, N]`: the meaning of the stored weights, no rounding of activations.
 pub fn mpgemm_f64(w: &QuantTensor, x: MatRef<'_>) -> Vec<f64> {
@@ -60,6 +65,76 @@ pub fn mpgemm(w: &QuantTensor, x: MatRef<'_>, precision: ActPrecision) -> Vec<f3
         }
     }
     out
+}
+
+/// `x[M, K] · W[N, K]ᵀ` with the roundings of [`crate::LutWeights::multiply`] at a level, row-major `[M, N]`; `None` for
+/// formats without tables there. Entries of 16 bits are exact, so what is computed from them is a plain integer product.
+pub fn lut(isa: Isa, w: &QuantTensor, x: MatRef<'_>, bits: TableBits) -> Option<Vec<f32>> {
+    let TensorData::Grouped(grouped) = w.data() else { return None };
+    let shape = w.shape();
+    let table = Table::of(isa);
+    let layout = Layout::of(grouped.spec(), shape.k, table)?;
+    let acts = TableActs::new(&Ctx::new(Isa::SCALAR, 1), x, &layout, bits);
+    let planes = match grouped.spec().element() {
+        ElementFormat::Int { bits, .. } => bits.get(),
+        ElementFormat::Ternary => 0,
+    };
+    // Codes are in steps around their middle, (2^b − 1)/2 of them below it.
+    let highest = if planes == 0 { 2 } else { (1i32 << planes) - 1 };
+    let mut out = vec![0.0; x.rows() * shape.n];
+    for n in 0..shape.n {
+        let codes: Vec<i32> = grouped.codes().row(n).map(i32::from).collect();
+        for m in 0..x.rows() {
+            let mut acc = 0f32;
+            for (g, codes) in codes.chunks(layout.group).enumerate() {
+                let (q, x) = (acts.integers(m, g), acts.group(m, g));
+                let integer: i32 = match bits {
+                    TableBits::Sixteen if planes == 0 => {
+                        2 * codes.iter().zip(q).map(|(c, x)| (c - 1) * i32::from(*x)).sum::<i32>()
+                    }
+                    TableBits::Sixteen => {
+                        2 * codes.iter().zip(q).map(|(c, x)| (2 * c - highest) * i32::from(*x)).sum::<i32>()
+                    }
+                    TableBits::Eight => {
+                        let tuples = codes.chunks(layout.tuple()).chain(std::iter::repeat(&[][..]));
+                        tuples.zip(q.chunks(layout.tuple())).map(|(codes, x)| entries_of_8_bits(table, planes, codes, x)).sum()
+                    }
+                };
+                let params = grouped.params();
+                let scale = params.levels[0].get(n, g / layout.per_scale);
+                let middle = match (&params.zeros, grouped.spec().element().center()) {
+                    (Some(zeros), _) => highest as f32 * 0.5 - zeros.get(n, g / layout.per_scale),
+                    (None, Some(center)) => highest as f32 * 0.5 - center,
+                    (None, None) => 0.0,
+                };
+                let part = (integer as f32).mul_add(layout.unit() * x.d, middle * x.sum);
+                acc = part.mul_add(scale, acc);
+            }
+            out[m * shape.n + n] = acc;
+        }
+    }
+    Some(out)
+}
+
+/// Twice the entries that a tuple of codes finds, all planes: signed sums over 256, rounded down, and a half.
+fn entries_of_8_bits(table: Table, planes: u32, codes: &[i32], x: &[i16]) -> i32 {
+    let entry = |sum: i32| 2 * (sum >> 8) + 1;
+    // Missing codes are zeros.
+    let signed = |plane: u32, range: std::ops::Range<usize>| -> i32 {
+        range.map(|i| (codes.get(i).map_or(0, |c| c >> plane & 1) * 2 - 1) * i32::from(x[i])).sum()
+    };
+    if planes == 0 {
+        let value = codes.iter().rev().fold(0, |value, c| 3 * value + c - 1);
+        let sum: i32 = codes.iter().zip(x).map(|(c, x)| (c - 1) * i32::from(*x)).sum();
+        return if value < 0 { -entry(-sum) } else { entry(sum) };
+    }
+    let plane = |p: u32| match table {
+        Table::Nibble => entry(signed(p, 0..4)) + entry(signed(p, 4..8)),
+        // The entry that adds the last activation, negated where it is to be subtracted.
+        Table::Byte if codes.get(7).is_some_and(|c| c >> p & 1 == 1) => entry(signed(p, 0..8)),
+        Table::Byte => -entry(-signed(p, 0..8)),
+    };
+    (0..planes).map(|p| plane(p) << p).sum()
 }
 
 struct Row<'a> {

@@ -2,7 +2,8 @@
 
 use lowbit_format::{BlockFormat, FloatFormat, NK, QuantTensor, Storage, WeightSpec};
 use lowbit_kernels::{
-    Act, ActPrecision, ActRounding, Ctx, Isa, IsaLevel, MatMut, MatRef, Packed, mpgemm, reference,
+    Act, ActPrecision, ActRounding, Ctx, Isa, IsaLevel, LutWeights, MatMut, MatRef, Packed, TableBits, mpgemm,
+    reference,
 };
 
 const ROUNDINGS: [ActRounding; 5] = [
@@ -245,6 +246,58 @@ fn all_zero_activations_give_zero() {
         for isa in levels() {
             let out = product(isa, 1, &w, MatRef::new(&x, 1, 256), ActPrecision::Int8(ActRounding::Group32));
             assert!(out.iter().all(|y| *y == 0.0), "{} {}", format.label(), isa.level());
+        }
+    }
+}
+
+/// Every format that has tables: widths, zero points, group sizes, row ends, more rows than a panel, more tokens than a tile.
+#[test]
+fn looked_up_products_equal_the_reference_bit_for_bit_on_every_level() {
+    let mut labels: Vec<String> =
+        ["ternary-tensor-f32", "ternary-row", "ternary-g128", "ternary-g256"].map(str::to_owned).into();
+    for bits in 1..=4 {
+        for tail in ["sym-g32", "asym-g32", "fzero-g64", "sym-row", "asym-tensor", "asym-g60", "sym-g128-f32", "fzero-g1024"] {
+            labels.push(format!("int{bits}-{tail}"));
+        }
+    }
+    let mut failures = Vec::new();
+    for label in &labels {
+        let spec = WeightSpec::parse(label).unwrap();
+        for (n, k, m) in [(1, 32, 1), (65, 100, 3), (64, 1030, 9), (130, 2600, 1), (16, 340, 2)] {
+            let w = QuantTensor::quantize_nearest(&spec, &values(n * k, 31), NK { n, k }).unwrap();
+            let x = values(m * k, 32);
+            let x = MatRef::new(&x, m, k);
+            for isa in levels() {
+                for bits in TableBits::ALL {
+                    let Some(want) = reference::lut(isa, &w, x, bits) else { continue };
+                    for threads in [1, 3] {
+                        let ctx = Ctx::new(isa, threads);
+                        let lut = LutWeights::new(&ctx, &w).expect("the reference has tables");
+                        let mut out = vec![f32::NAN; m * n];
+                        lut.multiply(&ctx, &Act::new(x), bits, MatMut::new(&mut out, m, n));
+                        if out != want {
+                            failures.push(format!("{label} {} {bits:?} {m} tokens, {}", isa.level(), w.shape()));
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{} {failures:#?}", failures.len());
+}
+
+/// Tables of 16 bits give the same sums on every level; only those of 8 depend on how many activations an entry adds.
+#[test]
+fn tables_of_sixteen_bits_give_the_same_on_every_level() {
+    for label in ["int1-sym-g128", "int2-asym-g128", "int3-fzero-g64", "int4-sym-row"] {
+        let spec = WeightSpec::parse(label).unwrap();
+        let (n, k) = (70, 512);
+        let w = QuantTensor::quantize_nearest(&spec, &values(n * k, 41), NK { n, k }).unwrap();
+        let x = values(k, 42);
+        let x = MatRef::new(&x, 1, k);
+        let want = reference::lut(Isa::SCALAR, &w, x, TableBits::Sixteen);
+        for isa in levels() {
+            assert_eq!(reference::lut(isa, &w, x, TableBits::Sixteen), want, "{label} {}", isa.level());
         }
     }
 }

@@ -1,0 +1,319 @@
+//! Activations for look-up: integers with one step for a group, and the tables of their signed sums.
+//!
+//! A group of activations is rounded to 16-bit integers so that the largest signed sum of a tuple just fits. Entries are
+//! kept in bytes whose value is `u − 127½`: the complement of a byte is the negated entry, exactly, which is what halves
+//! the tables. An entry `v` of 16 bits is two such bytes `h`, `l` with `v = 255 · (h − 127½) + (l − 127½)`, which holds for
+//! every integer up to 32640; a table of 8 bits keeps `h = ⌊v / 256⌋ + 128`, the nearest.
+
+use super::layout::Layout;
+use crate::{Ctx, Isa, IsaLevel, mat::MatRef};
+use std::{
+    ops::Range,
+    sync::{Mutex, OnceLock},
+};
+
+/// How many activations a table is indexed by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Table {
+    /// A byte of eight signs (of five ternary digits): 128 entries, the other half by negation.
+    Byte,
+    /// Two halves of four signs, 16 entries each.
+    Nibble,
+}
+
+impl Table {
+    /// What the instructions of a level look up best.
+    pub(crate) fn of(isa: Isa) -> Self {
+        match isa.level() {
+            IsaLevel::Avx512 => Self::Byte,
+            _ => Self::Nibble,
+        }
+    }
+
+    /// The byte that is stored for eight bits.
+    pub(super) fn byte(self, bits: u8) -> u8 {
+        match self {
+            Self::Nibble => bits,
+            // The eighth weight is added in every entry; where it is to be subtracted, all are negated.
+            Self::Byte if bits & 0x80 != 0 => bits & 0x7f,
+            Self::Byte => !bits,
+        }
+    }
+
+    /// Entries of a look-up.
+    pub(super) fn entries(self) -> usize {
+        match self {
+            Self::Byte => 128,
+            Self::Nibble => 32,
+        }
+    }
+}
+
+/// Bits of a table's entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TableBits {
+    /// One byte: half the look-ups, and sums of activations rounded to 8 bits.
+    Eight,
+    /// Two bytes, exact for the 16-bit integers that activations are rounded to.
+    Sixteen,
+}
+
+impl TableBits {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Eight, Self::Sixteen];
+
+    /// Bytes of an entry.
+    pub(super) fn bytes(self) -> usize {
+        match self {
+            Self::Eight => 1,
+            Self::Sixteen => 2,
+        }
+    }
+}
+
+/// Largest magnitude of a signed sum before its activations are rounded: rounding eight of them adds at most 4.
+const LARGEST: f32 = 32500.0;
+
+/// What activations for one layout depend on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    table: Table,
+    bits: TableBits,
+    tuple: usize,
+    group: usize,
+    groups: usize,
+}
+
+impl Key {
+    pub(crate) fn new(layout: &Layout, bits: TableBits) -> Self {
+        Self {
+            table: layout.table,
+            bits,
+            tuple: layout.tuple(),
+            group: layout.group,
+            groups: layout.groups,
+        }
+    }
+}
+
+/// Activations in 16-bit integers, and their tables where they are few.
+pub(crate) struct TableActs {
+    key: Key,
+    tokens: usize,
+    lookups: usize,
+    /// `[token][group][lookups · tuple]`.
+    x: Vec<i16>,
+    /// `[token][group]`.
+    params: Vec<GroupActs>,
+    built: OnceLock<Vec<u8>>,
+}
+
+/// What a group's activations are multiplied with.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct GroupActs {
+    /// What one in a byte of the table is worth.
+    pub(crate) d: f32,
+    /// Sum of the activations, as rounded.
+    pub(crate) sum: f32,
+}
+
+impl TableActs {
+    /// Rounds every token's activations: `d = max / 32500` over the group's tuples of `Σ |x|`, `q = round(x / d)`, halves to
+    /// even.
+    pub(crate) fn new(ctx: &Ctx, x: MatRef<'_>, layout: &Layout, bits: TableBits) -> Self {
+        assert_eq!(x.cols(), layout.k(), "K of activations and weights");
+        let key = Key::new(layout, bits);
+        let tokens = x.rows();
+        let width = layout.lookups * key.tuple;
+        let mut acts = Self {
+            key,
+            tokens,
+            lookups: layout.lookups,
+            x: vec![0; tokens * layout.groups * width],
+            params: vec![GroupActs::default(); tokens * layout.groups],
+            built: OnceLock::new(),
+        };
+        let row = layout.groups * width;
+        let rows = acts.x.chunks_exact_mut(row.max(1)).zip(acts.params.chunks_exact_mut(layout.groups.max(1)));
+        let targets: Vec<_> = rows.map(|pair| Mutex::new(Some(pair))).collect();
+        let one = |token: usize| {
+            let target = targets[token].lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+            if let Some((q, params)) = target {
+                round(ctx.isa(), x.row(token), key, q, params);
+            }
+        };
+        if tokens < 8 { (0..tokens).for_each(one) } else { ctx.run(tokens, |token, _| one(token)) }
+        drop(targets);
+        acts
+    }
+
+    pub(crate) fn key(&self) -> Key {
+        self.key
+    }
+
+    /// Number of tokens.
+    pub(super) fn tokens(&self) -> usize {
+        self.tokens
+    }
+
+    /// Bits of an entry.
+    pub(super) fn bits(&self) -> TableBits {
+        self.key.bits
+    }
+
+    /// Bytes of the tables of one look-up.
+    pub(super) fn lookup_bytes(&self) -> usize {
+        self.key.table.entries() * self.key.bits.bytes()
+    }
+
+    /// The integers of a group, filled up to whole tuples.
+    pub(crate) fn integers(&self, token: usize, group: usize) -> &[i16] {
+        let width = self.lookups * self.key.tuple;
+        &self.x[(token * self.key.groups + group) * width..][..width]
+    }
+
+    /// Step and sum of a group.
+    #[inline(always)]
+    pub(crate) fn group(&self, token: usize, group: usize) -> GroupActs {
+        self.params[token * self.key.groups + group]
+    }
+
+    /// The tables of all tokens, made on first use, `[token][group][look-up]`.
+    pub(super) fn built(&self, isa: Isa) -> &[u8] {
+        self.built.get_or_init(|| {
+            let stride = self.key.groups * self.lookups * self.lookup_bytes();
+            let mut tables = vec![0; self.tokens * stride];
+            for (token, out) in tables.chunks_exact_mut(stride.max(1)).enumerate() {
+                self.build(isa, token, 0..self.key.groups, out);
+            }
+            tables
+        })
+    }
+
+    /// Makes the tables of some groups of a token.
+    pub(super) fn build(&self, isa: Isa, token: usize, groups: Range<usize>, out: &mut [u8]) {
+        let width = self.lookups * self.key.tuple;
+        let start = (token * self.key.groups + groups.start) * width;
+        let x = &self.x[start..start + groups.len() * width];
+        let outs = out.chunks_exact_mut(self.lookup_bytes());
+        #[cfg(target_arch = "x86_64")]
+        if isa.level() == IsaLevel::Avx512 && self.key.table == Table::Byte {
+            // SAFETY: the ISA value proves the instructions.
+            return unsafe { super::avx512::build(x, self.key.tuple, self.key.bits, out) };
+        }
+        let _ = isa;
+        for (x, out) in x.chunks_exact(self.key.tuple).zip(outs) {
+            match (self.key.table, self.key.tuple) {
+                (Table::Byte, 8) => fill(out, self.key.bits, |e| signed_sum(&x[..7], e) + i32::from(x[7])),
+                (Table::Byte, _) => fill(out, self.key.bits, |e| ternary_sum(x, e)),
+                (Table::Nibble, _) => {
+                    for (x, out) in x.chunks(4).zip(out.chunks_exact_mut(16 * self.key.bits.bytes())) {
+                        fill(out, self.key.bits, |e| signed_sum(x, e));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Writes the entries, the upper bytes first where there are two.
+fn fill(out: &mut [u8], bits: TableBits, entry: impl Fn(usize) -> i32) {
+    match bits {
+        TableBits::Eight => {
+            for (e, out) in out.iter_mut().enumerate() {
+                *out = ((entry(e) >> 8) + 128) as u8;
+            }
+        }
+        TableBits::Sixteen => {
+            let (high, low) = out.split_at_mut(out.len() / 2);
+            for (e, (high, low)) in high.iter_mut().zip(low).enumerate() {
+                let u = entry(e) + 32640;
+                (*high, *low) = ((u / 255) as u8, (u % 255) as u8);
+            }
+        }
+    }
+}
+
+/// `Σ ± x[i]`, plus where bit `i` of `e` is set.
+fn signed_sum(x: &[i16], e: usize) -> i32 {
+    x.iter().enumerate().map(|(i, x)| if e >> i & 1 == 1 { i32::from(*x) } else { -i32::from(*x) }).sum()
+}
+
+/// `Σ tᵢ · x[i]` for the balanced ternary digits of `e`, 0 past the largest number of five digits.
+fn ternary_sum(x: &[i16], e: usize) -> i32 {
+    x.iter().zip(ternary_digits(e)).map(|(x, t)| i32::from(*x) * i32::from(t)).sum()
+}
+
+/// Five digits −1, 0, 1, the first worth 1.
+pub(super) const fn ternary_digits(e: usize) -> [i8; 5] {
+    let mut digits = [0; 5];
+    if e <= 121 {
+        let (mut rest, mut i) = (e as i32, 0);
+        while i < 5 {
+            let digit = (rest + 1).rem_euclid(3) - 1;
+            digits[i] = digit as i8;
+            rest = (rest - digit) / 3;
+            i += 1;
+        }
+    }
+    digits
+}
+
+crate::isa::multiversion! {
+    fn round(x: &[f32], key: Key, q: &mut [i16], params: &mut [GroupActs]) = round_row;
+}
+
+#[inline(always)]
+fn round_row(x: &[f32], key: Key, q: &mut [i16], params: &mut [GroupActs]) {
+    // 8-bit entries of narrow tables are sums of four, whose largest is smaller.
+    let span = if key.table == Table::Nibble && key.bits == TableBits::Eight { 4 } else { key.tuple };
+    let width = q.len() / params.len().max(1);
+    for ((x, q), params) in x.chunks(key.group).zip(q.chunks_exact_mut(width)).zip(params) {
+        let max = x.chunks(span).map(|x| x.iter().fold(0f32, |sum, x| sum + x.abs())).fold(0f32, f32::max);
+        let inverse = if max > 0.0 { LARGEST / max } else { 0.0 };
+        // So small that its reciprocal is none.
+        let inverse = if inverse.is_finite() { inverse } else { 0.0 };
+        let mut sum = 0i32;
+        for (q, x) in q.iter_mut().zip(x) {
+            *q = (x * inverse).round_ties_even() as i16;
+            sum += i32::from(*q);
+        }
+        let step = if inverse > 0.0 { max / LARGEST } else { 0.0 };
+        let worth = if key.bits == TableBits::Eight { 256.0 } else { 1.0 };
+        *params = GroupActs { d: step * worth, sum: step * sum as f32 };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_complement_of_an_entry_is_its_negative_and_sixteen_bits_are_exact() {
+        let x = [3, -7, 4064, 11, 0, -4064, 1, 250i16];
+        for e in 0..128usize {
+            let v = signed_sum(&x[..7], e) + i32::from(x[7]);
+            let mut out = [0; 256];
+            fill(&mut out, TableBits::Sixteen, |e| signed_sum(&x[..7], e) + i32::from(x[7]));
+            let twice = |h: u8, l: u8| 255 * (2 * i32::from(h) - 255) + 2 * i32::from(l) - 255;
+            assert_eq!(twice(out[e], out[128 + e]), 2 * v);
+            assert_eq!(twice(!out[e], !out[128 + e]), -2 * v);
+        }
+    }
+
+    #[test]
+    fn stored_bytes_are_the_signed_sums_of_their_bits() {
+        let x = [1, 2, 4, 8, 16, 32, 64, 128i16];
+        for bits in 0..=255u8 {
+            let want: i32 = signed_sum(&x, usize::from(bits));
+            let stored = Table::Byte.byte(bits);
+            let entry = signed_sum(&x[..7], usize::from(stored & 127)) + i32::from(x[7]);
+            assert_eq!(if stored & 0x80 == 0 { entry } else { -entry }, want);
+        }
+        for e in 0..=121 {
+            let value: i32 =
+                ternary_digits(e).iter().enumerate().map(|(i, t)| i32::from(*t) * 3i32.pow(i as u32)).sum();
+            assert_eq!(value, e as i32);
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! Codes as bytes to be looked up: bit planes, sixty-four rows interleaved.
+//!
+//! A row is cut into groups of weights that share a scale, a group into tuples of eight weights (five ternary ones), the
+//! last of a group filled up. Tuples have a byte for each bit plane: bit `i` is set where weight `i` of the tuple has that
+//! bit set. A panel of sixty-four rows has, tuple after tuple, `64 · planes` bytes: for one plane, rows 0 to 31 in the even
+//! bytes of each half and rows 32 to 63 in the odd ones, so that sums of 16 bits come out as sixteen neighbouring rows;
+//! for more, the planes of a row are neighbours, which a dot product with 1, 2, 4, 8 adds up.
+//!
+//! Where tables have 128 entries, a byte and its complement share one: the top bit says that the entry is to be negated.
+//! With tables of 16 entries the two halves of a byte are looked up apart, and no bit is special.
+
+use super::Table;
+use lowbit_format::{
+    ElementFormat, GroupShape, GroupedSpec, GroupedTensor, ParamFormat, ScaleLevel, ZeroPoint,
+};
+
+/// Rows of a panel.
+pub(crate) const PANEL: usize = 64;
+
+/// Bytes past the last code that a vector load may read.
+pub(super) const OVERREAD: usize = 64;
+
+/// Most weights whose sum is kept in 16 bits.
+const LONGEST: usize = 512;
+
+/// How a matrix with K columns is cut up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Layout {
+    /// Width of the tables that the bytes are for.
+    pub(super) table: Table,
+    /// Bit planes; 1 for ternary.
+    pub(super) planes: usize,
+    /// Whether a byte is five ternary weights and not eight bits.
+    pub(super) ternary: bool,
+    /// Weights of a group.
+    pub(crate) group: usize,
+    /// Groups of a row.
+    pub(crate) groups: usize,
+    /// Bytes of a group and plane.
+    pub(super) lookups: usize,
+    /// Groups that share a stored scale.
+    pub(crate) per_scale: usize,
+    pub(super) params: Params,
+    k: usize,
+}
+
+/// How scales and zero points are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Params {
+    pub(super) scale: Float,
+    pub(super) zero: Zero,
+}
+
+/// A number's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Float {
+    F16,
+    F32,
+}
+
+impl Float {
+    fn of(format: ParamFormat) -> Option<Self> {
+        match format {
+            ParamFormat::F16 => Some(Self::F16),
+            ParamFormat::F32 => Some(Self::F32),
+            _ => None,
+        }
+    }
+
+    /// Bytes of one for every row of a panel.
+    pub(super) fn bytes(self) -> usize {
+        match self {
+            Self::F16 => 2 * PANEL,
+            Self::F32 => 4 * PANEL,
+        }
+    }
+
+    fn put(self, at: &mut [u8], row: usize, value: f32) {
+        match self {
+            Self::F16 => {
+                at[2 * row..][..2].copy_from_slice(&half::f16::from_f32(value).to_le_bytes());
+            }
+            Self::F32 => at[4 * row..][..4].copy_from_slice(&value.to_le_bytes()),
+        }
+    }
+
+    pub(super) fn get(self, at: &[u8], row: usize) -> f32 {
+        match self {
+            Self::F16 => lowbit_format::f16_to_f32(u16::from_le_bytes([at[2 * row], at[2 * row + 1]])),
+            Self::F32 => f32::from_le_bytes([at[4 * row], at[4 * row + 1], at[4 * row + 2], at[4 * row + 3]]),
+        }
+    }
+}
+
+/// How far the middle of the codes, `(2^b − 1)/2`, is above the zero point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Zero {
+    /// By half a step (symmetric integers), times this: 0 or −1.
+    Half(i8),
+    /// A code of the zero point for every scale, in fields of so many bits: 1, 2 or 4. Sixteen rows are one little-endian
+    /// number; see [`field`].
+    Code { width: usize },
+    /// A float zero point for every scale.
+    Float(Float),
+}
+
+impl Zero {
+    fn bytes(self) -> usize {
+        match self {
+            Self::Half(_) => 0,
+            Self::Code { width } => PANEL * width / 8,
+            Self::Float(float) => float.bytes(),
+        }
+    }
+}
+
+/// The bit at which the field of one of sixteen rows starts: rows alternate between the 32-bit words where there are two,
+/// so that a shift of every lane by its own distance finds them.
+pub(super) fn field(width: usize, row: usize) -> usize {
+    match width {
+        4 => 32 * (row % 2) + 4 * (row / 2),
+        _ => width * row,
+    }
+}
+
+impl Layout {
+    /// The layout of a format, `None` where it has none.
+    pub(crate) fn of(spec: &GroupedSpec, k: usize, table: Table) -> Option<Self> {
+        let &[ScaleLevel { shape, format }] = spec.levels() else { return None };
+        let scale = Float::of(format)?;
+        let (bits, ternary) = match spec.element() {
+            ElementFormat::Int { bits, .. } if bits.get() <= 4 => (bits.get() as usize, false),
+            ElementFormat::Int { .. } => return None,
+            // Two tables of sixteen do not hold five ternary weights.
+            ElementFormat::Ternary if table == Table::Nibble => return None,
+            ElementFormat::Ternary => (1, true),
+        };
+        let zero = match spec.element() {
+            ElementFormat::Ternary => Zero::Half(0),
+            ElementFormat::Int { zero: ZeroPoint::Symmetric, bits } => {
+                // One bit has its zero point in the middle, others half a step above.
+                Zero::Half(if bits.get() == 1 { 0 } else { -1 })
+            }
+            ElementFormat::Int { zero: ZeroPoint::Integer, .. } => Zero::Code { width: bits.next_power_of_two() },
+            ElementFormat::Int { zero: ZeroPoint::Float, .. } => Zero::Float(Float::of(spec.zero_format()?)?),
+        };
+        let tuple = if ternary { 5 } else { 8 };
+        let (group, per_scale) = match shape {
+            // Sixteen or thirty-two whole tuples.
+            GroupShape::Row | GroupShape::Tensor => (if ternary { 160 } else { 128 }, usize::MAX),
+            GroupShape::Group(size) => match size as usize {
+                size @ 32..=LONGEST => (size, 1),
+                size if size % 256 == 0 => (256, size / 256),
+                _ => return None,
+            },
+        };
+        Some(Self {
+            table,
+            planes: bits,
+            ternary,
+            group,
+            groups: k.div_ceil(group),
+            lookups: group.div_ceil(tuple),
+            per_scale,
+            params: Params { scale, zero },
+            k,
+        })
+    }
+
+    /// Weights of a tuple.
+    pub(crate) fn tuple(&self) -> usize {
+        if self.ternary { 5 } else { 8 }
+    }
+
+    /// Columns.
+    pub(super) fn k(&self) -> usize {
+        self.k
+    }
+
+    /// What `float(I) · d` is multiplied with.
+    pub(crate) fn unit(&self) -> f32 {
+        if self.ternary { 0.5 } else { 0.25 }
+    }
+
+    /// Code bytes of a group of a panel.
+    pub(super) fn group_bytes(&self) -> usize {
+        self.lookups * self.planes * PANEL
+    }
+
+    /// Code bytes of a panel.
+    pub(super) fn code_bytes(&self) -> usize {
+        self.groups * self.group_bytes()
+    }
+
+    /// Scales of a row.
+    fn scales(&self) -> usize {
+        self.groups.div_ceil(self.per_scale)
+    }
+
+    /// Bytes of the parameters of one scale of a panel.
+    fn scale_bytes(&self) -> usize {
+        self.params.scale.bytes() + self.params.zero.bytes()
+    }
+
+    /// Parameter bytes of a panel.
+    pub(super) fn param_bytes(&self) -> usize {
+        self.scales() * self.scale_bytes()
+    }
+
+    /// Where the parameters of a group start: scales of all rows, then zero points.
+    pub(super) fn params_at(&self, group: usize) -> usize {
+        group / self.per_scale * self.scale_bytes()
+    }
+
+    /// Where in the `64 · planes` bytes of a tuple the byte of a row and plane is.
+    pub(super) fn at(&self, row: usize, plane: usize) -> usize {
+        match self.planes {
+            1 => (row / 16 % 2) * 32 + row % 16 * 2 + row / 32,
+            planes => row * planes + plane,
+        }
+    }
+
+    /// Arranges up to sixty-four rows.
+    pub(super) fn pack(&self, rows: &GroupedTensor, codes: &mut [u8], params: &mut [u8]) {
+        let mut row = vec![0i8; self.k];
+        for r in 0..rows.shape().n {
+            rows.codes().unpack_row(r, &mut row);
+            self.pack_codes(r, bytemuck::cast_slice(&row), codes);
+            self.pack_params(r, rows, params);
+        }
+    }
+
+    fn pack_codes(&self, r: usize, row: &[u8], out: &mut [u8]) {
+        let places: Vec<usize> = (0..self.planes).map(|p| self.at(r, p)).collect();
+        let step = PANEL * self.planes;
+        for (weights, out) in row.chunks(self.group).zip(out.chunks_exact_mut(self.group_bytes())) {
+            // Missing weights meet activations of zero; their codes are zeros.
+            let tuples = weights.chunks(self.tuple()).chain(std::iter::repeat(&[][..]));
+            for (tuple, out) in tuples.zip(out.chunks_exact_mut(step)) {
+                if self.ternary {
+                    out[places[0]] = ternary_byte(tuple);
+                    continue;
+                }
+                let mut eight = [0; 8];
+                eight[..tuple.len()].copy_from_slice(tuple);
+                let eight = u64::from_le_bytes(eight);
+                for (plane, place) in places.iter().enumerate() {
+                    // The multiplication moves the lowest bit of every byte to the top one, in order.
+                    let bits = (eight >> plane & 0x0101_0101_0101_0101).wrapping_mul(0x0102_0408_1020_4080) >> 56;
+                    out[*place] = self.table.byte(bits as u8);
+                }
+            }
+        }
+    }
+
+    fn pack_params(&self, r: usize, rows: &GroupedTensor, out: &mut [u8]) {
+        let Params { scale, zero } = self.params;
+        for (i, out) in out.chunks_exact_mut(self.scale_bytes()).enumerate() {
+            let (scales, zeros) = out.split_at_mut(scale.bytes());
+            scale.put(scales, r, rows.params().levels[0].get(r, i));
+            let Some(stored) = &rows.params().zeros else { continue };
+            let value = stored.get(r, i);
+            match zero {
+                Zero::Half(_) => {}
+                Zero::Float(float) => float.put(zeros, r, value),
+                Zero::Code { width } => {
+                    let at = r / 16 * 16 * width + field(width, r % 16);
+                    zeros[at / 8] |= (value as u8) << (at % 8);
+                }
+            }
+        }
+    }
+
+    /// `z` of a row: how far the middle of its codes is above the zero point.
+    pub(super) fn middle(&self, zeros: &[u8], row: usize) -> f32 {
+        let levels = 1 << self.planes;
+        match self.params.zero {
+            Zero::Half(half) => f32::from(half) * 0.5,
+            Zero::Float(float) => (levels - 1) as f32 * 0.5 - float.get(zeros, row),
+            Zero::Code { width } => {
+                let at = row / 16 * 16 * width + field(width, row % 16);
+                let code = i32::from(zeros[at / 8] >> (at % 8) & ((1 << width) - 1) as u8);
+                (levels - 1 - 2 * code) as f32 * 0.5
+            }
+        }
+    }
+}
+
+/// Up to five ternary codes 0, 1, 2 as a number in base three, `Σ (code − 1) · 3ⁱ`: its magnitude, and the top bit where
+/// it is negative.
+fn ternary_byte(codes: &[u8]) -> u8 {
+    let value = codes.iter().rev().fold(0, |v, c| 3 * v + i32::from(*c) - 1);
+    value.unsigned_abs() as u8 | if value < 0 { 0x80 } else { 0 }
+}

@@ -1,0 +1,259 @@
+//! T-MAC: products by table look-up, bit plane by bit plane, without turning codes into weights.
+//!
+//! A code of `b` bits is `(2^b − 1)/2 + ½ Σₚ 2ᵖ σₚ` with signs `σₚ = ±1`, so a product with activations is a sum over bit
+//! planes of signed sums of activations. The signs of eight neighbours in one plane are one byte, and the 256 signed
+//! sums of the eight activations they meet are computed once for all rows: a row costs one look-up for eight weights
+//! and plane. Ternary weights go five to a byte, as their value in base three. See `docs/tmac.md`.
+//!
+//! - [`layout`]: what bytes a matrix becomes, offline;
+//! - [`acts`]: activations as integers, and the tables made from them, on line;
+//! - [`scalar`], `avx2`, `avx512`: the kernels.
+//!
+//! # What is computed
+//! For row `n`, token `m` and groups `g` of weights, in order, with exact integers `I`:
+//!
+//! ```text
+//! t   ← fma(float(I), unit · d[m, g], z[n, g] · X[m, g])
+//! acc ← fma(t, s[n, g], acc)
+//! ```
+//!
+//! `I` is twice the sum of looked-up entries, `d` the step of the activations and `unit` ¼ for bit planes, ½ for
+//! ternary; `X` is the sum of the activations and `z` what the middle of the codes is above the zero point.
+//! [`crate::reference::lut`] computes the same in plain loops.
+
+mod acts;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+pub(crate) mod layout;
+mod scalar;
+
+pub use acts::TableBits;
+pub(crate) use acts::{Key, Table, TableActs};
+
+use crate::{Act, Ctx, Isa, IsaLevel, MatMut, SharedMut, ctx::Scratch, pages::Pages};
+use layout::{Layout, PANEL, Params};
+use lowbit_format::{NK, QuantTensor, TensorData, WeightSpec};
+use std::{ops::Range, sync::Mutex};
+
+/// Rows of activations for which tables are made before the product; for more, each worker makes those of a few tokens
+/// at a time.
+const FEW: usize = 4;
+
+/// Bytes of tables that a worker goes through with all its rows before it takes the next: half a first-level cache.
+const TABLES: usize = 16 << 10;
+
+/// Panels in a task.
+const RUN: usize = 8;
+
+/// A weight matrix `W[N, K]` as bytes to be looked up.
+pub struct LutWeights {
+    spec: WeightSpec,
+    shape: NK,
+    layout: Layout,
+    codes: Pages,
+    params: Pages,
+}
+
+impl LutWeights {
+    /// Rearranges a tensor on the workers of `ctx`; `None` where the format is not one to four bits or ternary with one
+    /// level of scales for at least 32 weights, or where there is no memory for a second copy.
+    ///
+    /// The bytes depend on the width of the tables of the context's instruction set: multiply with the same.
+    pub fn new(ctx: &Ctx, w: &QuantTensor) -> Option<Self> {
+        let TensorData::Grouped(grouped) = w.data() else { return None };
+        let shape = w.shape();
+        let layout = Layout::of(grouped.spec(), shape.k, Table::of(ctx.isa()))?;
+        let panels = shape.n.div_ceil(PANEL);
+        let mut lut = Self {
+            spec: w.spec(),
+            shape,
+            codes: Pages::new(panels * layout.code_bytes() + layout::OVERREAD)?,
+            params: Pages::new(panels * layout.param_bytes())?,
+            layout,
+        };
+        let codes = lut.codes.bytes_mut().chunks_exact_mut(lut.layout.code_bytes().max(1));
+        let params = lut.params.bytes_mut().chunks_exact_mut(lut.layout.param_bytes().max(1));
+        let targets: Vec<_> = codes.zip(params).map(|pair| Mutex::new(Some(pair))).collect();
+        let layout = &lut.layout;
+        ctx.run(panels, |panel, _| {
+            let target = targets[panel].lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+            let Some((codes, params)) = target else { return };
+            let first = panel * PANEL;
+            layout.pack(&grouped.rows(first..(first + PANEL).min(shape.n)), codes, params);
+        });
+        drop(targets);
+        grouped.codes().bytes().release();
+        Some(lut)
+    }
+
+    /// N and K.
+    pub fn shape(&self) -> NK {
+        self.shape
+    }
+
+    /// What the weights are stored as.
+    pub fn spec(&self) -> &WeightSpec {
+        &self.spec
+    }
+
+    /// Bytes in memory.
+    pub fn bytes(&self) -> usize {
+        self.codes.bytes().len() + self.params.bytes().len()
+    }
+
+    /// `out[M, N] = x[M, K] · W[N, K]ᵀ` by look-up in tables of `bits`.
+    ///
+    /// # Panics
+    /// Where the shapes do not fit, or the context has tables of another width than the one the weights were arranged for.
+    pub fn multiply(&self, ctx: &Ctx, x: &Act<'_>, bits: TableBits, mut out: MatMut<'_>) {
+        let (m, k) = (x.x().rows(), x.x().cols());
+        assert_eq!((k, out.rows(), out.cols()), (self.shape.k, m, self.shape.n), "shapes of a product");
+        assert_eq!(self.layout.table, Table::of(ctx.isa()), "weights arranged for another instruction set");
+        let acts = x.tables(ctx, &self.layout, bits);
+        let built = (m <= FEW).then(|| acts.built(ctx.isa()));
+        let panels = self.shape.n.div_ceil(PANEL);
+        let run = if built.is_some() { RUN } else { panels.div_ceil(ctx.threads() * 2).max(RUN) };
+        let out = out.shared();
+        ctx.run(panels.div_ceil(run), |task, scratch| {
+            let task = Task {
+                w: self,
+                acts: &acts,
+                built,
+                panels: task * run..((task + 1) * run).min(panels),
+                out,
+            };
+            // SAFETY: tasks have disjoint panels, and each panel the columns of its own rows.
+            unsafe { task.run(ctx.isa(), scratch) }
+        });
+    }
+
+    fn panel(&self, panel: usize) -> PanelBytes<'_> {
+        let (codes, params) = (self.layout.code_bytes(), self.layout.param_bytes());
+        PanelBytes {
+            // What vector loads may read past the last code.
+            codes: &self.codes.bytes()[panel * codes..][..codes + layout::OVERREAD],
+            params: &self.params.bytes()[panel * params..][..params],
+        }
+    }
+}
+
+impl std::fmt::Debug for LutWeights {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LutWeights({}, {}, {} bytes)", self.spec, self.shape, self.bytes())
+    }
+}
+
+/// The streams of one panel.
+#[derive(Clone, Copy)]
+struct PanelBytes<'a> {
+    codes: &'a [u8],
+    params: &'a [u8],
+}
+
+/// Some panels times all tokens.
+struct Task<'a> {
+    w: &'a LutWeights,
+    acts: &'a TableActs,
+    /// The tables of all tokens, where there are few.
+    built: Option<&'a [u8]>,
+    panels: Range<usize>,
+    out: SharedMut<'a>,
+}
+
+/// A stretch of groups of a panel times the tokens of a tile: what a level's kernel computes.
+struct Tile<'a> {
+    layout: &'a Layout,
+    params: Params,
+    bytes: PanelBytes<'a>,
+    acts: &'a TableActs,
+    /// The tables of the tile's groups, `[token][group][look-up]`.
+    tables: &'a [u8],
+    /// Bytes of a token's tables.
+    token_stride: usize,
+    tokens: Range<usize>,
+    groups: Range<usize>,
+}
+
+impl Task<'_> {
+    /// # Safety
+    /// - Nobody else refers to the columns of these panels in `out`.
+    unsafe fn run(&self, isa: Isa, scratch: &mut Scratch) {
+        let layout = &self.w.layout;
+        let group_bytes = layout.lookups * self.acts.lookup_bytes();
+        let step = (TABLES / group_bytes).max(1);
+        let width = tile_tokens(isa, layout, self.acts.bits());
+        let mut first = 0;
+        while first < self.acts.tokens() {
+            let tokens = first..first + tile(self.acts.tokens() - first, width);
+            let rows = self.panels.len() * PANEL;
+            let whole = layout.groups * group_bytes;
+            let own = if self.built.is_some() { 0 } else { step * group_bytes * tokens.len() };
+            let (tables, _, acc) = scratch.take(own, 0, rows * tokens.len());
+            let tables: &mut [u8] = bytemuck::cast_slice_mut(tables);
+            acc.fill(0.0);
+            for start in (0..layout.groups).step_by(step) {
+                let groups = start..(start + step).min(layout.groups);
+                let (tables, token_stride): (&[u8], usize) = match self.built {
+                    Some(built) => (&built[tokens.start * whole + start * group_bytes..], whole),
+                    None => {
+                        let stride = groups.len() * group_bytes;
+                        for (t, table) in tokens.clone().zip(tables.chunks_exact_mut(stride)) {
+                            self.acts.build(isa, t, groups.clone(), table);
+                        }
+                        (tables, stride)
+                    }
+                };
+                let mut acc = acc.chunks_exact_mut(PANEL * tokens.len());
+                for panel in self.panels.clone() {
+                    let tile = Tile {
+                        layout,
+                        params: layout.params,
+                        bytes: self.w.panel(panel),
+                        acts: self.acts,
+                        tables,
+                        token_stride,
+                        tokens: tokens.clone(),
+                        groups: groups.clone(),
+                    };
+                    let acc = acc.next().expect("sums for every panel");
+                    tile.run(isa, acc.as_chunks_mut().0);
+                }
+            }
+            for (panel, acc) in self.panels.clone().zip(acc.chunks_exact(PANEL * tokens.len())) {
+                let first = panel * PANEL;
+                let rows = (self.w.shape.n - first).min(PANEL);
+                for (t, acc) in tokens.clone().zip(acc.as_chunks::<PANEL>().0) {
+                    // SAFETY: passed on.
+                    unsafe { self.out.part(t, first, rows) }.copy_from_slice(&acc[..rows]);
+                }
+            }
+            first = tokens.end;
+        }
+    }
+}
+
+/// Tokens of the next tile of at most `width`: a power of two.
+fn tile(left: usize, width: usize) -> usize {
+    if left >= width { width } else { 1 << left.ilog2() }
+}
+
+/// Tokens that a kernel takes at a time.
+fn tile_tokens(isa: Isa, layout: &Layout, bits: TableBits) -> usize {
+    match (isa.level(), layout.planes, bits) {
+        (IsaLevel::Avx512, 3.., TableBits::Sixteen) => 2,
+        (IsaLevel::Avx512, ..) => 4,
+        _ => 1,
+    }
+}
+
+impl Tile<'_> {
+    /// Adds to the sums `[token]` of sixty-four rows.
+    fn run(&self, isa: Isa, acc: &mut [[f32; PANEL]]) {
+        match isa.level() {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the ISA value proves the instructions.
+            IsaLevel::Avx512 => unsafe { avx512::tile(self, acc) },
+            _ => scalar::tile(self, acc),
+        }
+    }
+}
