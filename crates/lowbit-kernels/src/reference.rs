@@ -4,9 +4,7 @@ use crate::{
     ActPrecision, Ctx, Int8Acts, Isa, MatRef, TableBits,
     lut::{Table, TableActs, layout::Layout},
 };
-use lowbit_format::{
-    BlockCodec, BlockVisitor, ElementFormat, GroupedTensor, QuantTensor, TensorData, block,
-};
+use lowbit_format::{BlockCodec, BlockVisitor, ElementFormat, GroupedTensor, QuantTensor, TensorData, block};
 
 /// `x[M, K] · W[N, K]ᵀ` in f64, row-major `[M, N]`: the meaning of the stored weights, no rounding of activations.
 pub fn mpgemm_f64(w: &QuantTensor, x: MatRef<'_>) -> Vec<f64> {
@@ -88,7 +86,8 @@ pub fn lut(isa: Isa, w: &QuantTensor, x: MatRef<'_>, bits: TableBits) -> Option<
             let mut acc = 0f32;
             for (g, codes) in codes.chunks(layout.group).enumerate() {
                 let (q, x) = (acts.integers(m, g), acts.group(m, g));
-                let integer: i32 = match bits {
+                // Twice the sum of the entries as they are meant; what is looked up is unsigned.
+                let twice: i32 = match bits {
                     TableBits::Sixteen if planes == 0 => {
                         2 * codes.iter().zip(q).map(|(c, x)| (c - 1) * i32::from(*x)).sum::<i32>()
                     }
@@ -97,9 +96,13 @@ pub fn lut(isa: Isa, w: &QuantTensor, x: MatRef<'_>, bits: TableBits) -> Option<
                     }
                     TableBits::Eight => {
                         let tuples = codes.chunks(layout.tuple()).chain(std::iter::repeat(&[][..]));
-                        tuples.zip(q.chunks(layout.tuple())).map(|(codes, x)| entries_of_8_bits(table, planes, codes, x)).sum()
+                        tuples
+                            .zip(q.chunks(layout.tuple()))
+                            .map(|(c, x)| entries_of_8_bits(table, planes, c, x))
+                            .sum()
                     }
                 };
+                let integer = (twice + acts.unsigned()) / 2;
                 let params = grouped.params();
                 let scale = params.levels[0].get(n, g / layout.per_scale);
                 let middle = match (&params.zeros, grouped.spec().element().center()) {
@@ -107,7 +110,7 @@ pub fn lut(isa: Isa, w: &QuantTensor, x: MatRef<'_>, bits: TableBits) -> Option<
                     (None, Some(center)) => highest as f32 * 0.5 - center,
                     (None, None) => 0.0,
                 };
-                let part = (integer as f32).mul_add(layout.unit() * x.d, middle * x.sum);
+                let part = (integer as f32).mul_add(x.d, middle.mul_add(x.sum, x.bias));
                 acc = part.mul_add(scale, acc);
             }
             out[m * shape.n + n] = acc;

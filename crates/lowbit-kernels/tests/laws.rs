@@ -2,8 +2,8 @@
 
 use lowbit_format::{BlockFormat, FloatFormat, NK, QuantTensor, Storage, WeightSpec};
 use lowbit_kernels::{
-    Act, ActPrecision, ActRounding, Ctx, Isa, IsaLevel, LutWeights, MatMut, MatRef, Packed, TableBits, mpgemm,
-    reference,
+    Act, ActPrecision, ActRounding, Ctx, Isa, IsaLevel, LutWeights, MatMut, MatRef, Packed, TableBits,
+    mpgemm, reference,
 };
 
 const ROUNDINGS: [ActRounding; 5] = [
@@ -256,7 +256,16 @@ fn looked_up_products_equal_the_reference_bit_for_bit_on_every_level() {
     let mut labels: Vec<String> =
         ["ternary-tensor-f32", "ternary-row", "ternary-g128", "ternary-g256"].map(str::to_owned).into();
     for bits in 1..=4 {
-        for tail in ["sym-g32", "asym-g32", "fzero-g64", "sym-row", "asym-tensor", "asym-g60", "sym-g128-f32", "fzero-g1024"] {
+        for tail in [
+            "sym-g32",
+            "asym-g32",
+            "fzero-g64",
+            "sym-row",
+            "asym-tensor",
+            "asym-g60",
+            "sym-g128-f32",
+            "fzero-g1024",
+        ] {
             labels.push(format!("int{bits}-{tail}"));
         }
     }
@@ -276,7 +285,11 @@ fn looked_up_products_equal_the_reference_bit_for_bit_on_every_level() {
                         let mut out = vec![f32::NAN; m * n];
                         lut.multiply(&ctx, &Act::new(x), bits, MatMut::new(&mut out, m, n));
                         if out != want {
-                            failures.push(format!("{label} {} {bits:?} {m} tokens, {}", isa.level(), w.shape()));
+                            failures.push(format!(
+                                "{label} {} {bits:?} {m} tokens, {}",
+                                isa.level(),
+                                w.shape()
+                            ));
                         }
                     }
                 }

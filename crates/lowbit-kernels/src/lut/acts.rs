@@ -82,6 +82,7 @@ pub(crate) struct Key {
     tuple: usize,
     group: usize,
     groups: usize,
+    planes: usize,
 }
 
 impl Key {
@@ -92,7 +93,20 @@ impl Key {
             tuple: layout.tuple(),
             group: layout.group,
             groups: layout.groups,
+            planes: layout.planes,
         }
+    }
+
+    /// What the sum of a group's looked-up entries is too large by, twice.
+    fn unsigned(self) -> i32 {
+        let entry = match self.bits {
+            TableBits::Eight => 255,
+            TableBits::Sixteen => 255 * 256,
+        };
+        let tuples = self.group.div_ceil(self.tuple);
+        // The halves of a byte are looked up apart.
+        let lookups = if self.table == Table::Nibble { 2 * tuples } else { tuples };
+        entry * lookups as i32 * ((1 << self.planes) - 1)
     }
 }
 
@@ -111,8 +125,10 @@ pub(crate) struct TableActs {
 /// What a group's activations are multiplied with.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct GroupActs {
-    /// What one in a byte of the table is worth.
+    /// What one in the sum of looked-up entries is worth.
     pub(crate) d: f32,
+    /// What that sum is too large by, as entries are unsigned, times `−d`.
+    pub(crate) bias: f32,
     /// Sum of the activations, as rounded.
     pub(crate) sum: f32,
 }
@@ -134,7 +150,8 @@ impl TableActs {
             built: OnceLock::new(),
         };
         let row = layout.groups * width;
-        let rows = acts.x.chunks_exact_mut(row.max(1)).zip(acts.params.chunks_exact_mut(layout.groups.max(1)));
+        let rows =
+            acts.x.chunks_exact_mut(row.max(1)).zip(acts.params.chunks_exact_mut(layout.groups.max(1)));
         let targets: Vec<_> = rows.map(|pair| Mutex::new(Some(pair))).collect();
         let one = |token: usize| {
             let target = targets[token].lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
@@ -142,13 +159,22 @@ impl TableActs {
                 round(ctx.isa(), x.row(token), key, q, params);
             }
         };
-        if tokens < 8 { (0..tokens).for_each(one) } else { ctx.run(tokens, |token, _| one(token)) }
+        if tokens < 8 {
+            (0..tokens).for_each(one)
+        } else {
+            ctx.run(tokens, |token, _| one(token))
+        }
         drop(targets);
         acts
     }
 
     pub(crate) fn key(&self) -> Key {
         self.key
+    }
+
+    /// What the sum of a group's looked-up entries is too large by, twice.
+    pub(crate) fn unsigned(&self) -> i32 {
+        self.key.unsigned()
     }
 
     /// Number of tokens.
@@ -279,8 +305,10 @@ fn round_row(x: &[f32], key: Key, q: &mut [i16], params: &mut [GroupActs]) {
             sum += i32::from(*q);
         }
         let step = if inverse > 0.0 { max / LARGEST } else { 0.0 };
+        // An entry of 8 bits is the upper byte of a sum. Bits of a plane are signs, whose steps are half a code.
         let worth = if key.bits == TableBits::Eight { 256.0 } else { 1.0 };
-        *params = GroupActs { d: step * worth, sum: step * sum as f32 };
+        let d = step * worth * if key.tuple == 5 { 1.0 } else { 0.5 };
+        *params = GroupActs { d, bias: -0.5 * d * key.unsigned() as f32, sum: step * sum as f32 };
     }
 }
 

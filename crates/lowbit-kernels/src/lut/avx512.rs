@@ -55,9 +55,13 @@ unsafe fn panel<const PLANES: usize, const BYTES: usize, const T: usize>(
     let acc: &mut [[f32; PANEL]; T] = acc.first_chunk_mut().expect("sums of the tile's tokens");
     assert!(tile.groups.end * layout.group_bytes() + 64 <= tile.bytes.codes.len());
     assert!(tile.tables.len() >= (T - 1) * tile.token_stride + tile.groups.len() * lookups * lookup_bytes);
-    // Twice an entry is 2 u − 255 for every byte.
-    let bias = 255 * lookups as i32 * ((1 << PLANES) - 1);
-    let bias = _mm512_set1_epi32(if BYTES == 2 { 256 * bias } else { bias });
+    let mut sums = [[_mm512_setzero_ps(); 4]; T];
+    for t in 0..T {
+        for q in 0..4 {
+            // SAFETY: sixteen floats.
+            sums[t][q] = unsafe { _mm512_loadu_ps(acc[t][16 * q..].as_ptr()) };
+        }
+    }
     for (i, group) in tile.groups.clone().enumerate() {
         let codes = tile.bytes.codes[group * layout.group_bytes()..].as_ptr();
         // SAFETY: the tables reach this far by the assertion.
@@ -65,7 +69,7 @@ unsafe fn panel<const PLANES: usize, const BYTES: usize, const T: usize>(
             tile.tables.as_ptr().add(t * tile.token_stride + i * lookups * lookup_bytes)
         });
         // SAFETY: the codes of the group and the bytes past them exist by the assertion.
-        let sums = unsafe {
+        let integers = unsafe {
             match PLANES {
                 1 => one_plane::<BYTES, T>(codes, tables, lookups),
                 2 => two_planes::<BYTES, T>(codes, tables, lookups),
@@ -74,22 +78,21 @@ unsafe fn panel<const PLANES: usize, const BYTES: usize, const T: usize>(
         };
         let params = &tile.bytes.params[layout.params_at(group)..];
         let zeros = &params[tile.params.scale.bytes()..];
-        let x: [_; T] = std::array::from_fn(|t| tile.acts.group(tile.tokens.start + t, group));
         for q in 0..4 {
             let scale = floats(params, tile.params.scale, q);
             let middle = middle::<PLANES>(zeros, tile.params.zero, q);
             for t in 0..T {
-                let integer = _mm512_sub_epi32(_mm512_add_epi32(sums[t][q], sums[t][q]), bias);
-                let part = _mm512_mul_ps(middle, _mm512_set1_ps(x[t].sum));
-                let d = _mm512_set1_ps(layout.unit() * x[t].d);
-                let part = _mm512_fmadd_ps(_mm512_cvtepi32_ps(integer), d, part);
-                let lanes = &mut acc[t].as_chunks_mut::<16>().0[q];
-                // SAFETY: sixteen floats.
-                unsafe {
-                    let sum = _mm512_loadu_ps(lanes.as_ptr());
-                    _mm512_storeu_ps(lanes.as_mut_ptr(), _mm512_fmadd_ps(part, scale, sum));
-                }
+                let x = tile.acts.group(tile.tokens.start + t, group);
+                let part = _mm512_fmadd_ps(middle, _mm512_set1_ps(x.sum), _mm512_set1_ps(x.bias));
+                let part = _mm512_fmadd_ps(_mm512_cvtepi32_ps(integers[t][q]), _mm512_set1_ps(x.d), part);
+                sums[t][q] = _mm512_fmadd_ps(part, scale, sums[t][q]);
             }
+        }
+    }
+    for t in 0..T {
+        for q in 0..4 {
+            // SAFETY: sixteen floats.
+            unsafe { _mm512_storeu_ps(acc[t][16 * q..].as_mut_ptr(), sums[t][q]) };
         }
     }
 }
@@ -97,30 +100,71 @@ unsafe fn panel<const PLANES: usize, const BYTES: usize, const T: usize>(
 /// `Σ u` of a group, with two bytes an entry `255 Σ h + Σ l`, for sixteen rows a vector.
 type Sums<const T: usize> = [[__m512i; 4]; T];
 
-/// All bits of the bytes whose top bit is set.
-#[inline(always)]
-unsafe fn signs(codes: __m512i) -> __m512i {
-    // SAFETY: the caller has the instructions.
-    unsafe { _mm512_movm_epi8(_mm512_movepi8_mask(codes)) }
+/// One table: 128 entries.
+#[derive(Clone, Copy)]
+struct Entries {
+    low: __m512i,
+    high: __m512i,
 }
 
-/// The bytes of one table that `codes` stand for.
+impl Entries {
+    /// # Safety
+    /// - 128 bytes can be read.
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c,bmi2,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
+    unsafe fn load(table: *const u8) -> Self {
+        // SAFETY: by the contract.
+        unsafe {
+            Self { low: _mm512_loadu_si512(table.cast()), high: _mm512_loadu_si512(table.add(64).cast()) }
+        }
+    }
+
+    /// The bytes that `codes` stand for; `negative` has their top bits.
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c,bmi2,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
+    fn look_up(self, codes: __m512i, negative: __mmask64) -> __m512i {
+        let mut found = codes;
+        // SAFETY: `_mm512_permutex2var_epi8`, spelt out: the compiler would take the form that overwrites the table, and
+        // load that again for every use, which is what this loop waits for.
+        unsafe {
+            std::arch::asm!(
+                "vpermi2b {found}, {low}, {high}",
+                found = inout(zmm_reg) found,
+                low = in(zmm_reg) self.low,
+                high = in(zmm_reg) self.high,
+                options(pure, nomem, nostack, preserves_flags),
+            );
+        }
+        // 255 − u, the complement.
+        _mm512_mask_sub_epi8(found, negative, _mm512_set1_epi8(-1), found)
+    }
+}
+
+/// The tables of a look-up.
 ///
 /// # Safety
-/// - 128 bytes can be read from `table`; the CPU has AVX-512 VBMI.
-#[inline(always)]
-unsafe fn look_up(codes: __m512i, signs: __m512i, table: *const u8) -> __m512i {
-    // SAFETY: by the contract.
-    unsafe {
-        let low = _mm512_loadu_si512(table.cast());
-        let high = _mm512_loadu_si512(table.add(64).cast());
-        _mm512_xor_si512(_mm512_permutex2var_epi8(low, codes, high), signs)
+/// - They can be read.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c,bmi2,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
+unsafe fn entries<const BYTES: usize, const T: usize>(
+    tables: [*const u8; T],
+    l: usize,
+) -> [[Entries; BYTES]; T] {
+    let none = Entries { low: _mm512_setzero_si512(), high: _mm512_setzero_si512() };
+    let mut entries = [[none; BYTES]; T];
+    for t in 0..T {
+        for b in 0..BYTES {
+            // SAFETY: by the contract.
+            entries[t][b] = unsafe { Entries::load(tables[t].add(128 * (BYTES * l + b))) };
+        }
     }
+    entries
 }
 
 /// # Safety
 /// - The codes and tables of `lookups` tuples can be read; the CPU has the instructions.
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c,bmi2,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
 unsafe fn one_plane<const BYTES: usize, const T: usize>(
     codes: *const u8,
     tables: [*const u8; T],
@@ -134,30 +178,35 @@ unsafe fn one_plane<const BYTES: usize, const T: usize>(
         for l in 0..lookups {
             let c = _mm512_loadu_si512(codes.add(64 * l).cast());
             _mm_prefetch::<_MM_HINT_T0>(codes.wrapping_add(64 * l + AHEAD).cast());
-            let s = signs(c);
+            let negative = _mm512_movepi8_mask(c);
             for t in 0..T {
                 for b in 0..BYTES {
-                    let u = look_up(c, s, tables[t].add(128 * (BYTES * l + b)));
+                    let u = Entries::load(tables[t].add(128 * (BYTES * l + b))).look_up(c, negative);
                     words[t][b] = _mm512_add_epi16(words[t][b], u);
                     upper[t][b] = _mm512_add_epi16(upper[t][b], _mm512_srli_epi16::<8>(u));
                 }
             }
         }
-        std::array::from_fn(|t| {
-            let halves: [[__m512i; 2]; BYTES] = std::array::from_fn(|b| {
-                [_mm512_sub_epi16(words[t][b], _mm512_slli_epi16::<8>(upper[t][b])), upper[t][b]]
-            });
-            let rows = |half: usize, part: i32| {
-                combine::<BYTES>(std::array::from_fn(|b| widen(halves[b][half], part)))
-            };
-            [rows(0, 0), rows(0, 1), rows(1, 0), rows(1, 1)]
-        })
+        let mut sums = [[_mm512_setzero_si512(); 4]; T];
+        for t in 0..T {
+            for b in 0..BYTES {
+                let lower = _mm512_sub_epi16(words[t][b], _mm512_slli_epi16::<8>(upper[t][b]));
+                for (half, words) in [lower, upper[t][b]].into_iter().enumerate() {
+                    for (part, rows) in widen(words).into_iter().enumerate() {
+                        let sum = &mut sums[t][2 * half + part];
+                        *sum = add_byte::<BYTES>(*sum, b, rows);
+                    }
+                }
+            }
+        }
+        sums
     }
 }
 
 /// # Safety
 /// - As for [`one_plane`].
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c,bmi2,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
 unsafe fn two_planes<const BYTES: usize, const T: usize>(
     codes: *const u8,
     tables: [*const u8; T],
@@ -168,25 +217,32 @@ unsafe fn two_planes<const BYTES: usize, const T: usize>(
         let weights = _mm512_set1_epi16(0x0201);
         let mut words = [[[_mm512_setzero_si512(); BYTES]; 2]; T];
         for l in 0..lookups {
+            let tables = entries::<BYTES, T>(tables, l);
             for v in 0..2 {
                 let c = _mm512_loadu_si512(codes.add(128 * l + 64 * v).cast());
                 _mm_prefetch::<_MM_HINT_T0>(codes.wrapping_add(128 * l + 64 * v + AHEAD).cast());
-                let s = signs(c);
+                let negative = _mm512_movepi8_mask(c);
                 for t in 0..T {
                     for b in 0..BYTES {
-                        let u = look_up(c, s, tables[t].add(128 * (BYTES * l + b)));
+                        let u = tables[t][b].look_up(c, negative);
                         let pairs = _mm512_maddubs_epi16(u, weights);
                         words[t][v][b] = _mm512_add_epi16(words[t][v][b], pairs);
                     }
                 }
             }
         }
-        std::array::from_fn(|t| {
-            let rows = |v: usize, part: i32| {
-                combine::<BYTES>(std::array::from_fn(|b| widen(words[t][v][b], part)))
-            };
-            [rows(0, 0), rows(0, 1), rows(1, 0), rows(1, 1)]
-        })
+        let mut sums = [[_mm512_setzero_si512(); 4]; T];
+        for t in 0..T {
+            for v in 0..2 {
+                for b in 0..BYTES {
+                    for (part, rows) in widen(words[t][v][b]).into_iter().enumerate() {
+                        let sum = &mut sums[t][2 * v + part];
+                        *sum = add_byte::<BYTES>(*sum, b, rows);
+                    }
+                }
+            }
+        }
+        sums
     }
 }
 
@@ -194,7 +250,8 @@ unsafe fn two_planes<const BYTES: usize, const T: usize>(
 ///
 /// # Safety
 /// - As for [`one_plane`], and sixteen bytes past the codes.
-#[inline(always)]
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c,bmi2,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
 unsafe fn planes<const PLANES: usize, const BYTES: usize, const T: usize>(
     codes: *const u8,
     tables: [*const u8; T],
@@ -220,45 +277,50 @@ unsafe fn planes<const PLANES: usize, const BYTES: usize, const T: usize>(
                 let ahead = codes.wrapping_add(64 * (PLANES * l + line) + AHEAD);
                 _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
             }
+            let tables = entries::<BYTES, T>(tables, l);
             for v in 0..4 {
                 let c = _mm512_loadu_si512(codes.add(16 * PLANES * (4 * l + v)).cast());
                 let c = if PLANES == 3 { _mm512_permutexvar_epi8(spread, c) } else { c };
-                let s = signs(c);
+                let negative = _mm512_movepi8_mask(c);
                 for t in 0..T {
                     for b in 0..BYTES {
-                        let u = look_up(c, s, tables[t].add(128 * (BYTES * l + b)));
+                        let u = tables[t][b].look_up(c, negative);
                         sums[t][v][b] = _mm512_dpbusd_epi32(sums[t][v][b], u, weights);
                     }
                 }
             }
         }
-        std::array::from_fn(|t| std::array::from_fn(|v| combine::<BYTES>(sums[t][v])))
+        let mut all = [[_mm512_setzero_si512(); 4]; T];
+        for t in 0..T {
+            for v in 0..4 {
+                for b in 0..BYTES {
+                    all[t][v] = add_byte::<BYTES>(all[t][v], b, sums[t][v][b]);
+                }
+            }
+        }
+        all
     }
 }
 
 /// Bytes that codes are asked for before they are needed.
 const AHEAD: usize = 2048;
 
-/// Sixteen of the words as 32 bits.
-#[inline(always)]
-unsafe fn widen(words: __m512i, part: i32) -> __m512i {
-    // SAFETY: the caller has the instructions.
-    unsafe {
-        _mm512_cvtepu16_epi32(if part == 0 {
-            _mm512_castsi512_si256(words)
-        } else {
-            _mm512_extracti64x4_epi64::<1>(words)
-        })
-    }
+/// Words as 32 bits.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c,bmi2,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
+fn widen(words: __m512i) -> [__m512i; 2] {
+    let (low, high) = (_mm512_castsi512_si256(words), _mm512_extracti64x4_epi64::<1>(words));
+    [_mm512_cvtepu16_epi32(low), _mm512_cvtepu16_epi32(high)]
 }
 
-/// `255 h + l` of two bytes, or the one.
-#[inline(always)]
-unsafe fn combine<const BYTES: usize>(sums: [__m512i; BYTES]) -> __m512i {
-    // SAFETY: the caller has the instructions.
-    unsafe {
-        let [high, .., low] = sums[..] else { return sums[0] };
-        _mm512_add_epi32(_mm512_sub_epi32(_mm512_slli_epi32::<8>(high), high), low)
+/// Adds the sums of byte `b` of the entries: the upper of two is worth 255.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c,bmi2,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
+fn add_byte<const BYTES: usize>(sum: __m512i, b: usize, byte: __m512i) -> __m512i {
+    if BYTES == 2 && b == 0 {
+        _mm512_sub_epi32(_mm512_slli_epi32::<8>(byte), byte)
+    } else {
+        _mm512_add_epi32(sum, byte)
     }
 }
 
@@ -319,7 +381,8 @@ pub(super) unsafe fn build(x: &[i16], tuple: usize, bits: TableBits, out: &mut [
     let odd: [u8; 64] = std::array::from_fn(|i| 2 * i as u8 + 1);
     let even: [u8; 64] = std::array::from_fn(|i| 2 * i as u8);
     // SAFETY: sixty-four bytes each.
-    let (odd, even) = unsafe { (_mm512_loadu_si512(odd.as_ptr().cast()), _mm512_loadu_si512(even.as_ptr().cast())) };
+    let (odd, even) =
+        unsafe { (_mm512_loadu_si512(odd.as_ptr().cast()), _mm512_loadu_si512(even.as_ptr().cast())) };
     let lookup_bytes = 128 * bits.bytes();
     let offset = if bits == TableBits::Eight { 0x8000u16.cast_signed() } else { 32640 };
     for (x, out) in x.chunks_exact(tuple).zip(out.chunks_exact_mut(lookup_bytes)) {
@@ -359,7 +422,8 @@ fn eight(x: &[i16; 8], offset: i16) -> [__m512i; 4] {
     let twice: [_; 7] = std::array::from_fn(|i| _mm512_set1_epi16(x[i].wrapping_mul(2)));
     let lowest = x[..7].iter().fold(x[7].wrapping_add(offset), |sum, x| sum.wrapping_sub(*x));
     let mut base = _mm512_set1_epi16(lowest);
-    for (i, mask) in [0xaaaa_aaaa, 0xcccc_cccc, 0xf0f0_f0f0, 0xff00_ff00, 0xffff_0000].into_iter().enumerate() {
+    for (i, mask) in [0xaaaa_aaaa, 0xcccc_cccc, 0xf0f0_f0f0, 0xff00_ff00, 0xffff_0000].into_iter().enumerate()
+    {
         base = _mm512_mask_add_epi16(base, mask, base, twice[i]);
     }
     let next = _mm512_add_epi16(base, twice[5]);

@@ -141,7 +141,9 @@ impl Layout {
                 // One bit has its zero point in the middle, others half a step above.
                 Zero::Half(if bits.get() == 1 { 0 } else { -1 })
             }
-            ElementFormat::Int { zero: ZeroPoint::Integer, .. } => Zero::Code { width: bits.next_power_of_two() },
+            ElementFormat::Int { zero: ZeroPoint::Integer, .. } => {
+                Zero::Code { width: bits.next_power_of_two() }
+            }
             ElementFormat::Int { zero: ZeroPoint::Float, .. } => Zero::Float(Float::of(spec.zero_format()?)?),
         };
         let tuple = if ternary { 5 } else { 8 };
@@ -175,11 +177,6 @@ impl Layout {
     /// Columns.
     pub(super) fn k(&self) -> usize {
         self.k
-    }
-
-    /// What `float(I) · d` is multiplied with.
-    pub(crate) fn unit(&self) -> f32 {
-        if self.ternary { 0.5 } else { 0.25 }
     }
 
     /// Code bytes of a group of a panel.
@@ -246,7 +243,8 @@ impl Layout {
                 let eight = u64::from_le_bytes(eight);
                 for (plane, place) in places.iter().enumerate() {
                     // The multiplication moves the lowest bit of every byte to the top one, in order.
-                    let bits = (eight >> plane & 0x0101_0101_0101_0101).wrapping_mul(0x0102_0408_1020_4080) >> 56;
+                    let bits =
+                        (eight >> plane & 0x0101_0101_0101_0101).wrapping_mul(0x0102_0408_1020_4080) >> 56;
                     out[*place] = self.table.byte(bits as u8);
                 }
             }

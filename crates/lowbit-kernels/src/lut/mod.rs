@@ -10,15 +10,16 @@
 //! - [`scalar`], `avx2`, `avx512`: the kernels.
 //!
 //! # What is computed
-//! For row `n`, token `m` and groups `g` of weights, in order, with exact integers `I`:
+//! For row `n`, token `m` and groups `g` of weights, in order, with exact integer sums `I` of looked-up entries:
 //!
 //! ```text
-//! t   ← fma(float(I), unit · d[m, g], z[n, g] · X[m, g])
+//! t   ← fma(z[n, g], X[m, g], bias[m, g])
+//! t   ← fma(float(I), d[m, g], t)
 //! acc ← fma(t, s[n, g], acc)
 //! ```
 //!
-//! `I` is twice the sum of looked-up entries, `d` the step of the activations and `unit` ¼ for bit planes, ½ for
-//! ternary; `X` is the sum of the activations and `z` what the middle of the codes is above the zero point.
+//! Entries are unsigned; `bias` takes back what that adds to `I`, times the step `d`. `X` is the sum of the activations and
+//! `z` what the middle of the codes is above the zero point.
 //! [`crate::reference::lut`] computes the same in plain loops.
 
 mod acts;
@@ -115,13 +116,8 @@ impl LutWeights {
         let run = if built.is_some() { RUN } else { panels.div_ceil(ctx.threads() * 2).max(RUN) };
         let out = out.shared();
         ctx.run(panels.div_ceil(run), |task, scratch| {
-            let task = Task {
-                w: self,
-                acts: &acts,
-                built,
-                panels: task * run..((task + 1) * run).min(panels),
-                out,
-            };
+            let task =
+                Task { w: self, acts: &acts, built, panels: task * run..((task + 1) * run).min(panels), out };
             // SAFETY: tasks have disjoint panels, and each panel the columns of its own rows.
             unsafe { task.run(ctx.isa(), scratch) }
         });
@@ -180,13 +176,15 @@ impl Task<'_> {
     unsafe fn run(&self, isa: Isa, scratch: &mut Scratch) {
         let layout = &self.w.layout;
         let group_bytes = layout.lookups * self.acts.lookup_bytes();
-        let step = (TABLES / group_bytes).max(1);
+
         let width = tile_tokens(isa, layout, self.acts.bits());
         let mut first = 0;
         while first < self.acts.tokens() {
             let tokens = first..first + tile(self.acts.tokens() - first, width);
             let rows = self.panels.len() * PANEL;
             let whole = layout.groups * group_bytes;
+            // As many groups as leave the tables of all of the tokens in the cache.
+            let step = (TABLES / (group_bytes * tokens.len())).max(1);
             let own = if self.built.is_some() { 0 } else { step * group_bytes * tokens.len() };
             let (tables, _, acc) = scratch.take(own, 0, rows * tokens.len());
             let tables: &mut [u8] = bytemuck::cast_slice_mut(tables);

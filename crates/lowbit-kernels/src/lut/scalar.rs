@@ -11,37 +11,40 @@ pub(super) fn tile(tile: &Tile<'_>, acc: &mut [[f32; PANEL]]) {
         let params = &tile.bytes.params[layout.params_at(group)..];
         let zeros = &params[tile.params.scale.bytes()..];
         for (t, acc) in tile.tokens.clone().zip(acc.iter_mut()) {
-            let tables = &tile.tables[(t - tile.tokens.start) * tile.token_stride + i * group_bytes..][..group_bytes];
+            let tables =
+                &tile.tables[(t - tile.tokens.start) * tile.token_stride + i * group_bytes..][..group_bytes];
             let x = tile.acts.group(t, group);
             for (row, acc) in acc.iter_mut().enumerate() {
                 let mut sum = 0;
                 let tuples = codes.chunks_exact(PANEL * layout.planes);
                 for (codes, table) in tuples.zip(tables.chunks_exact(tile.acts.lookup_bytes())) {
                     for plane in 0..layout.planes {
-                        sum += entry(codes[layout.at(row, plane)], layout.table, tile.acts.bits(), table) << plane;
+                        sum += entry(codes[layout.at(row, plane)], layout.table, tile.acts.bits(), table)
+                            << plane;
                     }
                 }
-                let middle = layout.middle(zeros, row) * x.sum;
-                let t = (sum as f32).mul_add(layout.unit() * x.d, middle);
+                let t = layout.middle(zeros, row).mul_add(x.sum, x.bias);
+                let t = (sum as f32).mul_add(x.d, t);
                 *acc = t.mul_add(tile.params.scale.get(params, row), *acc);
             }
         }
     }
 }
 
-/// Twice what a byte stands for.
+/// What a byte of codes finds.
 fn entry(code: u8, table: Table, bits: TableBits, entries: &[u8]) -> i32 {
-    let twice = |at: usize, width: usize| match bits {
-        TableBits::Eight => 2 * i32::from(entries[at]) - 255,
-        TableBits::Sixteen => {
-            255 * (2 * i32::from(entries[at]) - 255) + 2 * i32::from(entries[at + width]) - 255
+    let found = |at: usize, width: usize, negative: bool| {
+        let byte = |at: usize| i32::from(if negative { !entries[at] } else { entries[at] });
+        match bits {
+            TableBits::Eight => byte(at),
+            TableBits::Sixteen => 255 * byte(at) + byte(at + width),
         }
     };
     match table {
-        Table::Byte if code & 0x80 == 0 => twice(usize::from(code), 128),
-        Table::Byte => -twice(usize::from(code & 0x7f), 128),
+        Table::Byte => found(usize::from(code & 0x7f), 128, code & 0x80 != 0),
         Table::Nibble => {
-            twice(usize::from(code & 15), 16) + twice(16 * bits.bytes() + usize::from(code >> 4), 16)
+            found(usize::from(code & 15), 16, false)
+                + found(16 * bits.bytes() + usize::from(code >> 4), 16, false)
         }
     }
 }
