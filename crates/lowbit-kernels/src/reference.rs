@@ -86,7 +86,7 @@ pub fn lut(isa: Isa, w: &QuantTensor, x: MatRef<'_>, bits: TableBits) -> Option<
             let mut acc = 0f32;
             for (g, codes) in codes.chunks(layout.group).enumerate() {
                 let (q, x) = (acts.integers(m, g), acts.group(m, g));
-                // Twice the sum of the entries as they are meant; what is looked up is unsigned.
+                // Twice the sum of the entries as they are meant.
                 let twice: i32 = match bits {
                     TableBits::Sixteen if planes == 0 => {
                         2 * codes.iter().zip(q).map(|(c, x)| (c - 1) * i32::from(*x)).sum::<i32>()
@@ -102,7 +102,8 @@ pub fn lut(isa: Isa, w: &QuantTensor, x: MatRef<'_>, bits: TableBits) -> Option<
                             .sum()
                     }
                 };
-                let integer = (twice + acts.unsigned()) / 2;
+                // What is looked up is unsigned, which may leave a half.
+                let integer = (twice + acts.half()) / 2;
                 let params = grouped.params();
                 let scale = params.levels[0].get(n, g / layout.per_scale);
                 let middle = match (&params.zeros, grouped.spec().element().center()) {

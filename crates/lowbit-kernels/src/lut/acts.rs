@@ -127,7 +127,7 @@ pub(crate) struct TableActs {
 pub(crate) struct GroupActs {
     /// What one in the sum of looked-up entries is worth.
     pub(crate) d: f32,
-    /// What that sum is too large by, as entries are unsigned, times `−d`.
+    /// `−d / 2` where the sum is still half too large, see [`TableActs::start`].
     pub(crate) bias: f32,
     /// Sum of the activations, as rounded.
     pub(crate) sum: f32,
@@ -172,9 +172,15 @@ impl TableActs {
         self.key
     }
 
-    /// What the sum of a group's looked-up entries is too large by, twice.
-    pub(crate) fn unsigned(&self) -> i32 {
-        self.key.unsigned()
+    /// What the sum of a group's looked-up entries starts from, as they are unsigned: minus half of what that makes it
+    /// too large by twice, rounded.
+    pub(super) fn start(&self) -> i32 {
+        -(self.key.unsigned() / 2)
+    }
+
+    /// 1 where that leaves the sum half too large, else 0.
+    pub(crate) fn half(&self) -> i32 {
+        self.key.unsigned() % 2
     }
 
     /// Number of tokens.
@@ -308,7 +314,7 @@ fn round_row(x: &[f32], key: Key, q: &mut [i16], params: &mut [GroupActs]) {
         // An entry of 8 bits is the upper byte of a sum. Bits of a plane are signs, whose steps are half a code.
         let worth = if key.bits == TableBits::Eight { 256.0 } else { 1.0 };
         let d = step * worth * if key.tuple == 5 { 1.0 } else { 0.5 };
-        *params = GroupActs { d, bias: -0.5 * d * key.unsigned() as f32, sum: step * sum as f32 };
+        *params = GroupActs { d, bias: -0.5 * d * (key.unsigned() % 2) as f32, sum: step * sum as f32 };
     }
 }
 

@@ -62,6 +62,7 @@ unsafe fn panel<const PLANES: usize, const BYTES: usize, const T: usize>(
             sums[t][q] = unsafe { _mm512_loadu_ps(acc[t][16 * q..].as_ptr()) };
         }
     }
+    let start = _mm512_set1_epi32(tile.acts.start());
     for (i, group) in tile.groups.clone().enumerate() {
         let codes = tile.bytes.codes[group * layout.group_bytes()..].as_ptr();
         // SAFETY: the tables reach this far by the assertion.
@@ -71,9 +72,9 @@ unsafe fn panel<const PLANES: usize, const BYTES: usize, const T: usize>(
         // SAFETY: the codes of the group and the bytes past them exist by the assertion.
         let integers = unsafe {
             match PLANES {
-                1 => one_plane::<BYTES, T>(codes, tables, lookups),
-                2 => two_planes::<BYTES, T>(codes, tables, lookups),
-                _ => planes::<PLANES, BYTES, T>(codes, tables, lookups),
+                1 => one_plane::<BYTES, T>(start, codes, tables, lookups),
+                2 => two_planes::<BYTES, T>(start, codes, tables, lookups),
+                _ => planes::<PLANES, BYTES, T>(start, codes, tables, lookups),
             }
         };
         let params = &tile.bytes.params[layout.params_at(group)..];
@@ -166,6 +167,7 @@ unsafe fn entries<const BYTES: usize, const T: usize>(
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c,bmi2,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
 unsafe fn one_plane<const BYTES: usize, const T: usize>(
+    start: __m512i,
     codes: *const u8,
     tables: [*const u8; T],
     lookups: usize,
@@ -187,7 +189,7 @@ unsafe fn one_plane<const BYTES: usize, const T: usize>(
                 }
             }
         }
-        let mut sums = [[_mm512_setzero_si512(); 4]; T];
+        let mut sums = [[start; 4]; T];
         for t in 0..T {
             for b in 0..BYTES {
                 let lower = _mm512_sub_epi16(words[t][b], _mm512_slli_epi16::<8>(upper[t][b]));
@@ -208,6 +210,7 @@ unsafe fn one_plane<const BYTES: usize, const T: usize>(
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c,bmi2,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
 unsafe fn two_planes<const BYTES: usize, const T: usize>(
+    start: __m512i,
     codes: *const u8,
     tables: [*const u8; T],
     lookups: usize,
@@ -231,7 +234,7 @@ unsafe fn two_planes<const BYTES: usize, const T: usize>(
                 }
             }
         }
-        let mut sums = [[_mm512_setzero_si512(); 4]; T];
+        let mut sums = [[start; 4]; T];
         for t in 0..T {
             for v in 0..2 {
                 for b in 0..BYTES {
@@ -253,6 +256,7 @@ unsafe fn two_planes<const BYTES: usize, const T: usize>(
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c,bmi2,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
 unsafe fn planes<const PLANES: usize, const BYTES: usize, const T: usize>(
+    start: __m512i,
     codes: *const u8,
     tables: [*const u8; T],
     lookups: usize,
@@ -290,7 +294,7 @@ unsafe fn planes<const PLANES: usize, const BYTES: usize, const T: usize>(
                 }
             }
         }
-        let mut all = [[_mm512_setzero_si512(); 4]; T];
+        let mut all = [[start; 4]; T];
         for t in 0..T {
             for v in 0..4 {
                 for b in 0..BYTES {
@@ -317,11 +321,8 @@ fn widen(words: __m512i) -> [__m512i; 2] {
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c,bmi2,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
 fn add_byte<const BYTES: usize>(sum: __m512i, b: usize, byte: __m512i) -> __m512i {
-    if BYTES == 2 && b == 0 {
-        _mm512_sub_epi32(_mm512_slli_epi32::<8>(byte), byte)
-    } else {
-        _mm512_add_epi32(sum, byte)
-    }
+    let worth = if BYTES == 2 && b == 0 { _mm512_sub_epi32(_mm512_slli_epi32::<8>(byte), byte) } else { byte };
+    _mm512_add_epi32(sum, worth)
 }
 
 /// Numbers of rows `16 q..16 q + 16`.

@@ -18,8 +18,8 @@
 //! acc ← fma(t, s[n, g], acc)
 //! ```
 //!
-//! Entries are unsigned; `bias` takes back what that adds to `I`, times the step `d`. `X` is the sum of the activations and
-//! `z` what the middle of the codes is above the zero point.
+//! Entries are unsigned; what that adds is what `I` starts below zero, but for a half that may be left and that `bias` is,
+//! times the step `d`. `X` is the sum of the activations and `z` what the middle of the codes is above the zero point.
 //! [`crate::reference::lut`] computes the same in plain loops.
 
 mod acts;

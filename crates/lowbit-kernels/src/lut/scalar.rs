@@ -15,7 +15,7 @@ pub(super) fn tile(tile: &Tile<'_>, acc: &mut [[f32; PANEL]]) {
                 &tile.tables[(t - tile.tokens.start) * tile.token_stride + i * group_bytes..][..group_bytes];
             let x = tile.acts.group(t, group);
             for (row, acc) in acc.iter_mut().enumerate() {
-                let mut sum = 0;
+                let mut sum = tile.acts.start();
                 let tuples = codes.chunks_exact(PANEL * layout.planes);
                 for (codes, table) in tuples.zip(tables.chunks_exact(tile.acts.lookup_bytes())) {
                     for plane in 0..layout.planes {
