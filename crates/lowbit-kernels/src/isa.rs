@@ -13,7 +13,7 @@ pub enum IsaLevel {
     Scalar,
     /// x86-64 with AVX2, FMA, BMI2 and F16C.
     Avx2,
-    /// AVX-512 F, BW, CD, DQ, VL, VNNI and VBMI on top.
+    /// AVX-512 F, BW, CD, DQ, VL, VNNI and VBMI, and GFNI on top.
     Avx512,
 }
 
@@ -65,7 +65,8 @@ impl Isa {
                 && is_x86_feature_detected!("avx512dq")
                 && is_x86_feature_detected!("avx512vl")
                 && is_x86_feature_detected!("avx512vnni")
-                && is_x86_feature_detected!("avx512vbmi");
+                && is_x86_feature_detected!("avx512vbmi")
+                && is_x86_feature_detected!("gfni");
             if avx512 {
                 return Self(IsaLevel::Avx512);
             }

@@ -97,16 +97,17 @@ impl Key {
         }
     }
 
-    /// What the sum of a group's looked-up entries is too large by, twice.
-    fn unsigned(self) -> i32 {
-        let entry = match self.bits {
-            TableBits::Eight => 255,
-            TableBits::Sixteen => 255 * 256,
-        };
+    /// How many bytes a sum adds up for each look-up of a group, counted with the worth of their planes.
+    fn bytes(self) -> i32 {
         let tuples = self.group.div_ceil(self.tuple);
         // The halves of a byte are looked up apart.
         let lookups = if self.table == Table::Nibble { 2 * tuples } else { tuples };
-        entry * lookups as i32 * ((1 << self.planes) - 1)
+        lookups as i32 * ((1 << self.planes) - 1)
+    }
+
+    /// 1 where half of what unsigned bytes add is no integer, else 0.
+    fn half(self) -> i32 {
+        if self.bits == TableBits::Eight { self.bytes() % 2 } else { 0 }
     }
 }
 
@@ -172,15 +173,27 @@ impl TableActs {
         self.key
     }
 
-    /// What the sum of a group's looked-up entries starts from, as they are unsigned: minus half of what that makes it
-    /// too large by twice, rounded.
-    pub(super) fn start(&self) -> i32 {
-        -(self.key.unsigned() / 2)
+    /// What the sums of a group's looked-up bytes start from, upper bytes first where there are two: the mean of unsigned
+    /// bytes is 127½, and `255 h + l` of two sums starts as far below zero as that adds.
+    pub(super) fn start(&self) -> [i32; 2] {
+        let bytes = self.key.bytes();
+        match self.key.bits {
+            TableBits::Eight => [-(255 * bytes / 2), 0],
+            TableBits::Sixteen => [bytes / 2 - 128 * bytes, -255 * (bytes / 2)],
+        }
+    }
+
+    /// The same for the sum of both.
+    pub(super) fn start_of_sum(&self) -> i32 {
+        match (self.key.bits, self.start()) {
+            (TableBits::Eight, [start, _]) => start,
+            (TableBits::Sixteen, [high, low]) => 255 * high + low,
+        }
     }
 
     /// 1 where that leaves the sum half too large, else 0.
     pub(crate) fn half(&self) -> i32 {
-        self.key.unsigned() % 2
+        self.key.half()
     }
 
     /// Number of tokens.
@@ -210,6 +223,11 @@ impl TableActs {
         self.params[token * self.key.groups + group]
     }
 
+    /// Steps and sums of a token's groups.
+    pub(super) fn groups(&self, token: usize) -> &[GroupActs] {
+        &self.params[token * self.key.groups..][..self.key.groups]
+    }
+
     /// The tables of all tokens, made on first use, `[token][group][look-up]`.
     pub(super) fn built(&self, isa: Isa) -> &[u8] {
         self.built.get_or_init(|| {
@@ -231,7 +249,7 @@ impl TableActs {
         #[cfg(target_arch = "x86_64")]
         if isa.level() == IsaLevel::Avx512 && self.key.table == Table::Byte {
             // SAFETY: the ISA value proves the instructions.
-            return unsafe { super::avx512::build(x, self.key.tuple, self.key.bits, out) };
+            return unsafe { super::avx512_tables::build(x, self.key.tuple, self.key.bits, out) };
         }
         let _ = isa;
         for (x, out) in x.chunks_exact(self.key.tuple).zip(outs) {
@@ -314,7 +332,7 @@ fn round_row(x: &[f32], key: Key, q: &mut [i16], params: &mut [GroupActs]) {
         // An entry of 8 bits is the upper byte of a sum. Bits of a plane are signs, whose steps are half a code.
         let worth = if key.bits == TableBits::Eight { 256.0 } else { 1.0 };
         let d = step * worth * if key.tuple == 5 { 1.0 } else { 0.5 };
-        *params = GroupActs { d, bias: -0.5 * d * (key.unsigned() % 2) as f32, sum: step * sum as f32 };
+        *params = GroupActs { d, bias: -0.5 * d * key.half() as f32, sum: step * sum as f32 };
     }
 }
 

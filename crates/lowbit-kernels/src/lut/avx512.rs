@@ -1,13 +1,30 @@
 //! Look-up in tables of 128 entries: `vpermi2b` takes sixty-four bytes at a time, eight weights of a bit plane each.
+//!
+//! For every vector of codes and token:
+//!
+//! ```text
+//! u ← table[code & 127] ^ (all ones where bit 7 of the code is set)   vpermi2b, vpxorq
+//! pairs of planes   words ← words + 1 · u₀ + 2 · u₁                   vpmaddubsw, vpaddw
+//! a single plane    words ← words + u, upper ← upper + (u >> 8)       vpaddw, vpsrlw, vpaddw
+//! ```
+//!
+//! `vpdpbusd`, which would do the sums of several planes at once, competes with `vpermi2b` for the same pipes. What is
+//! made once for a vector of codes serves `T` tokens, and the tables of a token serve `P` panels: registers hold
+//! `2 T` of tables and at most sixteen of sums. Several panels are also several streams of memory, which one core
+//! needs to reach its share of bandwidth.
 
 use super::{
-    TableBits, Tile,
-    acts::ternary_digits,
-    layout::{Float, PANEL, Zero},
+    PanelBytes, TableBits, Tile,
+    acts::GroupActs,
+    layout::{Float, LONGEST, PANEL, Params, Zero},
 };
 use std::arch::x86_64::*;
 
-/// Adds the products of a tile to the sums `[token][row]`.
+/// Sums of 16 bits hold a group: three planes of unsigned bytes, the most, are worth 7 · 255.
+const _: () =
+    assert!(LONGEST / 8 * 7 * 255 <= u16::MAX as usize && LONGEST / 8 * 3 * 255 <= i16::MAX as usize);
+
+/// Adds the products of a tile to the sums `[panel][token][row]`.
 ///
 /// # Safety
 /// - The CPU has the instructions of [`crate::IsaLevel::Avx512`].
@@ -15,91 +32,124 @@ pub(super) unsafe fn tile(tile: &Tile<'_>, acc: &mut [[f32; PANEL]]) {
     // SAFETY: passed on.
     unsafe {
         match (tile.layout.planes, tile.acts.bits()) {
-            (1, TableBits::Eight) => tokens::<1, 1>(tile, acc),
-            (2, TableBits::Eight) => tokens::<2, 1>(tile, acc),
-            (3, TableBits::Eight) => tokens::<3, 1>(tile, acc),
-            (_, TableBits::Eight) => tokens::<4, 1>(tile, acc),
-            (1, TableBits::Sixteen) => tokens::<1, 2>(tile, acc),
-            (2, TableBits::Sixteen) => tokens::<2, 2>(tile, acc),
-            (3, TableBits::Sixteen) => tokens::<3, 2>(tile, acc),
-            (_, TableBits::Sixteen) => tokens::<4, 2>(tile, acc),
+            (1, TableBits::Eight) => sized::<1, 1>(tile, acc),
+            (2, TableBits::Eight) => sized::<2, 1>(tile, acc),
+            (3, TableBits::Eight) => sized::<3, 1>(tile, acc),
+            (_, TableBits::Eight) => sized::<4, 1>(tile, acc),
+            (1, TableBits::Sixteen) => sized::<1, 2>(tile, acc),
+            (2, TableBits::Sixteen) => sized::<2, 2>(tile, acc),
+            (3, TableBits::Sixteen) => sized::<3, 2>(tile, acc),
+            (_, TableBits::Sixteen) => sized::<4, 2>(tile, acc),
         }
     }
 }
 
 /// # Safety
 /// - As for [`tile`].
-unsafe fn tokens<const PLANES: usize, const BYTES: usize>(tile: &Tile<'_>, acc: &mut [[f32; PANEL]]) {
+unsafe fn sized<const PLANES: usize, const BYTES: usize>(tile: &Tile<'_>, acc: &mut [[f32; PANEL]]) {
     // SAFETY: passed on.
     unsafe {
-        match acc.len() {
-            1 => panel::<PLANES, BYTES, 1>(tile, acc),
-            2 => panel::<PLANES, BYTES, 2>(tile, acc),
-            _ => panel::<PLANES, BYTES, 4>(tile, acc),
+        match (tile.panels.len(), tile.tokens.len()) {
+            (1, 1) => panels::<PLANES, BYTES, 1, 1>(tile, acc),
+            (2, 1) => panels::<PLANES, BYTES, 2, 1>(tile, acc),
+            (4, 1) => panels::<PLANES, BYTES, 4, 1>(tile, acc),
+            (1, 2) => panels::<PLANES, BYTES, 1, 2>(tile, acc),
+            (2, 2) => panels::<PLANES, BYTES, 2, 2>(tile, acc),
+            (4, 2) => panels::<PLANES, BYTES, 4, 2>(tile, acc),
+            (1, 4) => panels::<PLANES, BYTES, 1, 4>(tile, acc),
+            sizes => unreachable!("a tile of {sizes:?} panels and tokens"),
         }
     }
 }
 
-/// One panel times `T` tokens.
+/// `P` panels times `T` tokens.
 ///
 /// # Safety
 /// - As for [`tile`].
-#[target_feature(enable = "avx2,fma,f16c,bmi2,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
-unsafe fn panel<const PLANES: usize, const BYTES: usize, const T: usize>(
+#[target_feature(enable = "avx2,fma,f16c,bmi2,gfni,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
+unsafe fn panels<const PLANES: usize, const BYTES: usize, const P: usize, const T: usize>(
     tile: &Tile<'_>,
     acc: &mut [[f32; PANEL]],
 ) {
     let layout = tile.layout;
     let lookups = layout.lookups;
+    let group_bytes = layout.group_bytes();
     let lookup_bytes = 128 * BYTES;
-    let acc: &mut [[f32; PANEL]; T] = acc.first_chunk_mut().expect("sums of the tile's tokens");
-    assert!(tile.groups.end * layout.group_bytes() + 64 <= tile.bytes.codes.len());
+    let panels: &[PanelBytes<'_>; P] = tile.panels.first_chunk().expect("the tile's panels");
+    let (acc, _) = acc.as_chunks_mut::<T>();
+    let acc: &mut [[[f32; PANEL]; T]; P] = acc.first_chunk_mut().expect("sums of the tile");
+    assert!(panels.iter().all(|panel| tile.groups.end * group_bytes <= panel.codes.len()));
     assert!(tile.tables.len() >= (T - 1) * tile.token_stride + tile.groups.len() * lookups * lookup_bytes);
-    let mut sums = [[_mm512_setzero_ps(); 4]; T];
-    for t in 0..T {
-        for q in 0..4 {
-            // SAFETY: sixteen floats.
-            sums[t][q] = unsafe { _mm512_loadu_ps(acc[t][16 * q..].as_ptr()) };
-        }
-    }
-    let start = _mm512_set1_epi32(tile.acts.start());
+    let start: [i32; BYTES] = std::array::from_fn(|b| tile.acts.start()[b]);
+    let tokens: [&[GroupActs]; T] = std::array::from_fn(|t| tile.acts.groups(tile.tokens.start + t));
+    let (mut scale_index, mut left) = layout.scale_of(tile.groups.start);
     for (i, group) in tile.groups.clone().enumerate() {
-        let codes = tile.bytes.codes[group * layout.group_bytes()..].as_ptr();
-        // SAFETY: the tables reach this far by the assertion.
-        let tables: [*const u8; T] = std::array::from_fn(|t| unsafe {
-            tile.tables.as_ptr().add(t * tile.token_stride + i * lookups * lookup_bytes)
-        });
-        // SAFETY: the codes of the group and the bytes past them exist by the assertion.
+        // SAFETY: codes and tables reach this far by the assertions.
         let integers = unsafe {
-            match PLANES {
-                1 => one_plane::<BYTES, T>(start, codes, tables, lookups),
-                2 => two_planes::<BYTES, T>(start, codes, tables, lookups),
-                _ => planes::<PLANES, BYTES, T>(start, codes, tables, lookups),
+            let mut codes = [std::ptr::null(); P];
+            for p in 0..P {
+                codes[p] = panels[p].codes.as_ptr().add(group * group_bytes);
             }
-        };
-        let params = &tile.bytes.params[layout.params_at(group)..];
-        let zeros = &params[tile.params.scale.bytes()..];
-        for q in 0..4 {
-            let scale = floats(params, tile.params.scale, q);
-            let middle = middle::<PLANES>(zeros, tile.params.zero, q);
+            let mut tables = [std::ptr::null(); T];
             for t in 0..T {
-                let x = tile.acts.group(tile.tokens.start + t, group);
-                let part = _mm512_fmadd_ps(middle, _mm512_set1_ps(x.sum), _mm512_set1_ps(x.bias));
-                let part = _mm512_fmadd_ps(_mm512_cvtepi32_ps(integers[t][q]), _mm512_set1_ps(x.d), part);
-                sums[t][q] = _mm512_fmadd_ps(part, scale, sums[t][q]);
+                tables[t] = tile.tables.as_ptr().add(t * tile.token_stride + i * lookups * lookup_bytes);
             }
+            sums::<PLANES, BYTES, P, T>(start, codes, tables, lookups)
+        };
+        let mut x = [GroupActs::default(); T];
+        for t in 0..T {
+            x[t] = tokens[t][group];
         }
-    }
-    for t in 0..T {
-        for q in 0..4 {
-            // SAFETY: sixteen floats.
-            unsafe { _mm512_storeu_ps(acc[t][16 * q..].as_mut_ptr(), sums[t][q]) };
+        let params_at = scale_index * layout.scale_bytes();
+        for p in 0..P {
+            let params = &panels[p].params[params_at..][..layout.scale_bytes()];
+            scale_and_add::<PLANES, T>(tile.params, params, &integers[p], &x, &mut acc[p]);
+        }
+        left -= 1;
+        if left == 0 {
+            scale_index += 1;
+            left = layout.per_scale;
         }
     }
 }
 
-/// `Σ u` of a group, with two bytes an entry `255 Σ h + Σ l`, for sixteen rows a vector.
-type Sums<const T: usize> = [[__m512i; 4]; T];
+/// Adds a group's integer sums, in what they are worth, to the sums of a panel.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c,bmi2,gfni,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
+fn scale_and_add<const PLANES: usize, const T: usize>(
+    format: Params,
+    params: &[u8],
+    integers: &[[__m512i; 4]; T],
+    x: &[GroupActs; T],
+    acc: &mut [[f32; PANEL]; T],
+) {
+    let (scales, zeros) = params.split_at(format.scale.bytes());
+    let mut scale = [_mm512_setzero_ps(); 4];
+    for q in 0..4 {
+        scale[q] = floats(scales, format.scale, q);
+    }
+    let mut add = |t: usize, middle: [__m512; 4]| {
+        let (sum, bias, d) = (_mm512_set1_ps(x[t].sum), _mm512_set1_ps(x[t].bias), _mm512_set1_ps(x[t].d));
+        for q in 0..4 {
+            let part = _mm512_fmadd_ps(middle[q], sum, bias);
+            let part = _mm512_fmadd_ps(_mm512_cvtepi32_ps(integers[t][q]), d, part);
+            let acc = acc[t][16 * q..].as_mut_ptr();
+            // SAFETY: sixteen floats.
+            unsafe { _mm512_storeu_ps(acc, _mm512_fmadd_ps(part, scale[q], _mm512_loadu_ps(acc))) };
+        }
+    };
+    // The same for all rows: a constant of the token.
+    if let Zero::Half(half) = format.zero {
+        let middle = _mm512_set1_ps(f32::from(half) * 0.5);
+        (0..T).for_each(|t| add(t, [middle; 4]));
+    } else {
+        let mut middles = [_mm512_setzero_ps(); 4];
+        for q in 0..4 {
+            middles[q] = middle::<PLANES>(zeros, format.zero, q);
+        }
+        (0..T).for_each(|t| add(t, middles));
+    }
+}
 
 /// One table: 128 entries.
 #[derive(Clone, Copy)]
@@ -112,7 +162,9 @@ impl Entries {
     /// # Safety
     /// - 128 bytes can be read.
     #[inline]
-    #[target_feature(enable = "avx2,fma,f16c,bmi2,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
+    #[target_feature(
+        enable = "avx2,fma,f16c,bmi2,gfni,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi"
+    )]
     unsafe fn load(table: *const u8) -> Self {
         // SAFETY: by the contract.
         unsafe {
@@ -120,10 +172,12 @@ impl Entries {
         }
     }
 
-    /// The bytes that `codes` stand for; `negative` has their top bits.
+    /// The bytes that `codes` stand for; `negative` is all ones where their top bit is set.
     #[inline]
-    #[target_feature(enable = "avx2,fma,f16c,bmi2,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
-    fn look_up(self, codes: __m512i, negative: __mmask64) -> __m512i {
+    #[target_feature(
+        enable = "avx2,fma,f16c,bmi2,gfni,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi"
+    )]
+    fn look_up(self, codes: __m512i, negative: __m512i) -> __m512i {
         let mut found = codes;
         // SAFETY: `_mm512_permutex2var_epi8`, spelt out: the compiler would take the form that overwrites the table, and
         // load that again for every use, which is what this loop waits for.
@@ -136,193 +190,134 @@ impl Entries {
                 options(pure, nomem, nostack, preserves_flags),
             );
         }
-        // 255 − u, the complement.
-        _mm512_mask_sub_epi8(found, negative, _mm512_set1_epi8(-1), found)
+        // The complement, 255 − u.
+        _mm512_xor_si512(found, negative)
     }
 }
 
-/// The tables of a look-up.
+/// `Σ u` of a group for sixteen rows a vector, from `start` on, with two bytes an entry `255 Σ h + Σ l`:
+/// `[panel][token]`.
 ///
 /// # Safety
-/// - They can be read.
+/// - The codes and tables of `lookups` tuples can be read.
 #[inline]
-#[target_feature(enable = "avx2,fma,f16c,bmi2,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
-unsafe fn entries<const BYTES: usize, const T: usize>(
-    tables: [*const u8; T],
-    l: usize,
-) -> [[Entries; BYTES]; T] {
-    let none = Entries { low: _mm512_setzero_si512(), high: _mm512_setzero_si512() };
-    let mut entries = [[none; BYTES]; T];
-    for t in 0..T {
-        for b in 0..BYTES {
-            // SAFETY: by the contract.
-            entries[t][b] = unsafe { Entries::load(tables[t].add(128 * (BYTES * l + b))) };
-        }
-    }
-    entries
-}
-
-/// # Safety
-/// - The codes and tables of `lookups` tuples can be read; the CPU has the instructions.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c,bmi2,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
-unsafe fn one_plane<const BYTES: usize, const T: usize>(
-    start: __m512i,
-    codes: *const u8,
+#[target_feature(enable = "avx2,fma,f16c,bmi2,gfni,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
+unsafe fn sums<const PLANES: usize, const BYTES: usize, const P: usize, const T: usize>(
+    start: [i32; BYTES],
+    codes: [*const u8; P],
     tables: [*const u8; T],
     lookups: usize,
-) -> Sums<T> {
-    // SAFETY: by the contract.
-    unsafe {
-        // Bytes are added as words, and their upper halves once more by themselves: the difference is the lower halves'.
-        let mut words = [[_mm512_setzero_si512(); BYTES]; T];
-        let mut upper = words;
-        for l in 0..lookups {
-            let c = _mm512_loadu_si512(codes.add(64 * l).cast());
-            _mm_prefetch::<_MM_HINT_T0>(codes.wrapping_add(64 * l + AHEAD).cast());
-            let negative = _mm512_movepi8_mask(c);
-            for t in 0..T {
-                for b in 0..BYTES {
-                    let u = Entries::load(tables[t].add(128 * (BYTES * l + b))).look_up(c, negative);
-                    words[t][b] = _mm512_add_epi16(words[t][b], u);
-                    upper[t][b] = _mm512_add_epi16(upper[t][b], _mm512_srli_epi16::<8>(u));
-                }
-            }
-        }
-        let mut sums = [[start; 4]; T];
+) -> [[[__m512i; 4]; T]; P] {
+    let weights = _mm512_set1_epi16(0x0201);
+    // Every bit of the product is the top bit of the byte.
+    let top_bit = _mm512_set1_epi8(i8::MIN);
+    let mut words = [[[[_mm512_setzero_si512(); 4]; BYTES]; T]; P];
+    for p in 0..P {
         for t in 0..T {
             for b in 0..BYTES {
-                let lower = _mm512_sub_epi16(words[t][b], _mm512_slli_epi16::<8>(upper[t][b]));
-                for (half, words) in [lower, upper[t][b]].into_iter().enumerate() {
-                    for (part, rows) in widen(words).into_iter().enumerate() {
-                        let sum = &mut sums[t][2 * half + part];
-                        *sum = add_byte::<BYTES>(*sum, b, rows);
-                    }
-                }
+                words[p][t][b] = first_words::<PLANES>(start[b]);
             }
         }
-        sums
     }
-}
-
-/// # Safety
-/// - As for [`one_plane`].
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c,bmi2,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
-unsafe fn two_planes<const BYTES: usize, const T: usize>(
-    start: __m512i,
-    codes: *const u8,
-    tables: [*const u8; T],
-    lookups: usize,
-) -> Sums<T> {
-    // SAFETY: by the contract.
-    unsafe {
-        let weights = _mm512_set1_epi16(0x0201);
-        let mut words = [[[_mm512_setzero_si512(); BYTES]; 2]; T];
-        for l in 0..lookups {
-            let tables = entries::<BYTES, T>(tables, l);
-            for v in 0..2 {
-                let c = _mm512_loadu_si512(codes.add(128 * l + 64 * v).cast());
-                _mm_prefetch::<_MM_HINT_T0>(codes.wrapping_add(128 * l + 64 * v + AHEAD).cast());
-                let negative = _mm512_movepi8_mask(c);
+    for l in 0..lookups {
+        let none = Entries { low: _mm512_setzero_si512(), high: _mm512_setzero_si512() };
+        let mut entries = [[none; BYTES]; T];
+        for t in 0..T {
+            for b in 0..BYTES {
+                // SAFETY: by the contract.
+                entries[t][b] = unsafe { Entries::load(tables[t].add(128 * (BYTES * l + b))) };
+            }
+        }
+        for p in 0..P {
+            for v in 0..PLANES {
+                // SAFETY: by the contract.
+                let c = unsafe { _mm512_loadu_si512(codes[p].add(64 * (PLANES * l + v)).cast()) };
+                let negative = _mm512_gf2p8affine_epi64_epi8::<0>(c, top_bit);
                 for t in 0..T {
                     for b in 0..BYTES {
-                        let u = tables[t][b].look_up(c, negative);
-                        let pairs = _mm512_maddubs_epi16(u, weights);
-                        words[t][v][b] = _mm512_add_epi16(words[t][v][b], pairs);
+                        let u = entries[t][b].look_up(c, negative);
+                        let words = &mut words[p][t][b];
+                        if PLANES % 2 == 1 && v == PLANES - 1 {
+                            words[v] = _mm512_add_epi16(words[v], u);
+                            words[v + 1] = _mm512_add_epi16(words[v + 1], _mm512_srli_epi16::<8>(u));
+                        } else {
+                            words[v] = _mm512_add_epi16(words[v], _mm512_maddubs_epi16(u, weights));
+                        }
                     }
                 }
             }
         }
-        let mut sums = [[start; 4]; T];
+    }
+    let mut all = [[[_mm512_setzero_si512(); 4]; T]; P];
+    for p in 0..P {
         for t in 0..T {
-            for v in 0..2 {
-                for b in 0..BYTES {
-                    for (part, rows) in widen(words[t][v][b]).into_iter().enumerate() {
-                        let sum = &mut sums[t][2 * v + part];
-                        *sum = add_byte::<BYTES>(*sum, b, rows);
-                    }
+            all[p][t] = rows::<PLANES>(words[p][t][BYTES - 1], 1);
+            if BYTES == 2 {
+                let upper = rows::<PLANES>(words[p][t][0], 255);
+                for q in 0..4 {
+                    all[p][t][q] = _mm512_add_epi32(all[p][t][q], upper[q]);
                 }
             }
         }
-        sums
+    }
+    all
+}
+
+/// Words of 16 bits in which sums of the planes start that are worth `start` together.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c,bmi2,gfni,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
+fn first_words<const PLANES: usize>(start: i32) -> [__m512i; 4] {
+    let word = |start: i32| _mm512_set1_epi16(start as i16);
+    let zero = _mm512_setzero_si512();
+    match PLANES {
+        // Whole words hold the odd bytes too.
+        1 => [word(start + (start << 8)), word(start), zero, zero],
+        2 => [word(start), word(start), zero, zero],
+        3 => [word(start), word(start), zero, zero],
+        _ => {
+            let upper = start / 5;
+            let lower = start - 4 * upper;
+            [_mm512_set1_epi32(lower & 0xffff | upper << 16); 4]
+        }
     }
 }
 
-/// Three or four planes.
-///
-/// # Safety
-/// - As for [`one_plane`], and sixteen bytes past the codes.
+/// `worth` times the sums in `words`, for sixteen rows a vector.
 #[inline]
-#[target_feature(enable = "avx2,fma,f16c,bmi2,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
-unsafe fn planes<const PLANES: usize, const BYTES: usize, const T: usize>(
-    start: __m512i,
-    codes: *const u8,
-    tables: [*const u8; T],
-    lookups: usize,
-) -> Sums<T> {
-    // SAFETY: by the contract.
-    unsafe {
-        let weights = _mm512_set1_epi32(if PLANES == 3 { 0x0004_0201 } else { 0x0804_0201 });
-        // Three bytes a row become four; the last is multiplied by nothing.
-        let spread: [u8; 64] = const {
-            let mut spread = [0; 64];
-            let mut i = 0;
-            while i < 64 {
-                spread[i] = (i / 4 * 3 + i % 4) as u8;
-                i += 1;
-            }
-            spread
-        };
-        let spread = _mm512_loadu_si512(spread.as_ptr().cast());
-        let mut sums = [[[_mm512_setzero_si512(); BYTES]; 4]; T];
-        for l in 0..lookups {
-            for line in 0..PLANES {
-                let ahead = codes.wrapping_add(64 * (PLANES * l + line) + AHEAD);
-                _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
-            }
-            let tables = entries::<BYTES, T>(tables, l);
-            for v in 0..4 {
-                let c = _mm512_loadu_si512(codes.add(16 * PLANES * (4 * l + v)).cast());
-                let c = if PLANES == 3 { _mm512_permutexvar_epi8(spread, c) } else { c };
-                let negative = _mm512_movepi8_mask(c);
-                for t in 0..T {
-                    for b in 0..BYTES {
-                        let u = tables[t][b].look_up(c, negative);
-                        sums[t][v][b] = _mm512_dpbusd_epi32(sums[t][v][b], u, weights);
-                    }
-                }
-            }
+#[target_feature(enable = "avx2,fma,f16c,bmi2,gfni,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
+fn rows<const PLANES: usize>(words: [__m512i; 4], worth: i32) -> [__m512i; 4] {
+    let mut sums = [_mm512_setzero_si512(); 4];
+    if PLANES == 4 {
+        // Planes 0 and 1 are a word, 2 and 3 the next.
+        let weights = _mm512_set1_epi32(worth | 4 * worth << 16);
+        for q in 0..4 {
+            sums[q] = _mm512_madd_epi16(words[q], weights);
         }
-        let mut all = [[start; 4]; T];
-        for t in 0..T {
-            for v in 0..4 {
-                for b in 0..BYTES {
-                    all[t][v] = add_byte::<BYTES>(all[t][v], b, sums[t][v][b]);
-                }
-            }
-        }
-        all
+        return sums;
     }
-}
-
-/// Bytes that codes are asked for before they are needed.
-const AHEAD: usize = 2048;
-
-/// Words as 32 bits.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c,bmi2,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
-fn widen(words: __m512i) -> [__m512i; 2] {
-    let (low, high) = (_mm512_castsi512_si256(words), _mm512_extracti64x4_epi64::<1>(words));
-    [_mm512_cvtepu16_epi32(low), _mm512_cvtepu16_epi32(high)]
-}
-
-/// Adds the sums of byte `b` of the entries: the upper of two is worth 255.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c,bmi2,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
-fn add_byte<const BYTES: usize>(sum: __m512i, b: usize, byte: __m512i) -> __m512i {
-    let worth = if BYTES == 2 && b == 0 { _mm512_sub_epi32(_mm512_slli_epi32::<8>(byte), byte) } else { byte };
-    _mm512_add_epi32(sum, worth)
+    // The even bytes of a single plane are what its words leave of the odd ones.
+    let single =
+        |words: [__m512i; 2]| [_mm512_sub_epi16(words[0], _mm512_slli_epi16::<8>(words[1])), words[1]];
+    let halves = match PLANES {
+        1 => single([words[0], words[1]]),
+        2 => [words[0], words[1]],
+        _ => {
+            let [low, high] = single([words[2], words[3]]);
+            [
+                _mm512_add_epi16(words[0], _mm512_slli_epi16::<2>(low)),
+                _mm512_add_epi16(words[1], _mm512_slli_epi16::<2>(high)),
+            ]
+        }
+    };
+    for (half, words) in halves.into_iter().enumerate() {
+        let (low, high) = (_mm512_castsi512_si256(words), _mm512_extracti64x4_epi64::<1>(words));
+        for (part, words) in [low, high].into_iter().enumerate() {
+            let rows = _mm512_cvtepi16_epi32(words);
+            sums[2 * half + part] =
+                if worth == 1 { rows } else { _mm512_sub_epi32(_mm512_slli_epi32::<8>(rows), rows) };
+        }
+    }
+    sums
 }
 
 /// Numbers of rows `16 q..16 q + 16`.
@@ -371,95 +366,4 @@ fn middle<const PLANES: usize>(zeros: &[u8], zero: Zero, q: usize) -> __m512 {
             _mm512_mul_ps(_mm512_cvtepi32_ps(twice), _mm512_set1_ps(0.5))
         }
     }
-}
-
-/// Makes the tables of tuples of activations, one after the other.
-///
-/// # Safety
-/// - The CPU has the instructions of [`crate::IsaLevel::Avx512`].
-#[target_feature(enable = "avx2,fma,f16c,bmi2,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
-pub(super) unsafe fn build(x: &[i16], tuple: usize, bits: TableBits, out: &mut [u8]) {
-    let odd: [u8; 64] = std::array::from_fn(|i| 2 * i as u8 + 1);
-    let even: [u8; 64] = std::array::from_fn(|i| 2 * i as u8);
-    // SAFETY: sixty-four bytes each.
-    let (odd, even) =
-        unsafe { (_mm512_loadu_si512(odd.as_ptr().cast()), _mm512_loadu_si512(even.as_ptr().cast())) };
-    let lookup_bytes = 128 * bits.bytes();
-    let offset = if bits == TableBits::Eight { 0x8000u16.cast_signed() } else { 32640 };
-    for (x, out) in x.chunks_exact(tuple).zip(out.chunks_exact_mut(lookup_bytes)) {
-        let u = match x.first_chunk::<8>() {
-            Some(x) if tuple == 8 => eight(x, offset),
-            _ => five(x.first_chunk().expect("five activations"), offset),
-        };
-        let store = |out: &mut [u8], v| {
-            let out: &mut [u8; 64] = out.first_chunk_mut().expect("half a table");
-            // SAFETY: sixty-four bytes.
-            unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), v) }
-        };
-        match bits {
-            TableBits::Eight => {
-                store(out, _mm512_permutex2var_epi8(u[0], odd, u[1]));
-                store(&mut out[64..], _mm512_permutex2var_epi8(u[2], odd, u[3]));
-            }
-            TableBits::Sixteen => {
-                // u / 255 and u mod 255.
-                let by_255 = _mm512_set1_epi16(0x8081u16.cast_signed());
-                let high: [_; 4] =
-                    std::array::from_fn(|i| _mm512_srli_epi16::<7>(_mm512_mulhi_epu16(u[i], by_255)));
-                let low: [_; 4] = std::array::from_fn(|i| _mm512_add_epi16(u[i], high[i]));
-                store(out, _mm512_permutex2var_epi8(high[0], even, high[1]));
-                store(&mut out[64..], _mm512_permutex2var_epi8(high[2], even, high[3]));
-                store(&mut out[128..], _mm512_permutex2var_epi8(low[0], even, low[1]));
-                store(&mut out[192..], _mm512_permutex2var_epi8(low[2], even, low[3]));
-            }
-        }
-    }
-}
-
-/// The 128 sums of eight activations, the last always added, plus `offset`.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-fn eight(x: &[i16; 8], offset: i16) -> [__m512i; 4] {
-    let twice: [_; 7] = std::array::from_fn(|i| _mm512_set1_epi16(x[i].wrapping_mul(2)));
-    let lowest = x[..7].iter().fold(x[7].wrapping_add(offset), |sum, x| sum.wrapping_sub(*x));
-    let mut base = _mm512_set1_epi16(lowest);
-    for (i, mask) in [0xaaaa_aaaa, 0xcccc_cccc, 0xf0f0_f0f0, 0xff00_ff00, 0xffff_0000].into_iter().enumerate()
-    {
-        base = _mm512_mask_add_epi16(base, mask, base, twice[i]);
-    }
-    let next = _mm512_add_epi16(base, twice[5]);
-    [base, next, _mm512_add_epi16(base, twice[6]), _mm512_add_epi16(next, twice[6])]
-}
-
-/// For every digit of balanced ternary numbers, of which of 0..128 it is 1 and of which −1.
-const DIGITS: [[[u32; 4]; 2]; 5] = {
-    let mut masks = [[[0; 4]; 2]; 5];
-    let mut e = 0;
-    while e < 128 {
-        let digits = ternary_digits(e);
-        let mut i = 0;
-        while i < 5 {
-            if digits[i] != 0 {
-                masks[i][(digits[i] < 0) as usize][e / 32] |= 1 << (e % 32);
-            }
-            i += 1;
-        }
-        e += 1;
-    }
-    masks
-};
-
-/// The 122 sums of five activations with ternary weights, plus `offset`.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-fn five(x: &[i16; 5], offset: i16) -> [__m512i; 4] {
-    let mut sums = [_mm512_set1_epi16(offset); 4];
-    for (x, [plus, minus]) in x.iter().zip(&DIGITS) {
-        let x = _mm512_set1_epi16(*x);
-        for (i, sum) in sums.iter_mut().enumerate() {
-            *sum = _mm512_mask_add_epi16(*sum, plus[i], *sum, x);
-            *sum = _mm512_mask_sub_epi16(*sum, minus[i], *sum, x);
-        }
-    }
-    sums
 }

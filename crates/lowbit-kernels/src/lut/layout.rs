@@ -2,9 +2,9 @@
 //!
 //! A row is cut into groups of weights that share a scale, a group into tuples of eight weights (five ternary ones), the
 //! last of a group filled up. Tuples have a byte for each bit plane: bit `i` is set where weight `i` of the tuple has that
-//! bit set. A panel of sixty-four rows has, tuple after tuple, `64 · planes` bytes: for one plane, rows 0 to 31 in the even
-//! bytes of each half and rows 32 to 63 in the odd ones, so that sums of 16 bits come out as sixteen neighbouring rows;
-//! for more, the planes of a row are neighbours, which a dot product with 1, 2, 4, 8 adds up.
+//! bit set. A panel of sixty-four rows has, tuple after tuple, a vector of 64 bytes for each plane. Planes go in pairs,
+//! those of a row neighbours, which a product with 1 and 2 adds up to a word: with two planes thirty-two rows a vector,
+//! with four sixteen. An odd plane has rows 0 to 31 in even bytes and rows 32 to 63 in odd ones.
 //!
 //! Where tables have 128 entries, a byte and its complement share one: the top bit says that the entry is to be negated.
 //! With tables of 16 entries the two halves of a byte are looked up apart, and no bit is special.
@@ -17,11 +17,11 @@ use lowbit_format::{
 /// Rows of a panel.
 pub(crate) const PANEL: usize = 64;
 
-/// Bytes past the last code that a vector load may read.
-pub(super) const OVERREAD: usize = 64;
-
 /// Most weights whose sum is kept in 16 bits.
-const LONGEST: usize = 512;
+pub(super) const LONGEST: usize = 256;
+
+/// Shortest piece that a longer group is cut into.
+const SHORTEST: usize = 32;
 
 /// How a matrix with K columns is cut up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,9 +151,11 @@ impl Layout {
             // Sixteen or thirty-two whole tuples.
             GroupShape::Row | GroupShape::Tensor => (if ternary { 160 } else { 128 }, usize::MAX),
             GroupShape::Group(size) => match size as usize {
-                size @ 32..=LONGEST => (size, 1),
-                size if size % 256 == 0 => (256, size / 256),
-                _ => return None,
+                size @ ..=LONGEST => (size, 1),
+                size => {
+                    let pieces = (size.div_ceil(LONGEST)..=size / SHORTEST).find(|n| size % n == 0)?;
+                    (size / pieces, pieces)
+                }
             },
         };
         Some(Self {
@@ -195,7 +197,7 @@ impl Layout {
     }
 
     /// Bytes of the parameters of one scale of a panel.
-    fn scale_bytes(&self) -> usize {
+    pub(super) fn scale_bytes(&self) -> usize {
         self.params.scale.bytes() + self.params.zero.bytes()
     }
 
@@ -209,11 +211,18 @@ impl Layout {
         group / self.per_scale * self.scale_bytes()
     }
 
+    /// The number of a group's scale, and how many groups from there on share it.
+    pub(super) fn scale_of(&self, group: usize) -> (usize, usize) {
+        (group / self.per_scale, self.per_scale - group % self.per_scale)
+    }
+
     /// Where in the `64 · planes` bytes of a tuple the byte of a row and plane is.
     pub(super) fn at(&self, row: usize, plane: usize) -> usize {
-        match self.planes {
-            1 => (row / 16 % 2) * 32 + row % 16 * 2 + row / 32,
-            planes => row * planes + plane,
+        match (self.planes, plane) {
+            (4, plane) => 4 * row + plane,
+            (2.., 0 | 1) => 2 * row + plane,
+            // The odd plane comes after the pairs.
+            _ => PANEL * plane + row % 32 * 2 + row / 32,
         }
     }
 

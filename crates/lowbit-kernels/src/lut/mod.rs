@@ -7,7 +7,7 @@
 //!
 //! - [`layout`]: what bytes a matrix becomes, offline;
 //! - [`acts`]: activations as integers, and the tables made from them, on line;
-//! - [`scalar`], `avx2`, `avx512`: the kernels.
+//! - [`scalar`], `avx512`: the kernels.
 //!
 //! # What is computed
 //! For row `n`, token `m` and groups `g` of weights, in order, with exact integer sums `I` of looked-up entries:
@@ -25,6 +25,8 @@
 mod acts;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx512_tables;
 pub(crate) mod layout;
 mod scalar;
 
@@ -36,15 +38,21 @@ use layout::{Layout, PANEL, Params};
 use lowbit_format::{NK, QuantTensor, TensorData, WeightSpec};
 use std::{ops::Range, sync::Mutex};
 
-/// Rows of activations for which tables are made before the product; for more, each worker makes those of a few tokens
-/// at a time.
+/// Tokens for which tables are made before the product; for more, each worker makes those of a few tokens at a time.
 const FEW: usize = 4;
 
-/// Bytes of tables that a worker goes through with all its rows before it takes the next: half a first-level cache.
+/// Most panels of a task when tokens are few.
+const SHORT: usize = 8;
+
+/// Most panels of a task when tokens are many: their sums stay in the second cache, and making tables is little beside
+/// multiplying so many rows with them.
+const LONG: usize = 64;
+
+/// Bytes of tables that a worker goes through with all its panels before it takes the next: half a first-level cache.
 const TABLES: usize = 16 << 10;
 
-/// Panels in a task.
-const RUN: usize = 8;
+/// Most tokens that a task goes on with before it starts again with the first columns.
+const PASS: usize = 64;
 
 /// A weight matrix `W[N, K]` as bytes to be looked up.
 pub struct LutWeights {
@@ -68,7 +76,7 @@ impl LutWeights {
         let mut lut = Self {
             spec: w.spec(),
             shape,
-            codes: Pages::new(panels * layout.code_bytes() + layout::OVERREAD)?,
+            codes: Pages::new(panels * layout.code_bytes())?,
             params: Pages::new(panels * layout.param_bytes())?,
             layout,
         };
@@ -113,7 +121,10 @@ impl LutWeights {
         let acts = x.tables(ctx, &self.layout, bits);
         let built = (m <= FEW).then(|| acts.built(ctx.isa()));
         let panels = self.shape.n.div_ceil(PANEL);
-        let run = if built.is_some() { RUN } else { panels.div_ceil(ctx.threads() * 2).max(RUN) };
+        let share = panels.div_ceil(ctx.threads());
+        // Small tasks even out workers of different speed.
+        let run =
+            if built.is_some() { (share / 4).clamp(1, SHORT) } else { share.div_ceil(share.div_ceil(LONG)) };
         let out = out.shared();
         ctx.run(panels.div_ceil(run), |task, scratch| {
             let task =
@@ -126,8 +137,7 @@ impl LutWeights {
     fn panel(&self, panel: usize) -> PanelBytes<'_> {
         let (codes, params) = (self.layout.code_bytes(), self.layout.param_bytes());
         PanelBytes {
-            // What vector loads may read past the last code.
-            codes: &self.codes.bytes()[panel * codes..][..codes + layout::OVERREAD],
+            codes: &self.codes.bytes()[panel * codes..][..codes],
             params: &self.params.bytes()[panel * params..][..params],
         }
     }
@@ -156,11 +166,11 @@ struct Task<'a> {
     out: SharedMut<'a>,
 }
 
-/// A stretch of groups of a panel times the tokens of a tile: what a level's kernel computes.
+/// A stretch of groups of some panels times some tokens: what a level's kernel computes.
 struct Tile<'a> {
     layout: &'a Layout,
     params: Params,
-    bytes: PanelBytes<'a>,
+    panels: &'a [PanelBytes<'a>],
     acts: &'a TableActs,
     /// The tables of the tile's groups, `[token][group][look-up]`.
     tables: &'a [u8],
@@ -174,84 +184,128 @@ impl Task<'_> {
     /// # Safety
     /// - Nobody else refers to the columns of these panels in `out`.
     unsafe fn run(&self, isa: Isa, scratch: &mut Scratch) {
+        let panels: Vec<_> = self.panels.clone().map(|panel| self.w.panel(panel)).collect();
+        for first in (0..self.acts.tokens()).step_by(PASS) {
+            let tokens = first..(first + PASS).min(self.acts.tokens());
+            // SAFETY: passed on.
+            unsafe { self.pass(isa, &panels, tokens, scratch) }
+        }
+    }
+
+    /// # Safety
+    /// - As for [`Self::run`].
+    unsafe fn pass(&self, isa: Isa, panels: &[PanelBytes<'_>], tokens: Range<usize>, scratch: &mut Scratch) {
         let layout = &self.w.layout;
         let group_bytes = layout.lookups * self.acts.lookup_bytes();
-
-        let width = tile_tokens(isa, layout, self.acts.bits());
-        let mut first = 0;
-        while first < self.acts.tokens() {
-            let tokens = first..first + tile(self.acts.tokens() - first, width);
-            let rows = self.panels.len() * PANEL;
-            let whole = layout.groups * group_bytes;
-            // As many groups as leave the tables of all of the tokens in the cache.
-            let step = (TABLES / (group_bytes * tokens.len())).max(1);
-            let own = if self.built.is_some() { 0 } else { step * group_bytes * tokens.len() };
-            let (tables, _, acc) = scratch.take(own, 0, rows * tokens.len());
-            let tables: &mut [u8] = bytemuck::cast_slice_mut(tables);
-            acc.fill(0.0);
-            for start in (0..layout.groups).step_by(step) {
-                let groups = start..(start + step).min(layout.groups);
+        let most = Most::of(isa, layout, self.acts.bits());
+        // Made tables are read from the first column to the last, which is how memory is fastest.
+        let step = match self.built {
+            Some(_) => layout.groups,
+            None => (TABLES / (group_bytes * most.tokens)).max(1),
+        };
+        let own = if self.built.is_some() { 0 } else { step * group_bytes * most.tokens };
+        let (made, _, sums) = scratch.take(own, 0, panels.len() * PANEL * tokens.len());
+        let made: &mut [u8] = bytemuck::cast_slice_mut(made);
+        // `[tile of tokens][panel][token][row]`
+        let sums = sums.as_chunks_mut::<PANEL>().0;
+        sums.fill([0.0; PANEL]);
+        for start in (0..layout.groups).step_by(step) {
+            let groups = start..(start + step).min(layout.groups);
+            for some in pieces(tokens.clone(), most.tokens) {
                 let (tables, token_stride): (&[u8], usize) = match self.built {
-                    Some(built) => (&built[tokens.start * whole + start * group_bytes..], whole),
+                    Some(built) => {
+                        let whole = layout.groups * group_bytes;
+                        (&built[some.start * whole + start * group_bytes..], whole)
+                    }
                     None => {
                         let stride = groups.len() * group_bytes;
-                        for (t, table) in tokens.clone().zip(tables.chunks_exact_mut(stride)) {
-                            self.acts.build(isa, t, groups.clone(), table);
+                        for (token, table) in some.clone().zip(made.chunks_exact_mut(stride)) {
+                            self.acts.build(isa, token, groups.clone(), table);
                         }
-                        (tables, stride)
+                        (made, stride)
                     }
                 };
-                let mut acc = acc.chunks_exact_mut(PANEL * tokens.len());
-                for panel in self.panels.clone() {
+                let sums = &mut sums[(some.start - tokens.start) * panels.len()..];
+                let width = if some.len() <= 2 { most.panels } else { 1 };
+                for these in pieces(0..panels.len(), width) {
+                    let sums = &mut sums[these.start * some.len()..these.end * some.len()];
                     let tile = Tile {
                         layout,
                         params: layout.params,
-                        bytes: self.w.panel(panel),
+                        panels: &panels[these],
                         acts: self.acts,
                         tables,
                         token_stride,
-                        tokens: tokens.clone(),
+                        tokens: some.clone(),
                         groups: groups.clone(),
                     };
-                    let acc = acc.next().expect("sums for every panel");
-                    tile.run(isa, acc.as_chunks_mut().0);
+                    tile.run(isa, sums);
                 }
             }
-            for (panel, acc) in self.panels.clone().zip(acc.chunks_exact(PANEL * tokens.len())) {
-                let first = panel * PANEL;
+        }
+        let mut sums = sums.iter();
+        for some in pieces(tokens, most.tokens) {
+            for first in self.panels.clone().map(|panel| panel * PANEL) {
                 let rows = (self.w.shape.n - first).min(PANEL);
-                for (t, acc) in tokens.clone().zip(acc.as_chunks::<PANEL>().0) {
+                for (token, sums) in some.clone().zip(&mut sums) {
                     // SAFETY: passed on.
-                    unsafe { self.out.part(t, first, rows) }.copy_from_slice(&acc[..rows]);
+                    unsafe { self.out.part(token, first, rows) }.copy_from_slice(&sums[..rows]);
                 }
             }
-            first = tokens.end;
         }
     }
 }
 
-/// Tokens of the next tile of at most `width`: a power of two.
-fn tile(left: usize, width: usize) -> usize {
-    if left >= width { width } else { 1 << left.ilog2() }
+/// Cuts a range into pieces of `most`, a power of two, and smaller powers of two at its end.
+fn pieces(range: Range<usize>, most: usize) -> impl Iterator<Item = Range<usize>> {
+    let mut start = range.start;
+    std::iter::from_fn(move || {
+        let left = range.end.checked_sub(start).filter(|left| *left > 0)?;
+        let piece = start..start + if left >= most { most } else { 1 << left.ilog2() };
+        start = piece.end;
+        Some(piece)
+    })
 }
 
-/// Tokens that a kernel takes at a time.
-fn tile_tokens(isa: Isa, layout: &Layout, bits: TableBits) -> usize {
-    match (isa.level(), layout.planes, bits) {
-        (IsaLevel::Avx512, 3.., TableBits::Sixteen) => 2,
-        (IsaLevel::Avx512, ..) => 4,
-        _ => 1,
+/// How much a kernel takes at a time, powers of two.
+#[derive(Clone, Copy)]
+struct Most {
+    /// Tokens of one panel.
+    tokens: usize,
+    /// Panels for one token: as many streams of memory.
+    panels: usize,
+}
+
+impl Most {
+    fn of(isa: Isa, layout: &Layout, bits: TableBits) -> Self {
+        match (isa.level(), layout.planes, bits) {
+            (IsaLevel::Avx512, 3.., TableBits::Sixteen) => Self { tokens: 2, panels: 2 },
+            (IsaLevel::Avx512, 1, TableBits::Eight) => Self { tokens: 2, panels: 4 },
+            (IsaLevel::Avx512, ..) => Self { tokens: 4, panels: 4 },
+            _ => Self { tokens: 1, panels: 1 },
+        }
     }
 }
 
 impl Tile<'_> {
-    /// Adds to the sums `[token]` of sixty-four rows.
-    fn run(&self, isa: Isa, acc: &mut [[f32; PANEL]]) {
+    /// Adds to the sums `[panel][token]` of sixty-four rows.
+    fn run(&self, isa: Isa, sums: &mut [[f32; PANEL]]) {
         match isa.level() {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the ISA value proves the instructions.
-            IsaLevel::Avx512 => unsafe { avx512::tile(self, acc) },
-            _ => scalar::tile(self, acc),
+            IsaLevel::Avx512 => unsafe { avx512::tile(self, sums) },
+            _ => scalar::tile(self, sums),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pieces;
+
+    #[test]
+    fn pieces_cover_a_range_in_powers_of_two() {
+        assert_eq!(pieces(3..14, 4).collect::<Vec<_>>(), [3..7, 7..11, 11..13, 13..14]);
+        assert_eq!(pieces(5..5, 4).count(), 0);
     }
 }

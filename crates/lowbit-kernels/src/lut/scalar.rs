@@ -1,21 +1,27 @@
 //! Look-up one byte at a time: what the vector kernels compute, for any width of table.
 
-use super::{Table, TableBits, Tile, layout::PANEL};
+use super::{PanelBytes, Table, TableBits, Tile, layout::PANEL};
 
-/// Adds the products of a tile to the sums `[token][row]`.
-pub(super) fn tile(tile: &Tile<'_>, acc: &mut [[f32; PANEL]]) {
+/// Adds the products of a tile to the sums `[panel][token][row]`.
+pub(super) fn tile(tile: &Tile<'_>, sums: &mut [[f32; PANEL]]) {
+    for (panel, sums) in tile.panels.iter().zip(sums.chunks_exact_mut(tile.tokens.len())) {
+        one_panel(tile, panel, sums);
+    }
+}
+
+fn one_panel(tile: &Tile<'_>, panel: &PanelBytes<'_>, sums: &mut [[f32; PANEL]]) {
     let layout = tile.layout;
     let group_bytes = layout.lookups * tile.acts.lookup_bytes();
     for (i, group) in tile.groups.clone().enumerate() {
-        let codes = &tile.bytes.codes[group * layout.group_bytes()..][..layout.group_bytes()];
-        let params = &tile.bytes.params[layout.params_at(group)..];
+        let codes = &panel.codes[group * layout.group_bytes()..][..layout.group_bytes()];
+        let params = &panel.params[layout.params_at(group)..];
         let zeros = &params[tile.params.scale.bytes()..];
-        for (t, acc) in tile.tokens.clone().zip(acc.iter_mut()) {
+        for (t, acc) in tile.tokens.clone().zip(sums.iter_mut()) {
             let tables =
                 &tile.tables[(t - tile.tokens.start) * tile.token_stride + i * group_bytes..][..group_bytes];
             let x = tile.acts.group(t, group);
             for (row, acc) in acc.iter_mut().enumerate() {
-                let mut sum = tile.acts.start();
+                let mut sum = tile.acts.start_of_sum();
                 let tuples = codes.chunks_exact(PANEL * layout.planes);
                 for (codes, table) in tuples.zip(tables.chunks_exact(tile.acts.lookup_bytes())) {
                     for plane in 0..layout.planes {
