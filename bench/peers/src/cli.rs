@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::engines::{self, EngineSpec};
+use crate::engines::{self, EngineSpec, REFERENCE};
 
 /// lowbit beside llama.cpp and candle on the same GGUF files.
 #[derive(Debug, Parser)]
@@ -47,6 +47,9 @@ pub(crate) struct Compare {
     /// A text, plain or .gz, over which to compare logits; without it only speed is compared
     #[arg(long)]
     pub(crate) text: Option<PathBuf>,
+    /// The engine from which the others' logits are counted
+    #[arg(long, value_parser = engines::parse, default_value = REFERENCE.name)]
+    pub(crate) reference: &'static EngineSpec,
     /// Windows of the text to compare, each of 512 tokens
     #[arg(long, default_value_t = 4)]
     pub(crate) chunks: usize,

@@ -8,7 +8,6 @@ use peers_protocol::LoadOptions;
 use crate::accuracy::{DivergenceSum, PerplexitySum, rows};
 use crate::child::EngineProcess;
 use crate::cli::Compare;
-use crate::engines::REFERENCE;
 use crate::report::{Accuracy, AccuracyRow, EngineHead, Machine, ModelReport, Report};
 use crate::speed;
 use crate::windows::{WINDOW, Windows};
@@ -74,13 +73,13 @@ fn heads(arguments: &Compare, model: &Path, threads: usize) -> Result<Vec<Engine
 fn accuracy(arguments: &Compare, model: &Path, text: &Path, threads: usize) -> Result<Accuracy> {
     let scratch = tempfile::tempdir()?;
     let options = LoadOptions { model: model.to_owned(), threads, context: WINDOW };
-    let mut reference = EngineProcess::start(REFERENCE, &options)?;
+    let mut reference = EngineProcess::start(arguments.reference, &options)?;
     let windows = Windows::of_file(&mut reference, text, scratch.path())?;
     let count = windows.count(Some(arguments.chunks))?;
     let mut others = arguments
         .engines
         .iter()
-        .filter(|spec| **spec != REFERENCE)
+        .filter(|spec| **spec != arguments.reference)
         .map(|spec| Ok((EngineProcess::start(spec, &options)?, Sums::default())))
         .collect::<Result<Vec<_>>>()?;
 
@@ -93,11 +92,11 @@ fn accuracy(arguments: &Compare, model: &Path, text: &Path, threads: usize) -> R
             sums.perplexity.add(&found, windows.targets(index))?;
             sums.divergence
                 .add(&expected, &found)
-                .with_context(|| format!("{} beside {}", engine.spec().name, REFERENCE.name))?;
+                .with_context(|| format!("{} beside {}", engine.spec().name, arguments.reference.name))?;
         }
     }
     let mut table = vec![AccuracyRow {
-        engine: REFERENCE.name,
+        engine: arguments.reference.name,
         perplexity: reference_perplexity.estimate(),
         divergence: None,
     }];
@@ -106,7 +105,7 @@ fn accuracy(arguments: &Compare, model: &Path, text: &Path, threads: usize) -> R
         perplexity: sums.perplexity.estimate(),
         divergence: sums.divergence.summary(),
     }));
-    Ok(Accuracy { text: text.to_owned(), chunks: count, reference: REFERENCE.name, rows: table })
+    Ok(Accuracy { text: text.to_owned(), chunks: count, reference: arguments.reference.name, rows: table })
 }
 
 #[derive(Default)]

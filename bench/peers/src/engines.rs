@@ -74,6 +74,20 @@ pub(crate) const ENGINES: &[EngineSpec] = &[
         family: Family::Other,
     },
     EngineSpec {
+        name: "llama.cpp-f32",
+        program: "peer-llama-cpp",
+        arguments: &["--flash-attention", "off-f32"],
+        thread_variables: &[],
+        family: Family::LlamaCpp,
+    },
+    EngineSpec {
+        name: "lowbit-gguf-f32",
+        program: "peer-lowbit",
+        arguments: &["--activations", "gguf", "--cache", "f32"],
+        thread_variables: &[],
+        family: Family::Other,
+    },
+    EngineSpec {
         name: "candle",
         program: "peer-candle",
         arguments: &[],

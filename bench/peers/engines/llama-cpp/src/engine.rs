@@ -54,6 +54,7 @@ impl Engine for LlamaCpp {
         let attention = match self.setting.attention {
             Attention::Auto => "flash attention auto",
             Attention::Plain => "flash attention off",
+            Attention::Single => "flash attention off, f32 cache",
         };
         Description {
             engine: version(),

@@ -21,6 +21,8 @@ enum FlashAttention {
     Auto,
     /// Nowhere.
     Off,
+    /// Nowhere, and keys and values are cached in f32.
+    OffF32,
 }
 
 fn main() -> Result<()> {
@@ -30,6 +32,7 @@ fn main() -> Result<()> {
         attention: match arguments.flash_attention {
             FlashAttention::Auto => Attention::Auto,
             FlashAttention::Off => Attention::Plain,
+            FlashAttention::OffF32 => Attention::Single,
         },
     };
     peers_protocol::run(|options: &_| LlamaCpp::load_as(options, setting))

@@ -25,6 +25,8 @@ pub enum Attention {
     Auto,
     /// One matrix product after the other.
     Plain,
+    /// The same, in single precision throughout: the cache is f32, so that nothing is rounded to half.
+    Single,
 }
 
 /// Tokens evaluated at once. The same for logical and physical batches, as llama-bench runs pp512.
@@ -47,7 +49,7 @@ enum Outputs {
 }
 
 impl Session {
-    /// Makes a cache for `model`: f16 keys and values.
+    /// Makes a cache for `model`.
     pub fn new(model: Model, options: SessionOptions) -> Result<Self> {
         // SAFETY: no arguments, returns a plain struct.
         let mut params = unsafe { sys::llama_context_default_params() };
@@ -59,10 +61,14 @@ impl Session {
         params.n_threads_batch = params.n_threads;
         params.flash_attn_type = match options.attention {
             Attention::Auto => sys::LLAMA_FLASH_ATTN_TYPE_AUTO,
-            Attention::Plain => sys::LLAMA_FLASH_ATTN_TYPE_DISABLED,
+            Attention::Plain | Attention::Single => sys::LLAMA_FLASH_ATTN_TYPE_DISABLED,
         };
-        params.type_k = sys::GGML_TYPE_F16;
-        params.type_v = sys::GGML_TYPE_F16;
+        let cached = match options.attention {
+            Attention::Auto | Attention::Plain => sys::GGML_TYPE_F16,
+            Attention::Single => sys::GGML_TYPE_F32,
+        };
+        params.type_k = cached;
+        params.type_v = cached;
         // What llama.cpp's own tools ask for; the library's default keeps whole caches for layers
         // with a sliding window.
         params.swa_full = false;

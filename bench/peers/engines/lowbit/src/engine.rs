@@ -1,4 +1,4 @@
-//! lowbit as an [`Engine`]: defaults of its command throughout (weights packed at load, f16 cache, batches of 512).
+//! lowbit as an [`Engine`]: defaults of its command throughout (weights packed at load, batches of 512).
 //!
 //! `lowbit_engine::Session` borrows its model; here both live in one value, so the decoder and its cache
 //! are used directly, with the calls that a session makes.
@@ -17,17 +17,23 @@ pub(crate) struct Lowbit {
     model: Model,
     ctx: Ctx,
     cache: KvCache,
+    element: KvElement,
     precision: ActPrecision,
     logits: Vec<f32>,
 }
 
 impl Lowbit {
     /// Loads with the instructions of `isa`.
-    pub(crate) fn load_at(options: &LoadOptions, isa: Isa, precision: ActPrecision) -> Result<Self> {
+    pub(crate) fn load_at(
+        options: &LoadOptions,
+        isa: Isa,
+        precision: ActPrecision,
+        element: KvElement,
+    ) -> Result<Self> {
         let ctx = Ctx::new(isa, options.threads);
         let model = Model::load(&ctx, &options.model, ModelOptions { precision, ..ModelOptions::default() })?;
-        let cache = model.decoder().cache(options.context, KvElement::F16)?;
-        Ok(Self { model, ctx, cache, precision, logits: Vec::new() })
+        let cache = model.decoder().cache(options.context, element)?;
+        Ok(Self { model, ctx, cache, element, precision, logits: Vec::new() })
     }
 
     /// Appends one batch and replaces the logits with those of the wanted tokens.
@@ -39,17 +45,18 @@ impl Lowbit {
 
 impl Engine for Lowbit {
     fn load(options: &LoadOptions) -> Result<Self> {
-        Self::load_at(options, Isa::detect(), ModelOptions::default().precision)
+        Self::load_at(options, Isa::detect(), ModelOptions::default().precision, KvElement::F16)
     }
 
     fn describe(&self) -> Description {
         Description {
             engine: format!("lowbit {}", env!("LOWBIT_VERSION")),
             system: format!(
-                "{} chosen at run time, {} threads, weights packed at load, activations {:?}",
+                "{} chosen at run time, {} threads, weights packed at load, activations {:?}, {:?} cache",
                 self.ctx.isa().level(),
                 self.ctx.threads(),
                 self.precision,
+                self.element,
             ),
             architecture: self.model.spec().architecture.to_owned(),
             vocabulary: self.model.spec().vocab,
