@@ -53,6 +53,19 @@ pub enum EngineError {
         /// Rows that the embedding matrix has.
         model: usize,
     },
+    /// A shape of models that is not known.
+    #[error(
+        "no model shape is called {name:?}{}; known are {}",
+        nearest.as_ref().map_or(String::new(), |n| format!(", did you mean {n}?")), known.join(", ")
+    )]
+    UnknownShape {
+        /// The name given.
+        name: String,
+        /// The nearest one that exists.
+        nearest: Option<String>,
+        /// All that exist.
+        known: Vec<String>,
+    },
     /// Sampling parameters out of range, or logits that cannot be sampled from.
     #[error(transparent)]
     Sampling(#[from] SamplerError),
