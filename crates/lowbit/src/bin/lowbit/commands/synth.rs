@@ -6,7 +6,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use lowbit::{
     WeightSpec,
-    synth::{Synth, SynthRequest},
+    synth::{Synth, SynthRequest, shape_names},
 };
 use serde_json::json;
 use std::{
@@ -20,8 +20,8 @@ use std::{
 /// Write a model with random weights, to measure speed.
 #[derive(Args)]
 pub(crate) struct SynthCommand {
-    /// Model whose shape it has: llama-2-7b, llama-3-8b, llama-3.2-1b, qwen2.5-0.5b or smollm2-135m
-    #[arg(long, value_name = "NAME")]
+    // The list is data of the library.
+    #[arg(long, value_name = "NAME", help = format!("Model whose shape it has: {}", shape_names().join(", ")))]
     like: String,
     /// Transformer blocks [default: as many as the model has]
     #[arg(long, value_name = "N")]
