@@ -61,7 +61,7 @@ pub(crate) struct Tensors<'a>(pub(crate) &'a Checkpoint);
 impl Weights for Tensors<'_> {
     fn scheme(&self) -> Naming {
         match self.0 {
-            Checkpoint::HuggingFace(_) => Naming::HuggingFace,
+            Checkpoint::HuggingFace(_) | Checkpoint::Container(_) => Naming::HuggingFace,
             // The llama2.c reader names its tensors as GGUF does.
             Checkpoint::Gguf(_) | Checkpoint::Llama2c(_) => Naming::Gguf,
         }

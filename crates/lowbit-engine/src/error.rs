@@ -35,13 +35,13 @@ pub enum EngineError {
     /// Text cannot be encoded, or a conversation not rendered.
     #[error(transparent)]
     Encode(#[from] TextError),
-    /// The checkpoint has no vocabulary.
-    #[error("{}: no tokenizer: {missing} is missing; put it beside the weights", path.display())]
+    /// Text was to be read or written, and the checkpoint has no vocabulary.
+    #[error("{}: no tokenizer: {why}; without one the model takes token ids only, as in `lowbit bench`", path.display())]
     NoTokenizer {
         /// The checkpoint.
         path: PathBuf,
         /// The file or metadata looked for.
-        missing: String,
+        why: &'static str,
     },
     /// Tokenizer and weights disagree on the number of tokens.
     #[error("{}: the tokenizer has {tokenizer} tokens, the embedding matrix {model}", path.display())]
@@ -52,6 +52,19 @@ pub enum EngineError {
         tokenizer: usize,
         /// Rows that the embedding matrix has.
         model: usize,
+    },
+    /// A shape of models that is not known.
+    #[error(
+        "no model shape is called {name:?}{}; known are {}",
+        nearest.as_ref().map_or(String::new(), |n| format!(", did you mean {n}?")), known.join(", ")
+    )]
+    UnknownShape {
+        /// The name given.
+        name: String,
+        /// The nearest one that exists.
+        nearest: Option<String>,
+        /// All that exist.
+        known: Vec<String>,
     },
     /// Sampling parameters out of range, or logits that cannot be sampled from.
     #[error(transparent)]

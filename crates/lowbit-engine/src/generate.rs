@@ -1,7 +1,7 @@
 //! An answer, token by token.
 
 use crate::{
-    EngineError, Model, Session,
+    EngineError, Session,
     sampler::{Sampler, SamplingParams, StopMatcher, Vocab},
 };
 use lowbit_model::Logits;
@@ -107,14 +107,15 @@ impl Session<'_> {
     /// step and ends the answer by breaking.
     ///
     /// # Errors
-    /// Where the prompt does not fit, parameters are out of range, or the model gives no usable logits.
+    /// Where the prompt does not fit, parameters are out of range, or the model has no tokenizer or gives no usable
+    /// logits.
     pub fn generate(
         &mut self,
         request: &GenerateRequest,
         mut watch: impl FnMut(Event) -> ControlFlow<()>,
     ) -> Result<Generated, EngineError> {
-        let model = self.model();
-        let mut sampler = Sampler::new(&request.sampling, &ModelVocab(model))?;
+        let (tokenizer, size) = (self.model().tokenizer()?, self.model().spec().vocab);
+        let mut sampler = Sampler::new(&request.sampling, &ModelVocab { tokenizer, size })?;
         let mut matcher = StopMatcher::new(&request.stop)?;
         let mut decoder = StreamDecoder::new(SpecialText::Hide, TextStart::Continuation);
         let mut answer = Generated {
@@ -145,11 +146,11 @@ impl Session<'_> {
             let drawn = sampler.sample(logits)?;
             answer.tokens.push(drawn.id);
             answer.timing.generate_s = first.elapsed().as_secs_f64();
-            if model.tokenizer().is_end_of_generation(drawn.id) {
+            if tokenizer.is_end_of_generation(drawn.id) {
                 break Finish::EndOfText;
             }
             let mut text = String::new();
-            let stopped = matcher.push(&decoder.push(model.tokenizer(), drawn.id)?, &mut text);
+            let stopped = matcher.push(&decoder.push(tokenizer, drawn.id)?, &mut text);
             answer.text.push_str(&text);
             let event = Event::Token { id: drawn.id, text, logprob: drawn.logprob, top: drawn.top };
             if watch(event).is_break() {
@@ -177,30 +178,25 @@ impl Session<'_> {
 }
 
 /// The vocabulary as the sampler sees it: as many tokens as the model has logits.
-struct ModelVocab<'a>(&'a Model);
-
-impl ModelVocab<'_> {
-    fn tokenizer(&self) -> &Tokenizer {
-        self.0.tokenizer()
-    }
+struct ModelVocab<'a> {
+    tokenizer: &'a Tokenizer,
+    size: usize,
 }
 
 impl Vocab for ModelVocab<'_> {
     fn size(&self) -> usize {
-        self.0.spec().vocab
+        self.size
     }
 
     fn piece(&self, id: u32) -> Cow<'_, [u8]> {
-        match self.tokenizer().token_kind(id) {
-            Some(kind) if !kind.is_special() => {
-                Cow::Borrowed(self.tokenizer().token_bytes(id).unwrap_or(&[]))
-            }
+        match self.tokenizer.token_kind(id) {
+            Some(kind) if !kind.is_special() => Cow::Borrowed(self.tokenizer.token_bytes(id).unwrap_or(&[])),
             _ => Cow::Borrowed(&[]),
         }
     }
 
     fn encode(&self, text: &str) -> Vec<u32> {
         // Breakers come from the caller's own short list; one that cannot be encoded breaks nothing.
-        self.tokenizer().encode(text, SpecialTokens::AsText, Affixes::None).unwrap_or_default()
+        self.tokenizer.encode(text, SpecialTokens::AsText, Affixes::None).unwrap_or_default()
     }
 }

@@ -16,6 +16,7 @@ mod model;
 mod packed;
 pub mod sampler;
 mod session;
+pub mod synth;
 mod vocabulary;
 
 pub use error::EngineError;

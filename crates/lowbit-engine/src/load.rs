@@ -47,7 +47,7 @@ pub struct LoadStats {
 }
 
 impl Model {
-    /// Loads a checkpoint with its tokenizer. The workers of `ctx` arrange the weights for products; any other context can
+    /// Loads a checkpoint with its tokenizer, if it has one. The workers of `ctx` arrange the weights for products; any other context can
     /// run the model.
     ///
     /// # Errors
@@ -60,7 +60,9 @@ impl Model {
         let tokenized = start.elapsed();
         let wrong = |source: ModelError| EngineError::Model { path: path.to_owned(), source };
         let spec = spec(&checkpoint).map_err(wrong)?;
-        if tokenizer.vocab_len() > spec.vocab {
+        if let Ok(tokenizer) = &tokenizer
+            && tokenizer.vocab_len() > spec.vocab
+        {
             return Err(EngineError::VocabularySize {
                 path: path.to_owned(),
                 tokenizer: tokenizer.vocab_len(),

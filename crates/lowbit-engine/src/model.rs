@@ -1,6 +1,6 @@
 //! A loaded model: decoder, tokenizer, chat template.
 
-use crate::{EngineError, LoadStats};
+use crate::{EngineError, LoadStats, vocabulary::MaybeTokenizer};
 use lowbit_io::{Checkpoint, TensorInfo};
 use lowbit_model::{Decoder, ModelSpec};
 use lowbit_text::{Affixes, ChatInput, ChatTemplate, Message, SpecialText, SpecialTokens, Tokenizer};
@@ -11,7 +11,7 @@ pub struct Model {
     path: PathBuf,
     kind: &'static str,
     decoder: Decoder,
-    tokenizer: Tokenizer,
+    tokenizer: MaybeTokenizer,
     stats: LoadStats,
 }
 
@@ -20,7 +20,7 @@ impl Model {
         path: &Path,
         kind: &'static str,
         decoder: Decoder,
-        tokenizer: Tokenizer,
+        tokenizer: MaybeTokenizer,
         stats: LoadStats,
     ) -> Self {
         Self { path: path.to_owned(), kind, decoder, tokenizer, stats }
@@ -31,7 +31,7 @@ impl Model {
         &self.path
     }
 
-    /// Kind of checkpoint: `gguf`, `safetensors` or `llama2.c`.
+    /// Kind of checkpoint: `gguf`, `safetensors`, `llama2.c` or `lowbit`.
     pub fn kind(&self) -> &'static str {
         self.kind
     }
@@ -47,8 +47,11 @@ impl Model {
     }
 
     /// The tokenizer.
-    pub fn tokenizer(&self) -> &Tokenizer {
-        &self.tokenizer
+    ///
+    /// # Errors
+    /// Where the checkpoint has none.
+    pub fn tokenizer(&self) -> Result<&Tokenizer, EngineError> {
+        self.tokenizer.as_ref().map_err(|why| EngineError::NoTokenizer { path: self.path.clone(), why })
     }
 
     /// What loading took.
@@ -59,18 +62,18 @@ impl Model {
     /// The chat template that the checkpoint brings.
     ///
     /// # Errors
-    /// Where it brings none, or none that parses.
+    /// Where it brings none or none that parses, or has no tokenizer.
     pub fn chat_template(&self) -> Result<ChatTemplate, EngineError> {
         let text = |source| EngineError::Text { path: self.path.clone(), source };
-        ChatTemplate::of_model(self.tokenizer.chat_template()).map_err(text)
+        ChatTemplate::of_model(self.tokenizer()?.chat_template()).map_err(text)
     }
 
     /// Tokens of plain text, with the special tokens that the model puts around a text.
     ///
     /// # Errors
-    /// Where the text cannot be encoded.
+    /// Where the text cannot be encoded, or the model has no tokenizer.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, EngineError> {
-        Ok(self.tokenizer.encode(text, SpecialTokens::AsText, Affixes::Model)?)
+        Ok(self.tokenizer()?.encode(text, SpecialTokens::AsText, Affixes::Model)?)
     }
 
     /// Tokens of a conversation that ends with a question, rendered by `template`.
@@ -82,18 +85,17 @@ impl Model {
         template: &ChatTemplate,
         messages: &[Message],
     ) -> Result<Vec<u32>, EngineError> {
+        let tokenizer = self.tokenizer()?;
         let spell = |id: Option<u32>| match id {
-            Some(id) => self.tokenizer.decode(&[id], SpecialText::Show),
+            Some(id) => tokenizer.decode(&[id], SpecialText::Show),
             None => Ok(String::new()),
         };
-        let (bos, eos) = (spell(self.tokenizer.bos())?, spell(self.tokenizer.eos())?);
+        let (bos, eos) = (spell(tokenizer.bos())?, spell(tokenizer.eos())?);
         let input = ChatInput { bos: &bos, eos: &eos, ..ChatInput::new(messages) };
         let text = template.render(&input)?;
-        let mut ids = self.tokenizer.encode(&text, SpecialTokens::Parse, Affixes::None)?;
+        let mut ids = tokenizer.encode(&text, SpecialTokens::Parse, Affixes::None)?;
         // Most templates spell out BOS themselves; where one does not, the model still expects it.
-        if let Some(bos) =
-            self.tokenizer.bos().filter(|bos| self.tokenizer.adds_bos() && ids.first() != Some(bos))
-        {
+        if let Some(bos) = tokenizer.bos().filter(|bos| tokenizer.adds_bos() && ids.first() != Some(bos)) {
             ids.insert(0, bos);
         }
         Ok(ids)
@@ -124,13 +126,9 @@ pub struct TensorSummary {
 impl TensorSummary {
     pub(crate) fn new(checkpoint: &Checkpoint, info: &TensorInfo) -> Self {
         let elements = info.elements().max(1);
-        let format = match checkpoint.tensor(&info.name) {
-            Ok(tensor) => tensor.spec().label(),
-            Err(_) => info.encoding.label().to_owned(),
-        };
         Self {
             name: info.name.clone(),
-            format,
+            format: checkpoint.format_label(info),
             shape: info.dims.clone(),
             bytes: info.bytes,
             bits_per_weight: 8.0 * info.bytes as f64 / elements as f64,

@@ -3,29 +3,41 @@
 use crate::EngineError;
 use lowbit_io::{
     Checkpoint, IoError,
+    container::{Container, ContainerText},
     gguf::{Gguf, Metadata},
     hf::HfFolder,
 };
 use lowbit_text::{HfFiles, TextError, Tokenizer, VocabData};
 use std::{borrow::Cow, path::Path};
 
-/// Builds the tokenizer of `checkpoint`, which was opened at `path`.
-pub(crate) fn tokenizer(checkpoint: &Checkpoint, path: &Path) -> Result<Tokenizer, EngineError> {
-    let text = |source: TextError| EngineError::Text { path: path.to_owned(), source };
-    let missing = |what: &str| EngineError::NoTokenizer { path: path.to_owned(), missing: what.to_owned() };
-    match checkpoint {
+/// What GGUF files without a vocabulary call it.
+pub(crate) const NO_VOCABULARY: &str = "no_vocab";
+
+/// A tokenizer, or why the checkpoint has none.
+pub(crate) type MaybeTokenizer = Result<Tokenizer, &'static str>;
+
+/// Builds the tokenizer of `checkpoint`, which was opened at `path`. A model without one can be run on token ids.
+pub(crate) fn tokenizer(checkpoint: &Checkpoint, path: &Path) -> Result<MaybeTokenizer, EngineError> {
+    let (built, missing) = match checkpoint {
         Checkpoint::Gguf(file) => {
-            let vocabulary = gguf(file)?.ok_or_else(|| missing("tokenizer.ggml.model"))?;
-            Tokenizer::from_vocab(&vocabulary).map_err(text)
+            let vocabulary = gguf(file)?;
+            if vocabulary.as_ref().is_some_and(|v| v.model == NO_VOCABULARY) {
+                return Ok(Err("the file says that it has no vocabulary"));
+            }
+            (vocabulary.map(|v| Tokenizer::from_vocab(&v)), "tokenizer.ggml.model is missing")
         }
         Checkpoint::HuggingFace(folder) => {
-            hugging_face(folder)?.ok_or_else(|| missing("tokenizer.json"))?.map_err(text)
+            (hugging_face(folder)?, "tokenizer.json is missing beside the weights")
         }
         Checkpoint::Llama2c(file) => {
-            let bytes = file.read_vocabulary()?.ok_or_else(|| missing("tokenizer.bin"))?;
-            Tokenizer::from_llama2c(&bytes, file.header().vocab).map_err(text)
+            let bytes = file.read_vocabulary()?;
+            let built = bytes.map(|bytes| Tokenizer::from_llama2c(&bytes, file.header().vocab));
+            (built, "tokenizer.bin is missing beside the weights")
         }
-    }
+        Checkpoint::Container(file) => (container(file), "the container brings no lowbit.tokenizer"),
+    };
+    let text = |source: TextError| EngineError::Text { path: path.to_owned(), source };
+    built.map_or(Ok(Err(missing)), |tokenizer| tokenizer.map(Ok).map_err(text))
 }
 
 /// The vocabulary in a GGUF file's metadata, borrowed from the file; `None` where it has none.
@@ -78,4 +90,14 @@ fn hugging_face(folder: &HfFolder) -> Result<Option<Result<Tokenizer, TextError>
         generation_config: generation_config.as_deref(),
         chat_template: template.as_deref(),
     })))
+}
+
+fn container(file: &Container) -> Option<Result<Tokenizer, TextError>> {
+    let bytes = |text| file.text(text).map(str::as_bytes);
+    Some(Tokenizer::from_hf(HfFiles {
+        tokenizer: bytes(ContainerText::Tokenizer)?,
+        tokenizer_config: bytes(ContainerText::TokenizerConfig),
+        generation_config: bytes(ContainerText::GenerationConfig),
+        chat_template: file.text(ContainerText::ChatTemplate),
+    }))
 }

@@ -62,7 +62,7 @@ pub fn perplexity(
     if windows == 0 {
         return Err(EvalError::TextTooShort { tokens: tokens.len(), window: protocol.window });
     }
-    let begin = begin_token(model, protocol.begin);
+    let begin = begin_token(model, protocol.begin)?;
     let mut session = Session::new(model, ctx, protocol.window, options.cache)?;
     let mut loss = Loss::default();
     let mut reached = None;
@@ -90,10 +90,10 @@ pub fn perplexity(
 }
 
 /// The token that takes the place of each window's first.
-fn begin_token(model: &Model, begin: Begin) -> Option<u32> {
-    let tokenizer = model.tokenizer();
-    match begin {
+fn begin_token(model: &Model, begin: Begin) -> Result<Option<u32>, EngineError> {
+    let tokenizer = model.tokenizer()?;
+    Ok(match begin {
         Begin::AsText => None,
         Begin::Replaced => tokenizer.bos().filter(|_| tokenizer.adds_bos()),
-    }
+    })
 }

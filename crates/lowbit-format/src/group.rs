@@ -72,8 +72,8 @@ impl ParamFormat {
         }
     }
 
-    /// The value of stored bits.
-    pub(crate) fn decode(self, bits: u32) -> f32 {
+    /// The value of stored bits, of which the lowest count.
+    pub fn decode(self, bits: u32) -> f32 {
         match self {
             Self::F32 => f32::from_bits(bits),
             Self::F16 => f16_to_f32(bits as u16),
@@ -87,8 +87,8 @@ impl ParamFormat {
     }
 
     /// The stored bits of the value nearest to `x ≥ 0`: for powers of two nearest in the exponent. What is too large
-    /// becomes the largest.
-    pub(crate) fn encode(self, x: f32) -> u32 {
+    /// becomes the largest. Floats of 16 and 32 bits have signs, and any `x` is stored.
+    pub fn encode(self, x: f32) -> u32 {
         match self {
             Self::F32 => x.to_bits(),
             Self::F16 => u32::from(f16::from_f32(x.clamp(-65504.0, 65504.0)).to_bits()),

@@ -360,3 +360,33 @@ fn blocks_take_no_more_memory_than_in_the_file() {
         assert!([16, 32].contains(&layout.group) && layout.weights % layout.group == 0, "{}", layout.label);
     }
 }
+
+/// The root of the mean square of the weights of random blocks with scale `value`.
+fn rms_of_random_blocks(format: BlockFormat, value: f32) -> f64 {
+    let layout = format.layout();
+    let mut state = 1u64;
+    let mut bytes: Vec<u8> = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 56) as u8
+    })
+    .take(64 * layout.bytes)
+    .collect();
+    for block in bytes.chunks_exact_mut(layout.bytes) {
+        format.scale_bits(value).iter().for_each(|bits| bits.put(block));
+    }
+    let shape = NK { n: 1, k: 64 * layout.weights };
+    let mut row = vec![0.0; shape.k];
+    QuantTensor::from_blocks(format, shape, Storage::from(bytes)).unwrap().decode_row(0, &mut row);
+    assert!(row.iter().all(|w| w.is_finite()), "{format:?} with scale {value}");
+    (row.iter().map(|w| f64::from(*w).powi(2)).sum::<f64>() / row.len() as f64).sqrt()
+}
+
+#[test]
+fn weights_of_random_blocks_are_finite_and_proportional_to_the_scale() {
+    for format in BlockFormat::ALL.iter().filter(|f| !f.layout().scales.is_empty()) {
+        let [half, one] = [0.25, 0.5].map(|value| rms_of_random_blocks(*format, value));
+        // Powers of two and their multiples by n / 2 are stored exactly in every format, so only sums are rounded.
+        assert!(half > 0.0 && (one / half - 2.0).abs() < 1e-6, "{format:?}: {half} and {one}");
+    }
+    assert!(BlockFormat::I2_S.scale_bits(1.0).is_empty());
+}

@@ -354,7 +354,7 @@ fn local_path(path: &Path) -> Result<Local, Error> {
 
 /// Whether text that names nothing here was meant as a path: it begins like one, or ends in a model file's suffix.
 fn is_written_as_path(target: &str) -> bool {
-    const SUFFIXES: &[&str] = &[".gguf", ".safetensors", ".bin"];
+    const SUFFIXES: &[&str] = &[".gguf", ".lowbit", ".safetensors", ".bin"];
     let begins =
         target.starts_with(['/', '~', '\\']) || target.starts_with("./") || target.starts_with("../");
     let is_word = !target.contains(char::is_whitespace);

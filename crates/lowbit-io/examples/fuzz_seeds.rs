@@ -4,9 +4,10 @@
 //! cargo run -p lowbit-io --example fuzz_seeds -- fuzz/corpus
 //! ```
 
-use lowbit_format::{BlockFormat, FloatFormat};
+use lowbit_format::{BlockFormat, FloatFormat, NK, QuantTensor, WeightSpec};
 use lowbit_io::{
     Encoding, IoError,
+    container::{ContainerText, ContainerWriter},
     gguf::{GgufWriter, OwnedValue, ValueType},
 };
 use std::{
@@ -18,6 +19,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let corpus = PathBuf::from(std::env::args().nth(1).ok_or("usage: fuzz_seeds CORPUS_FOLDER")?);
     write(&corpus.join("gguf"), ggufs()?)?;
     write(&corpus.join("safetensors_index"), safetensors())?;
+    write(&corpus.join("container"), containers()?)?;
     write(&corpus.join("llama2c"), llama2cs())?;
     write(&corpus.join("tokenizer_vocab"), vocabularies())?;
     write(&corpus.join("chat_template"), templates())?;
@@ -84,6 +86,46 @@ fn safetensors() -> Vec<(String, Vec<u8>)> {
         ("index_escape".into(), index.replace("m-2", "../m-2").into_bytes()),
         ("huge_header".into(), [0xff; 24].to_vec()),
     ]
+}
+
+/// A container of one tensor of each kind of format, and files that are wrong in one place of its header.
+fn containers() -> Result<Vec<(String, Vec<u8>)>, Box<dyn std::error::Error>> {
+    let config = r#"{"model_type":"llama"}"#;
+    let weights: Vec<f32> = (0..2 * 36).map(|i| (i * 7 % 13) as f32 - 6.0).collect();
+    let mut files = Vec::new();
+    let mut all = ContainerWriter::new(config)?;
+    let labels = [
+        "int1-sym-row",
+        "int3-asym-g32",
+        "int4-fzero-g16-int6-row",
+        "int8-sym-g4-e4m3",
+        "ternary-tensor-f32",
+    ];
+    for label in labels.iter().chain(&["f16"]) {
+        let tensor = QuantTensor::quantize_nearest(&WeightSpec::parse(label)?, &weights, NK { n: 2, k: 36 })?;
+        let mut one = ContainerWriter::new(config)?;
+        files.push((label.replace('-', "_"), one.tensor("w", &[2, 36], &tensor)?.to_bytes()));
+        all.tensor(label, &[2, 36], &tensor)?;
+    }
+    let blocks = QuantTensor::from_blocks(BlockFormat::Q4_0, NK { n: 1, k: 32 }, vec![0x5a; 18].into())?;
+    all.tensor("blocks", &[1, 32], &blocks)?.text(ContainerText::ChatTemplate, "{{ bos_token }}");
+    let bytes = all.note("note", "a seed").to_bytes();
+    files.push(("cut".into(), bytes[..bytes.len() - 9].to_vec()));
+    files.push(("all".into(), bytes));
+    let asym = files.iter().find(|(name, _)| name == "int3_asym_g32").map(|(_, bytes)| bytes.clone());
+    let asym = asym.ok_or("no asymmetric file")?;
+    // Replacements of the same length: the header's length stays right.
+    for (name, from, to) in [
+        ("unknown_key", &b"lowbit.tensors"[..], &b"lowbit.rotated"[..]),
+        ("no_zeros", b"w.zeros", b"w.zeroz"),
+        ("wrong_part", b"int3", b"int5"),
+        ("huge_shape", b"[2,36]", b"[2e38]"),
+    ] {
+        let at = asym.windows(from.len()).position(|w| w == from).ok_or("nothing to replace")?;
+        let wrong = [&asym[..at], to, &asym[at + from.len()..]].concat();
+        files.push((name.into(), wrong));
+    }
+    Ok(files)
 }
 
 fn llama2cs() -> Vec<(String, Vec<u8>)> {

@@ -3,6 +3,7 @@
 use crate::{
     Access, IoError, RawTensor, TensorInfo,
     bytes::{self, Opened},
+    container::Container,
     gguf::{self, Gguf, Metadata},
     hf::HfFolder,
     llama2c::{Llama2c, Llama2cHeader},
@@ -20,6 +21,8 @@ pub enum Checkpoint {
     HuggingFace(HfFolder),
     /// A llama2.c `.bin`.
     Llama2c(Llama2c),
+    /// lowbit's own container.
+    Container(Container),
 }
 
 /// Where a checkpoint's hyper-parameters stand.
@@ -27,7 +30,7 @@ pub enum Checkpoint {
 pub enum Config<'a> {
     /// GGUF metadata: `llama.block_count`.
     Gguf(&'a Metadata),
-    /// `config.json`: `num_hidden_layers`.
+    /// `config.json`, or the same in a container: `num_hidden_layers`.
     Json(&'a serde_json::Value),
     /// The numbers of a llama2.c header.
     Llama2c(&'a Llama2cHeader),
@@ -52,6 +55,11 @@ impl Checkpoint {
         }
         let (storage, opened) = bytes::open(path, access)?;
         problem::check_not_something_else(storage.bytes()).map_err(|e| e.in_file(path))?;
+        if problem::looks_like_safetensors(storage.bytes())
+            && let Some(container) = Container::from_opened(&storage, &opened).map_err(|e| e.in_file(path))?
+        {
+            return Ok(Self::Container(container));
+        }
         if Llama2c::looks_like(storage.bytes()) {
             return Llama2c::from_opened(path, storage, opened).map(Self::Llama2c);
         }
@@ -64,6 +72,7 @@ impl Checkpoint {
             Self::Gguf(c) => Config::Gguf(c.metadata()),
             Self::HuggingFace(c) => Config::Json(c.config()),
             Self::Llama2c(c) => Config::Llama2c(c.header()),
+            Self::Container(c) => Config::Json(c.config()),
         }
     }
 
@@ -73,6 +82,7 @@ impl Checkpoint {
             Self::Gguf(_) => "gguf",
             Self::HuggingFace(_) => "safetensors",
             Self::Llama2c(_) => "llama2.c",
+            Self::Container(_) => "lowbit",
         }
     }
 
@@ -82,6 +92,7 @@ impl Checkpoint {
             Self::Gguf(c) => c.tensors(),
             Self::HuggingFace(c) => c.tensors(),
             Self::Llama2c(c) => c.tensors(),
+            Self::Container(c) => c.tensors(),
         }
     }
 
@@ -91,7 +102,17 @@ impl Checkpoint {
             Self::Gguf(c) => c.info(name),
             Self::HuggingFace(c) => c.info(name),
             Self::Llama2c(c) => c.info(name),
+            Self::Container(c) => c.info(name),
         }
+    }
+
+    /// Label of a tensor's format, without reading the tensor.
+    pub fn format_label(&self, info: &TensorInfo) -> String {
+        match self {
+            Self::Container(c) => c.spec(&info.name).map(|spec| spec.label()),
+            _ => None,
+        }
+        .unwrap_or_else(|| info.encoding.label().to_owned())
     }
 
     /// A tensor as a matrix over the file's bytes; outer dimensions are stacked ([`TensorInfo::matrix`]).
@@ -103,6 +124,7 @@ impl Checkpoint {
             Self::Gguf(c) => c.tensor(name),
             Self::HuggingFace(c) => c.tensor(name),
             Self::Llama2c(c) => c.tensor(name),
+            Self::Container(c) => c.tensor(name),
         }
     }
 
@@ -115,6 +137,7 @@ impl Checkpoint {
             Self::Gguf(c) => c.vector(name),
             Self::HuggingFace(c) => c.vector(name),
             Self::Llama2c(c) => c.vector(name),
+            Self::Container(c) => c.vector(name),
         }
     }
 
@@ -127,6 +150,7 @@ impl Checkpoint {
             Self::Gguf(c) => c.raw(name),
             Self::HuggingFace(c) => c.raw(name),
             Self::Llama2c(c) => c.raw(name),
+            Self::Container(c) => c.raw(name),
         }
     }
 
@@ -136,6 +160,7 @@ impl Checkpoint {
             Self::Gguf(c) => c.file_bytes(),
             Self::HuggingFace(c) => c.file_bytes(),
             Self::Llama2c(c) => c.file_bytes(),
+            Self::Container(c) => c.file_bytes(),
         }
     }
 
@@ -158,6 +183,7 @@ impl Checkpoint {
             Self::Gguf(c) => c.opened(),
             Self::HuggingFace(c) => c.opened(),
             Self::Llama2c(c) => c.opened(),
+            Self::Container(c) => c.opened(),
         }
     }
 }

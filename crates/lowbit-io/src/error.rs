@@ -27,7 +27,9 @@ pub enum IoError {
     #[error("not a regular file")]
     NotAFile,
     /// Nothing there that this crate reads.
-    #[error("not a checkpoint: {found}; expected a GGUF file, a llama2.c .bin or a Hugging Face folder")]
+    #[error(
+        "not a checkpoint: {found}; expected a GGUF file, a lowbit container, a llama2.c .bin or a Hugging Face folder"
+    )]
     NotACheckpoint {
         /// What it looks like, and the next step.
         found: String,

@@ -1,5 +1,5 @@
-//! Checkpoint files: GGUF (v2 and v3, split or whole, with its dialects), Hugging Face folders of safetensors, and
-//! llama2.c `.bin` files.
+//! Checkpoint files: GGUF (v2 and v3, split or whole, with its dialects), Hugging Face folders of safetensors,
+//! llama2.c `.bin` files, and lowbit's own container.
 //!
 //! [`Checkpoint::open`] tells by content what a path is. A tensor comes back as a
 //! [`QuantTensor`](lowbit_format::QuantTensor) over the mapped file, nothing copied; metadata stays in the file too
@@ -47,6 +47,7 @@
 
 mod bytes;
 mod checkpoint;
+pub mod container;
 mod cursor;
 mod error;
 pub mod gguf;
@@ -54,6 +55,7 @@ pub mod hf;
 pub mod llama2c;
 #[allow(unsafe_code)]
 mod mapped;
+mod payload;
 mod problem;
 mod scan;
 mod tensor;
@@ -61,5 +63,6 @@ mod tensor;
 pub use bytes::{Access, MAX_TEXT_FILE};
 pub use checkpoint::{Checkpoint, Config};
 pub use error::IoError;
+pub use payload::Payload;
 pub use scan::{TensorFault, scan_tensor};
 pub use tensor::{Encoding, RawTensor, TensorInfo};

@@ -9,6 +9,8 @@ pub enum Encoding {
     Float(FloatFormat),
     /// Blocks as in GGUF.
     Blocks(BlockFormat),
+    /// Codes with scales beside them, stored apart; the checkpoint knows which format.
+    Grouped,
     /// Elements that are no weights by themselves (`i32`, `u8`, `f8_e4m3`, ...): listed, and readable raw.
     Other {
         /// Label of the type.
@@ -22,6 +24,7 @@ impl Encoding {
         match self {
             Self::Float(f) => f.label(),
             Self::Blocks(f) => f.label(),
+            Self::Grouped => "grouped",
             Self::Other { label } => label,
         }
     }
@@ -83,7 +86,7 @@ pub(crate) fn to_vector(tensor: &QuantTensor) -> Vec<f32> {
     out
 }
 
-/// A [`QuantTensor`] of an encoding; `None` for [`Encoding::Other`].
+/// A [`QuantTensor`] of an encoding; `None` for those that are not one run of weights.
 pub(crate) fn quant_tensor(
     encoding: Encoding,
     shape: NK,
@@ -93,6 +96,6 @@ pub(crate) fn quant_tensor(
     match encoding {
         Encoding::Float(format) => Some(QuantTensor::from_floats(format, shape, bytes)),
         Encoding::Blocks(format) => Some(QuantTensor::from_scaled_blocks(format, shape, bytes, tensor_scale)),
-        Encoding::Other { .. } => None,
+        Encoding::Grouped | Encoding::Other { .. } => None,
     }
 }

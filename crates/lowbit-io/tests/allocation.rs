@@ -4,7 +4,7 @@ mod craft;
 
 use craft::*;
 use lowbit_format::Storage;
-use lowbit_io::{Access, Checkpoint, gguf::Gguf, hf, llama2c::Llama2c};
+use lowbit_io::{Access, Checkpoint, container::Container, gguf::Gguf, hf, llama2c::Llama2c};
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     cell::Cell,
@@ -121,6 +121,26 @@ fn small_files_with_huge_lengths_inside_cannot_allocate_a_megabyte() {
     let largest = llama2c([1 << 16, 1 << 18, 1 << 10, 1, 1, -(1 << 20), 1 << 20], 0);
     let (most, result) = peak(|| Llama2c::parse(Storage::from(largest)));
     assert!(result.is_err() && most < MIB / 16, "the largest llama2.c header: {most} bytes");
+}
+
+#[test]
+fn a_container_cannot_allocate_for_what_it_announces() {
+    for huge in [1u64 << 24, 1 << 31, 1 << 40, i64::MAX as u64, u64::MAX] {
+        for spec in ["q4_0", "int1-sym-g4", "int4-asym-g32-int6-g256", "ternary-tensor-f32"] {
+            for shape in [format!("{huge},32"), format!("1,{}", huge & !255), format!("{huge},{huge},{huge}")]
+            {
+                let tensors = format!(r#"{{\"w\":{{\"spec\":\"{spec}\",\"shape\":[{shape}]}}}}"#);
+                let header = format!(
+                    r#"{{"__metadata__":{{"lowbit.version":"1","lowbit.config":"{{}}","lowbit.tensors":"{tensors}"}}}}"#
+                );
+                let bytes = [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat();
+                let (most, result) = peak(|| Container::parse(Storage::from(bytes)));
+                let error = result.map(|_| ()).unwrap_err().to_string();
+                assert!(error.contains('w'), "{error}");
+                assert!(most < MIB / 16, "{spec} of {shape}: {most} bytes");
+            }
+        }
+    }
 }
 
 #[test]

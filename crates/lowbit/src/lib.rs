@@ -60,7 +60,7 @@
 
 pub use lowbit_engine::{
     EngineError, Event, Finish, GenerateRequest, Generated, LoadOptions, LoadStats, Model, Session,
-    TensorSummary, Timing, sampler,
+    TensorSummary, Timing, sampler, synth,
 };
 pub use lowbit_eval as eval;
 pub use lowbit_format::{FormatError, SpecInfo, SpecSource, WeightSpec, all_specs, suggest};

@@ -358,3 +358,40 @@ fn a_reader_that_leaves_gets_no_error_message() {
     let output = place.command(&["list", "formats"]).stdout(writer).stderr(Stdio::piped()).output().unwrap();
     assert_eq!((text(&output.stderr).as_str(), output.status.code()), ("", Some(141)));
 }
+
+#[test]
+fn a_model_of_random_weights_is_made_inspected_and_measured() {
+    let place = Place::new();
+    let make = |format: &str, out: &str| {
+        let args = ["synth", "--like", "smollm2-135m", "--layers", "1", "--vocab", "50", "--format", format];
+        place.json(&[&args[..], &["--out", out, "--seed", "3", "--json"]].concat())
+    };
+    for (format, out, kind) in [("q8_0", "a.gguf", "gguf"), ("int2-asym-g32", "a.lowbit", "lowbit")] {
+        let json = make(format, out);
+        assert_eq!((json["kind"].as_str(), json["blocks"].as_u64()), (Some(kind), Some(1)), "{json}");
+        assert_eq!(json["bytes"].as_u64().unwrap(), std::fs::metadata(place.path(out)).unwrap().len());
+        let bits = json["bits_per_weight"].as_f64().unwrap();
+        assert!((2.5..9.0).contains(&bits), "{json}");
+        let inspected = place.json(&["inspect", out, "--json"]);
+        assert_eq!(inspected["weights"], json["weights"]);
+        let formats = inspected["tensors"].as_array().unwrap().iter();
+        assert_eq!(formats.filter(|t| t["format"] == format).count(), 8, "{inspected}");
+        let measured = place.json(&["bench", out, "-p", "4", "-n", "2", "-r", "1", "-t", "1", "--json"]);
+        assert!(measured.is_object(), "{measured}");
+        let error = place.error(&["run", out, "hello"]);
+        assert!(error.contains(out) && error.contains("no tokenizer"), "{error}");
+        std::fs::write(place.path("text"), "some text").unwrap();
+        let error = place.error(&["perplexity", out, "--text", "text"]);
+        assert!(error.contains("no tokenizer"), "{error}");
+    }
+    let refused = |like: &str, format: &str, out: &str| {
+        place.error(&["synth", "--like", like, "--format", format, "--out", out])
+    };
+    let error = refused("smollm2-135n", "q8_0", "b.gguf");
+    assert!(error.contains("did you mean smollm2-135m?"), "{error}");
+    let error = refused("smollm2-135m", "int2sym", "b.lowbit");
+    assert!(error.contains("unknown weight format `int2sym`"), "{error}");
+    let error = refused("smollm2-135m", "q8_0", "b.lowbit");
+    assert!(error.contains("q8_0 is written to a .gguf file"), "{error}");
+    assert!(!place.path("b.lowbit").exists());
+}

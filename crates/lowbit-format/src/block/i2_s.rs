@@ -5,7 +5,7 @@
 //! This is the layout that bitnet.cpp writes on x86 and that the published files have. Its ARM build writes blocks of
 //! 64 under the same type number and cannot be told apart. Code 3 is never written; it decodes to 2.
 
-use super::{BlockCodec, Elements, Values, expand_params, head, head_mut};
+use super::{BlockCodec, Elements, Scale, Values, expand_params, head, head_mut};
 
 pub(super) struct Codec;
 
@@ -15,6 +15,7 @@ impl BlockCodec for Codec {
     const BYTES: usize = 32;
     const GROUP: usize = 32;
     const OFFSETS: bool = false;
+    const SCALES: &'static [Scale] = &[];
     const ELEMENTS: Option<Elements> = Some(Elements { bits: 2, values: Values::From(-1), params: &[] });
 
     #[inline(always)]

@@ -2,7 +2,7 @@
 //! three upper bits and a shift's sign, then four 16-bit words: sixteen 3-bit scales below, and in the top nibbles the
 //! half-precision `d`; `w = (grid ± ⅛) · (d · (2 · scale + 1))`, the shift for eight weights at a time.
 
-use super::{BlockCodec, grid, head, head_mut, put8, u16_at};
+use super::{BlockCodec, Scale, grid, head, head_mut, put8, u16_at};
 use crate::float::f16_to_f32;
 
 pub(super) struct Codec;
@@ -13,6 +13,7 @@ impl BlockCodec for Codec {
     const BYTES: usize = 56;
     const GROUP: usize = 16;
     const OFFSETS: bool = false;
+    const SCALES: &'static [Scale] = &[Scale::top_nibbles(48)];
 
     #[inline(always)]
     fn expand(block: &[u8], _: f32, q: &mut [i8], s: &mut [f32], _: &mut [f32]) {

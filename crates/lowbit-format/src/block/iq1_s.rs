@@ -4,7 +4,7 @@
 //!
 //! `q` is eight times the bracket and `s` an eighth of the scale, so that both are exact.
 
-use super::{BlockCodec, f16_at, grid, head, head_mut, put8, u16_at};
+use super::{BlockCodec, Scale, f16_at, grid, head, head_mut, put8, u16_at};
 
 pub(super) struct Codec;
 
@@ -14,6 +14,7 @@ impl BlockCodec for Codec {
     const BYTES: usize = 50;
     const GROUP: usize = 32;
     const OFFSETS: bool = false;
+    const SCALES: &'static [Scale] = &[Scale::f16(0)];
 
     #[inline(always)]
     fn expand(block: &[u8], _: f32, q: &mut [i8], s: &mut [f32], _: &mut [f32]) {

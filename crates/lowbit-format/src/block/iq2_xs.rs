@@ -2,7 +2,7 @@
 //! in a grid of 512, seven are their signs as in `IQ2_XXS`), then sixteen 4-bit scales;
 //! `w = ±grid · (d · (scale + ½) / 4)`.
 
-use super::{BlockCodec, f16_at, grid, head, head_mut, put8, u16_at};
+use super::{BlockCodec, Scale, f16_at, grid, head, head_mut, put8, u16_at};
 
 pub(super) struct Codec;
 
@@ -12,6 +12,7 @@ impl BlockCodec for Codec {
     const BYTES: usize = 74;
     const GROUP: usize = 16;
     const OFFSETS: bool = false;
+    const SCALES: &'static [Scale] = &[Scale::f16(0)];
 
     #[inline(always)]
     fn expand(block: &[u8], _: f32, q: &mut [i8], s: &mut [f32], _: &mut [f32]) {

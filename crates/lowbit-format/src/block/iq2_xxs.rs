@@ -2,7 +2,7 @@
 //! eight weights in a grid of 256, and 32 bits: four times seven signs (the eighth makes their number even) and a 4-bit
 //! scale on top; `w = ±grid · (d · (scale + ½) / 4)`.
 
-use super::{BlockCodec, f16_at, grid, head, head_mut, put8, u32_at};
+use super::{BlockCodec, Scale, f16_at, grid, head, head_mut, put8, u32_at};
 
 pub(super) struct Codec;
 
@@ -12,6 +12,7 @@ impl BlockCodec for Codec {
     const BYTES: usize = 66;
     const GROUP: usize = 32;
     const OFFSETS: bool = false;
+    const SCALES: &'static [Scale] = &[Scale::f16(0)];
 
     #[inline(always)]
     fn expand(block: &[u8], _: f32, q: &mut [i8], s: &mut [f32], _: &mut [f32]) {

@@ -2,7 +2,7 @@
 //! numbers of four weights in a grid of 512, 32 bytes of signs, eight 4-bit scales;
 //! `w = ±grid · (d · (2 · scale + 1))`.
 
-use super::{BIT_MASKS, BlockCodec, f16_at, grid, head, head_mut, put8};
+use super::{BIT_MASKS, BlockCodec, Scale, f16_at, grid, head, head_mut, put8};
 
 pub(super) struct Codec;
 
@@ -12,6 +12,7 @@ impl BlockCodec for Codec {
     const BYTES: usize = 110;
     const GROUP: usize = 32;
     const OFFSETS: bool = false;
+    const SCALES: &'static [Scale] = &[Scale::f16(0)];
 
     #[inline(always)]
     fn expand(block: &[u8], _: f32, q: &mut [i8], s: &mut [f32], _: &mut [f32]) {

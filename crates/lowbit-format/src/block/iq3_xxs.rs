@@ -1,7 +1,7 @@
 //! `IQ3_XXS`: 256 weights in 98 bytes, groups of 32. Half-precision `d`, 64 bytes, each the number of four weights in a
 //! grid of 256, then per group 32 bits of signs and scale as in `IQ2_XXS`; `w = ±grid · (d · (scale + ½) / 2)`.
 
-use super::{BlockCodec, f16_at, grid, head, head_mut, put8, u32_at};
+use super::{BlockCodec, Scale, f16_at, grid, head, head_mut, put8, u32_at};
 
 pub(super) struct Codec;
 
@@ -11,6 +11,7 @@ impl BlockCodec for Codec {
     const BYTES: usize = 98;
     const GROUP: usize = 32;
     const OFFSETS: bool = false;
+    const SCALES: &'static [Scale] = &[Scale::f16(0)];
 
     #[inline(always)]
     fn expand(block: &[u8], _: f32, q: &mut [i8], s: &mut [f32], _: &mut [f32]) {

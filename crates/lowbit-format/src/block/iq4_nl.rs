@@ -1,7 +1,7 @@
 //! `IQ4_NL`: 32 weights in 18 bytes, laid out as `Q4_0`. The codes are numbers of sixteen values, closer together near
 //! zero; `w = value[code] · d`.
 
-use super::{BlockCodec, Elements, Values, expand_params, halves, head, head_mut, lookup4, part};
+use super::{BlockCodec, Elements, Scale, Values, expand_params, halves, head, head_mut, lookup4, part};
 
 pub(super) struct Codec;
 
@@ -11,6 +11,7 @@ impl BlockCodec for Codec {
     const BYTES: usize = 18;
     const GROUP: usize = 32;
     const OFFSETS: bool = false;
+    const SCALES: &'static [Scale] = &[Scale::f16(0)];
     const ELEMENTS: Option<Elements> =
         Some(Elements { bits: 4, values: Values::Table(VALUES), params: &[(0, 2)] });
 

@@ -3,7 +3,7 @@
 //! `w = value[code] · (d · (scale − 32))`.
 
 use super::{
-    BlockCodec, Elements, Values, expand_params, halves, head, head_mut,
+    BlockCodec, Elements, Scale, Values, expand_params, halves, head, head_mut,
     iq4_nl::{VALUES, values},
     part, rows,
 };
@@ -16,6 +16,7 @@ impl BlockCodec for Codec {
     const BYTES: usize = 136;
     const GROUP: usize = 32;
     const OFFSETS: bool = false;
+    const SCALES: &'static [Scale] = &[Scale::f16(0)];
     const ELEMENTS: Option<Elements> =
         Some(Elements { bits: 4, values: Values::Table(VALUES), params: &[(0, 8)] });
 

@@ -41,6 +41,7 @@ mod q6_k;
 mod q8_0;
 mod q8_1;
 mod q8_k;
+mod scales;
 mod tq1_0;
 mod tq2_0;
 
@@ -50,6 +51,7 @@ use bits::{
     BIT_MASKS, SIGNS, f16_at, halves, head, head_mut, k_scales, part, quads_minus_one, rows, splat, u16_at,
     u32_at,
 };
+pub use scales::{Scale, ScaleBits};
 
 /// How a format codes weights one by one: what packed layouts are made of.
 ///
@@ -97,6 +99,8 @@ pub trait BlockCodec {
     const GROUP: usize;
     /// Whether offsets can differ from zero. Where not, `expand` leaves `c` alone.
     const OFFSETS: bool;
+    /// The numbers in a block that all its weights are proportional to. None where the scale stands once a tensor.
+    const SCALES: &'static [Scale];
     /// Codes and parameters, where every weight has a code of its own.
     const ELEMENTS: Option<Elements> = None;
 
@@ -244,6 +248,8 @@ pub struct BlockLayout {
     pub group: usize,
     /// See [`BlockCodec::OFFSETS`].
     pub offsets: bool,
+    /// See [`BlockCodec::SCALES`].
+    pub scales: &'static [Scale],
     /// See [`BlockCodec::ELEMENTS`].
     pub elements: Option<Elements>,
 }
@@ -261,6 +267,7 @@ impl BlockFormat {
                     bytes: C::BYTES,
                     group: C::GROUP,
                     offsets: C::OFFSETS,
+                    scales: C::SCALES,
                     elements: C::ELEMENTS,
                 }
             }

@@ -4,7 +4,7 @@
 //! `q` is twice the 4-bit float and `s` half the power of two. Exponent 255, "not a number" in the standard, is decoded
 //! as the reference does: as the largest power.
 
-use super::{BlockCodec, Elements, Values, expand_params, head, head_mut, part};
+use super::{BlockCodec, Elements, Scale, Values, expand_params, head, head_mut, part};
 
 pub(super) struct Codec;
 
@@ -14,6 +14,7 @@ impl BlockCodec for Codec {
     const BYTES: usize = 17;
     const GROUP: usize = 32;
     const OFFSETS: bool = false;
+    const SCALES: &'static [Scale] = &[Scale::e8m0(0)];
     const ELEMENTS: Option<Elements> =
         Some(Elements { bits: 4, values: Values::Table(DOUBLED_E2M1), params: &[(0, 1)] });
 

@@ -6,7 +6,7 @@
 //! is rounded once here, where multiplying the decoded weights would round twice.
 
 use super::{
-    BlockCodec, Elements, Values, expand_params, head, head_mut,
+    BlockCodec, Elements, Scale, Values, expand_params, head, head_mut,
     mxfp4::{DOUBLED_E2M1, doubled_e2m1},
     part,
 };
@@ -19,6 +19,7 @@ impl BlockCodec for Codec {
     const BYTES: usize = 36;
     const GROUP: usize = 16;
     const OFFSETS: bool = false;
+    const SCALES: &'static [Scale] = &[Scale::e4m3(0), Scale::e4m3(1), Scale::e4m3(2), Scale::e4m3(3)];
     const ELEMENTS: Option<Elements> =
         Some(Elements { bits: 4, values: Values::Table(DOUBLED_E2M1), params: &[(0, 4)] });
 

@@ -4,7 +4,7 @@
 //! The same block was first called `Q1_0_G128` by the makers of the Bonsai models.
 
 use super::{
-    BIT_MASKS, BlockCodec, Elements, SIGNS, Values, expand_params, halves, head, head_mut, put8, splat,
+    BIT_MASKS, BlockCodec, Elements, SIGNS, Scale, Values, expand_params, halves, head, head_mut, put8, splat,
 };
 
 pub(super) struct Codec;
@@ -15,6 +15,7 @@ impl BlockCodec for Codec {
     const BYTES: usize = 18;
     const GROUP: usize = 32;
     const OFFSETS: bool = false;
+    const SCALES: &'static [Scale] = &[Scale::f16(0)];
     const ELEMENTS: Option<Elements> =
         Some(Elements { bits: 1, values: Values::Table(SIGNS), params: &[(0, 2)] });
 

@@ -2,7 +2,7 @@
 //! half-precision scale `d`, then one bit a weight, low bits first.
 
 use super::{
-    BIT_MASKS, BlockCodec, Elements, SIGNS, Values, expand_params, halves, head, head_mut, put8, splat,
+    BIT_MASKS, BlockCodec, Elements, SIGNS, Scale, Values, expand_params, halves, head, head_mut, put8, splat,
 };
 
 pub(super) struct Codec;
@@ -13,6 +13,7 @@ impl BlockCodec for Codec {
     const BYTES: usize = 6;
     const GROUP: usize = 32;
     const OFFSETS: bool = false;
+    const SCALES: &'static [Scale] = &[Scale::f16(0)];
     const ELEMENTS: Option<Elements> =
         Some(Elements { bits: 1, values: Values::Table(SIGNS), params: &[(0, 2)] });
 

@@ -1,7 +1,7 @@
 //! `Q2_0`: 64 weights in 18 bytes. A half-precision scale `d`, then four 2-bit codes a byte, low bits first;
 //! `w = (code − 1) · d`, so that ternary weights leave the last code unused.
 
-use super::{BlockCodec, Elements, Values, expand_params, halves, head, head_mut, quads_minus_one};
+use super::{BlockCodec, Elements, Scale, Values, expand_params, halves, head, head_mut, quads_minus_one};
 
 pub(super) struct Codec;
 
@@ -11,6 +11,7 @@ impl BlockCodec for Codec {
     const BYTES: usize = 18;
     const GROUP: usize = 32;
     const OFFSETS: bool = false;
+    const SCALES: &'static [Scale] = &[Scale::f16(0)];
     const ELEMENTS: Option<Elements> =
         Some(Elements { bits: 2, values: Values::From(-1), params: &[(0, 2)] });
 

@@ -1,7 +1,7 @@
 //! `Q2_0_G128`: 128 weights in 34 bytes, `Q2_0` with one scale for 128 weights. The ternary Bonsai models have it, first
 //! under the type number that went to `Q2_0`, later as `PQ2_0`.
 
-use super::{BlockCodec, Elements, Values, expand_params, halves, head, head_mut, quads_minus_one};
+use super::{BlockCodec, Elements, Scale, Values, expand_params, halves, head, head_mut, quads_minus_one};
 
 pub(super) struct Codec;
 
@@ -11,6 +11,7 @@ impl BlockCodec for Codec {
     const BYTES: usize = 34;
     const GROUP: usize = 32;
     const OFFSETS: bool = false;
+    const SCALES: &'static [Scale] = &[Scale::f16(0)];
     const ELEMENTS: Option<Elements> =
         Some(Elements { bits: 2, values: Values::From(-1), params: &[(0, 2)] });
 

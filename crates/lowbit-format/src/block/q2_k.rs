@@ -3,7 +3,7 @@
 //!
 //! Each half of 128 weights reads 32 bytes four rows, two bits deeper every time.
 
-use super::{BlockCodec, Elements, Values, expand_params, halves, head, head_mut, part, rows};
+use super::{BlockCodec, Elements, Scale, Values, expand_params, halves, head, head_mut, part, rows};
 
 pub(super) struct Codec;
 
@@ -13,6 +13,7 @@ impl BlockCodec for Codec {
     const BYTES: usize = 84;
     const GROUP: usize = 16;
     const OFFSETS: bool = true;
+    const SCALES: &'static [Scale] = &[Scale::f16(80), Scale::f16(82).halves(3)];
     const ELEMENTS: Option<Elements> =
         Some(Elements { bits: 2, values: Values::From(0), params: &[(0, 16), (80, 84)] });
 

@@ -3,7 +3,7 @@
 //!
 //! The third bit of weight `32 r + l` is bit `r` of byte `l`.
 
-use super::{BlockCodec, Elements, Values, expand_params, halves, head, head_mut, part};
+use super::{BlockCodec, Elements, Scale, Values, expand_params, halves, head, head_mut, part};
 
 pub(super) struct Codec;
 
@@ -13,6 +13,7 @@ impl BlockCodec for Codec {
     const BYTES: usize = 110;
     const GROUP: usize = 16;
     const OFFSETS: bool = false;
+    const SCALES: &'static [Scale] = &[Scale::f16(108)];
     const ELEMENTS: Option<Elements> =
         Some(Elements { bits: 3, values: Values::From(-4), params: &[(96, 110)] });
 

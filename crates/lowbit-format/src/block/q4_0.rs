@@ -1,7 +1,7 @@
 //! `Q4_0`: 32 weights in 18 bytes. A half-precision scale `d`, then 16 bytes; byte `j` holds the codes of weight `j`
 //! (low nibble) and weight `j + 16` (high nibble); `w = (code − 8) · d`.
 
-use super::{BlockCodec, Elements, Values, expand_params, halves, head, head_mut};
+use super::{BlockCodec, Elements, Scale, Values, expand_params, halves, head, head_mut};
 
 pub(super) struct Codec;
 
@@ -11,6 +11,7 @@ impl BlockCodec for Codec {
     const BYTES: usize = 18;
     const GROUP: usize = 32;
     const OFFSETS: bool = false;
+    const SCALES: &'static [Scale] = &[Scale::f16(0)];
     const ELEMENTS: Option<Elements> =
         Some(Elements { bits: 4, values: Values::From(-8), params: &[(0, 2)] });
 

@@ -1,7 +1,7 @@
 //! `Q4_1`: 32 weights in 20 bytes. Half-precision scale `d` and minimum `m`, then 16 bytes of nibbles as in `Q4_0`;
 //! `w = code · d + m`.
 
-use super::{BlockCodec, Elements, Values, expand_params, halves, head, head_mut};
+use super::{BlockCodec, Elements, Scale, Values, expand_params, halves, head, head_mut};
 
 pub(super) struct Codec;
 
@@ -11,6 +11,7 @@ impl BlockCodec for Codec {
     const BYTES: usize = 20;
     const GROUP: usize = 32;
     const OFFSETS: bool = true;
+    const SCALES: &'static [Scale] = &[Scale::f16(0), Scale::f16(2).halves(-15)];
     const ELEMENTS: Option<Elements> = Some(Elements { bits: 4, values: Values::From(0), params: &[(0, 4)] });
 
     #[inline(always)]

@@ -3,7 +3,7 @@
 //!
 //! Each run of 32 bytes holds group `2 r` in its low and group `2 r + 1` in its high nibbles.
 
-use super::{BlockCodec, Elements, Values, expand_params, halves, head, head_mut, k_scales, part};
+use super::{BlockCodec, Elements, Scale, Values, expand_params, halves, head, head_mut, k_scales, part};
 
 pub(super) struct Codec;
 
@@ -13,6 +13,7 @@ impl BlockCodec for Codec {
     const BYTES: usize = 144;
     const GROUP: usize = 32;
     const OFFSETS: bool = true;
+    const SCALES: &'static [Scale] = &[Scale::f16(0), Scale::f16(2).halves(15)];
     const ELEMENTS: Option<Elements> =
         Some(Elements { bits: 4, values: Values::From(0), params: &[(0, 16)] });
 

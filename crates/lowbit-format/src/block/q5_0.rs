@@ -2,7 +2,7 @@
 //! bytes of nibbles as in `Q4_0`; `w = (code − 16) · d`.
 
 use super::{
-    BIT_MASKS, BlockCodec, Elements, Values, expand_params, halves, head, head_mut, part, put8, splat,
+    BIT_MASKS, BlockCodec, Elements, Scale, Values, expand_params, halves, head, head_mut, part, put8, splat,
 };
 
 pub(super) struct Codec;
@@ -13,6 +13,7 @@ impl BlockCodec for Codec {
     const BYTES: usize = 22;
     const GROUP: usize = 32;
     const OFFSETS: bool = false;
+    const SCALES: &'static [Scale] = &[Scale::f16(0)];
     const ELEMENTS: Option<Elements> =
         Some(Elements { bits: 5, values: Values::From(-16), params: &[(0, 2)] });
 

@@ -2,7 +2,7 @@
 //! `w = code · d + m`.
 
 use super::{
-    BIT_MASKS, BlockCodec, Elements, Values, expand_params, halves, head, head_mut, part, put8, splat,
+    BIT_MASKS, BlockCodec, Elements, Scale, Values, expand_params, halves, head, head_mut, part, put8, splat,
 };
 
 pub(super) struct Codec;
@@ -13,6 +13,7 @@ impl BlockCodec for Codec {
     const BYTES: usize = 24;
     const GROUP: usize = 32;
     const OFFSETS: bool = true;
+    const SCALES: &'static [Scale] = &[Scale::f16(0), Scale::f16(2).halves(-31)];
     const ELEMENTS: Option<Elements> = Some(Elements { bits: 5, values: Values::From(0), params: &[(0, 4)] });
 
     #[inline(always)]

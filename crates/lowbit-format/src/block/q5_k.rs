@@ -1,7 +1,7 @@
 //! `Q5_K`: 256 weights in 176 bytes, groups of 32. As `Q4_K` with 32 bytes of fifth bits before the nibbles: that of
 //! weight `32 r + l` is bit `r` of byte `l`.
 
-use super::{BlockCodec, Elements, Values, expand_params, halves, head, head_mut, k_scales, part};
+use super::{BlockCodec, Elements, Scale, Values, expand_params, halves, head, head_mut, k_scales, part};
 
 pub(super) struct Codec;
 
@@ -11,6 +11,7 @@ impl BlockCodec for Codec {
     const BYTES: usize = 176;
     const GROUP: usize = 32;
     const OFFSETS: bool = true;
+    const SCALES: &'static [Scale] = &[Scale::f16(0), Scale::f16(2).halves(31)];
     const ELEMENTS: Option<Elements> =
         Some(Elements { bits: 5, values: Values::From(0), params: &[(0, 16)] });
 

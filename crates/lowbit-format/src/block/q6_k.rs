@@ -3,7 +3,7 @@
 //!
 //! Each half of 128 weights has 64 bytes of nibbles (the low ones first) and 32 bytes of upper bits, read four times.
 
-use super::{BlockCodec, Elements, Values, expand_params, halves, head, head_mut, part};
+use super::{BlockCodec, Elements, Scale, Values, expand_params, halves, head, head_mut, part};
 
 pub(super) struct Codec;
 
@@ -13,6 +13,7 @@ impl BlockCodec for Codec {
     const BYTES: usize = 210;
     const GROUP: usize = 16;
     const OFFSETS: bool = false;
+    const SCALES: &'static [Scale] = &[Scale::f16(208)];
     const ELEMENTS: Option<Elements> =
         Some(Elements { bits: 6, values: Values::From(-32), params: &[(192, 210)] });
 

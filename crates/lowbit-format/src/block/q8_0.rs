@@ -1,6 +1,6 @@
 //! `Q8_0`: 32 weights in 34 bytes. A half-precision scale `d`, then 32 signed bytes; `w = code · d`.
 
-use super::{BlockCodec, Elements, Values, expand_params, halves, head, head_mut};
+use super::{BlockCodec, Elements, Scale, Values, expand_params, halves, head, head_mut};
 
 pub(super) struct Codec;
 
@@ -10,6 +10,7 @@ impl BlockCodec for Codec {
     const BYTES: usize = 34;
     const GROUP: usize = 32;
     const OFFSETS: bool = false;
+    const SCALES: &'static [Scale] = &[Scale::f16(0)];
     const ELEMENTS: Option<Elements> =
         Some(Elements { bits: 8, values: Values::From(-128), params: &[(0, 2)] });
 

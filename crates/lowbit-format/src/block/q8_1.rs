@@ -3,7 +3,7 @@
 //! A format of activations: GGUF can name it as a tensor type, though no tool writes one. The sum is not needed to
 //! decode. (The size table of the Python package still has the older block with two single-precision numbers.)
 
-use super::{BlockCodec, Elements, Values, expand_params, halves, head, head_mut};
+use super::{BlockCodec, Elements, Scale, Values, expand_params, halves, head, head_mut};
 
 pub(super) struct Codec;
 
@@ -13,6 +13,7 @@ impl BlockCodec for Codec {
     const BYTES: usize = 36;
     const GROUP: usize = 32;
     const OFFSETS: bool = false;
+    const SCALES: &'static [Scale] = &[Scale::f16(0), Scale::f16(2).halves(0)];
     const ELEMENTS: Option<Elements> =
         Some(Elements { bits: 8, values: Values::From(-128), params: &[(0, 2)] });
 

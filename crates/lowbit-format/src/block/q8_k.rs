@@ -3,7 +3,7 @@
 //!
 //! A format of activations, as `Q8_1`: GGUF can name it, no tool writes one, the sums are not needed to decode.
 
-use super::{BlockCodec, Elements, Values, expand_params, head, head_mut};
+use super::{BlockCodec, Elements, Scale, Values, expand_params, head, head_mut};
 
 pub(super) struct Codec;
 
@@ -13,6 +13,7 @@ impl BlockCodec for Codec {
     const BYTES: usize = 292;
     const GROUP: usize = 32;
     const OFFSETS: bool = false;
+    const SCALES: &'static [Scale] = &[Scale::f32(0)];
     const ELEMENTS: Option<Elements> =
         Some(Elements { bits: 8, values: Values::From(-128), params: &[(0, 4)] });
 

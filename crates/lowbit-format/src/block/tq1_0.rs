@@ -5,7 +5,7 @@
 //! n to the front, and the digit is which third of 0–255 the product lies in. Digit n of 32 (then 16, then 4) bytes are
 //! neighbours.
 
-use super::{BlockCodec, f16_at, head, head_mut, part};
+use super::{BlockCodec, Scale, f16_at, head, head_mut, part};
 
 pub(super) struct Codec;
 
@@ -15,6 +15,7 @@ impl BlockCodec for Codec {
     const BYTES: usize = 54;
     const GROUP: usize = 32;
     const OFFSETS: bool = false;
+    const SCALES: &'static [Scale] = &[Scale::f16(52)];
 
     #[inline(always)]
     fn expand(block: &[u8], _: f32, q: &mut [i8], s: &mut [f32], _: &mut [f32]) {

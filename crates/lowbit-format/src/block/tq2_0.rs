@@ -1,7 +1,7 @@
 //! `TQ2_0`: 256 ternary weights in 66 bytes. 64 bytes of 2-bit codes, each run of 32 bytes read four times as in
 //! `Q2_K`, then a half-precision scale `d`; `w = (code − 1) · d`.
 
-use super::{BlockCodec, Elements, Values, expand_params, halves, head, head_mut, part};
+use super::{BlockCodec, Elements, Scale, Values, expand_params, halves, head, head_mut, part};
 
 pub(super) struct Codec;
 
@@ -11,6 +11,7 @@ impl BlockCodec for Codec {
     const BYTES: usize = 66;
     const GROUP: usize = 32;
     const OFFSETS: bool = false;
+    const SCALES: &'static [Scale] = &[Scale::f16(64)];
     const ELEMENTS: Option<Elements> =
         Some(Elements { bits: 2, values: Values::From(-1), params: &[(64, 66)] });
 

@@ -1,7 +1,7 @@
 //! Writing GGUF version 3: metadata, then tensors, to a file that appears whole or not at all.
 
 use super::value::{Value, ValueType};
-use crate::{Encoding, IoError};
+use crate::{Encoding, IoError, Payload, payload::write_new};
 use std::{io::Write, path::Path};
 
 /// A metadata value to be written.
@@ -128,7 +128,8 @@ struct Tensor {
     number: u32,
     /// Outermost first.
     dims: Vec<usize>,
-    bytes: Vec<u8>,
+    len: usize,
+    payload: Payload,
 }
 
 /// Collects a GGUF file. Tensors are aligned to 32 bytes, or to `general.alignment` where that is set (as u32).
@@ -198,6 +199,31 @@ impl GgufWriter {
         dims: &[usize],
         bytes: Vec<u8>,
     ) -> Result<&mut Self, IoError> {
+        let found = bytes.len();
+        self.add(name, encoding, dims, (Some(found), bytes.into()))
+    }
+
+    /// Adds a tensor whose bytes come when the file is written: as many as `encoding` and `dims` say, or writing fails.
+    ///
+    /// # Errors
+    /// As [`Self::tensor`], but for the number of bytes.
+    pub fn payload(
+        &mut self,
+        name: &str,
+        encoding: Encoding,
+        dims: &[usize],
+        payload: Payload,
+    ) -> Result<&mut Self, IoError> {
+        self.add(name, encoding, dims, (None, payload))
+    }
+
+    fn add(
+        &mut self,
+        name: &str,
+        encoding: Encoding,
+        dims: &[usize],
+        (found, payload): (Option<usize>, Payload),
+    ) -> Result<&mut Self, IoError> {
         let Some(number) = super::type_number(encoding) else {
             return Err(IoError::invalid(
                 format!("the type of tensor {name:?}"),
@@ -206,36 +232,52 @@ impl GgufWriter {
             ));
         };
         let expected = super::types::meanings(number)[0].size(dims);
-        if expected != Some(bytes.len())
-            || !(1..=4).contains(&dims.len())
-            || name.is_empty()
-            || name.len() > 256
-        {
+        let len = expected.filter(|len| found.is_none_or(|found| found == *len));
+        let Some(len) = len.filter(|_| (1..=4).contains(&dims.len()) && (1..=256).contains(&name.len()))
+        else {
             return Err(IoError::invalid(
                 format!("tensor {name:?} {dims:?} of type {}", encoding.label()),
-                format!("{} bytes", bytes.len()),
+                found.map_or("a payload".to_owned(), |n| format!("{n} bytes")),
                 expected.map_or("dimensions of whole blocks".to_owned(), |n| format!("{n} bytes")),
             ));
-        }
-        Ok(self.numbered(name, number, dims, bytes))
+        };
+        let dims = dims.to_vec();
+        self.tensors.push(Tensor { name: name.to_owned(), number, dims, len, payload });
+        Ok(self)
     }
 
     /// Adds a tensor under any type number and checks nothing: for dialects, and for tests of the reader.
     pub fn numbered(&mut self, name: &str, number: u32, dims: &[usize], bytes: Vec<u8>) -> &mut Self {
-        self.tensors.push(Tensor { name: name.to_owned(), number, dims: dims.to_vec(), bytes });
+        let (name, dims, len) = (name.to_owned(), dims.to_vec(), bytes.len());
+        self.tensors.push(Tensor { name, number, dims, len, payload: bytes.into() });
         self
     }
 
     /// The file's bytes.
+    ///
+    /// # Panics
+    /// Where a payload gives more or fewer bytes than its tensor has.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut out = self.head();
-        let alignment = self.alignment.unwrap_or(32) as usize;
-        for tensor in &self.tensors {
-            out.resize(out.len().next_multiple_of(alignment), 0);
-            out.extend(&tensor.bytes);
-        }
-        out.resize(out.len().next_multiple_of(alignment), 0);
+        let mut out = Vec::new();
+        self.put(&mut out).expect("payloads have the lengths of their tensors");
         out
+    }
+
+    fn put(&self, out: &mut dyn Write) -> Result<(), IoError> {
+        let alignment = self.alignment.unwrap_or(32) as usize;
+        let padding = vec![0u8; alignment];
+        let pad = |out: &mut dyn Write, len: usize| {
+            out.write_all(&padding[..len.next_multiple_of(alignment) - len])
+                .map_err(|e| IoError::os("write", e))
+        };
+        let head = self.head();
+        out.write_all(&head).map_err(|e| IoError::os("write", e))?;
+        pad(out, head.len())?;
+        for tensor in &self.tensors {
+            tensor.payload.put(&tensor.name, tensor.len, out)?;
+            pad(out, tensor.len)?;
+        }
+        Ok(())
     }
 
     fn head(&self) -> Vec<u8> {
@@ -259,7 +301,7 @@ impl GgufWriter {
             }
             out.extend(tensor.number.to_le_bytes());
             out.extend(offset.to_le_bytes());
-            offset = (offset + tensor.bytes.len() as u64).next_multiple_of(alignment);
+            offset = (offset + tensor.len as u64).next_multiple_of(alignment);
         }
         out
     }
@@ -269,32 +311,6 @@ impl GgufWriter {
     /// # Errors
     /// Where the operating system refuses.
     pub fn write(&self, path: &Path) -> Result<(), IoError> {
-        let inner = || {
-            let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            let mut file = temporary(folder).map_err(|e| IoError::os("create", e))?;
-            let alignment = self.alignment.unwrap_or(32) as usize;
-            let padding = vec![0u8; alignment];
-            let pad = |len: usize| &padding[..len.next_multiple_of(alignment) - len];
-            let head = self.head();
-            let mut put = |bytes: &[u8]| file.write_all(bytes).map_err(|e| IoError::os("write", e));
-            put(&head)?;
-            put(pad(head.len()))?;
-            for tensor in &self.tensors {
-                put(&tensor.bytes)?;
-                put(pad(tensor.bytes.len()))?;
-            }
-            file.as_file().sync_all().map_err(|e| IoError::os("write", e))?;
-            file.persist(path).map_err(|e| IoError::os("rename", e.error))?;
-            Ok(())
-        };
-        inner().map_err(|e: IoError| e.in_file(path))
+        write_new(path, |out| self.put(out))
     }
-}
-
-/// A temporary file that will be as readable as any other the user makes.
-fn temporary(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(folder)
 }

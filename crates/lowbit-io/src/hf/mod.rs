@@ -2,7 +2,7 @@
 
 mod contain;
 mod index;
-mod safetensors;
+pub(crate) mod safetensors;
 
 pub use index::ShardIndex;
 
@@ -19,7 +19,7 @@ use lowbit_format::{QuantTensor, Storage};
 use std::path::{Path, PathBuf};
 
 /// Longest `config.json` in bytes: real ones have a few thousand, some with long label maps.
-const MAX_CONFIG: u64 = 1 << 20;
+pub(crate) const MAX_CONFIG: u64 = 1 << 20;
 /// Longest index in bytes.
 const MAX_INDEX: u64 = 64 << 20;
 
@@ -64,7 +64,7 @@ impl HfFolder {
                 problem::check_not_something_else(bytes.bytes()).map_err(|e| e.in_file(&path))?;
             }
             let file = this.files.len();
-            let tensors = safetensors::read(&bytes).map_err(|e| e.in_file(&path))?;
+            let tensors = safetensors::read(&bytes).map_err(|e| e.in_file(&path))?.tensors;
             this.tensors.extend(tensors.into_iter().map(|t| TensorInfo { file, ..t }));
             this.files.push(bytes);
             this.opened.push(opened);
@@ -195,10 +195,11 @@ impl HfFolder {
 /// # Errors
 /// What is wrong with them.
 pub fn parse_safetensors(bytes: &Storage) -> Result<Vec<TensorInfo>, IoError> {
-    safetensors::read(bytes)
+    safetensors::read(bytes).map(|header| header.tensors)
 }
 
-fn parse_config(json: &[u8]) -> Result<serde_json::Value, IoError> {
+/// The content of a `config.json`, which must be an object.
+pub(crate) fn parse_config(json: &[u8]) -> Result<serde_json::Value, IoError> {
     // serde_json refuses more than 128 levels of nesting by itself.
     let config: serde_json::Value = serde_json::from_slice(json)
         .map_err(|e| IoError::Json { what: "the model's configuration", error: e.to_string() })?;

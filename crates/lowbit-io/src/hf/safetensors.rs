@@ -2,7 +2,8 @@
 //!
 //! The header is read as a stream, so that memory stays proportional to the entries that are kept, and is strict:
 //! unknown fields, names that occur twice and more than [`MAX_TENSORS`] entries are refused. That the offsets are
-//! contiguous and lengths follow from type and shape is then the `safetensors` crate's check.
+//! contiguous and lengths follow from type and shape is then the `safetensors` crate's check. Of the metadata only
+//! what is lowbit's own is kept, for [`crate::container`].
 
 use crate::{Encoding, IoError, TensorInfo};
 use lowbit_format::{FloatFormat, Storage};
@@ -11,15 +12,30 @@ use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::{collections::HashSet, fmt};
 
 /// Longest header in bytes, as the format's own library has it.
-const MAX_HEADER: u64 = 100_000_000;
+pub(crate) const MAX_HEADER: u64 = 100_000_000;
 /// Most tensors in one file. A legal header could hold millions and take minutes to read.
-const MAX_TENSORS: usize = 100_000;
+pub(crate) const MAX_TENSORS: usize = 100_000;
 /// Longest tensor name in bytes.
-const MAX_NAME: usize = 512;
-const MAX_RANK: usize = 8;
+pub(crate) const MAX_NAME: usize = 512;
+/// Most dimensions.
+pub(crate) const MAX_RANK: usize = 8;
+/// Most metadata entries of lowbit's own; there are a handful.
+const MAX_OWN: usize = 64;
+/// What their keys begin with.
+pub(crate) const OWN: &str = "lowbit.";
+/// What the keys of those begin with that may be skipped.
+pub(crate) const SKIPPED: &str = "lowbit.x-";
 
-/// The tensors of a file in the order of their bytes; `file` of each is 0.
-pub(crate) fn read(bytes: &Storage) -> Result<Vec<TensorInfo>, IoError> {
+/// What the header of a file says.
+pub(crate) struct Header {
+    /// The tensors in the order of their bytes; `file` of each is 0.
+    pub(crate) tensors: Vec<TensorInfo>,
+    /// Metadata whose keys begin with [`OWN`] and not with [`SKIPPED`], in the file's order.
+    pub(crate) own: Vec<(String, String)>,
+}
+
+/// Reads the header of a file.
+pub(crate) fn read(bytes: &Storage) -> Result<Header, IoError> {
     let all = bytes.bytes();
     let Some(len) = all.first_chunk::<8>().map(|b| u64::from_le_bytes(*b)) else {
         let what = "the header length".to_owned();
@@ -34,7 +50,7 @@ pub(crate) fn read(bytes: &Storage) -> Result<Vec<TensorInfo>, IoError> {
         let what = "the safetensors header".to_owned();
         return Err(IoError::Ends { what, needs: data as u64, found: all.len() as u64 });
     };
-    let mut entries = parse_header(header)?;
+    let Entries { tensors: mut entries, own } = parse_header(header)?;
     entries.sort_by_key(|(_, e)| e.data_offsets);
     for (name, entry) in &entries {
         check_entry(name, entry)?;
@@ -61,7 +77,7 @@ pub(crate) fn read(bytes: &Storage) -> Result<Vec<TensorInfo>, IoError> {
             name,
         }
     });
-    Ok(tensors.collect())
+    Ok(Header { tensors: tensors.collect(), own })
 }
 
 fn check_entry(name: &str, entry: &tensor::TensorInfo) -> Result<(), IoError> {
@@ -96,7 +112,8 @@ fn refusal(error: SafeTensorError) -> IoError {
     }
 }
 
-fn encoding(dtype: Dtype) -> Encoding {
+/// What elements of a type mean to a reader that knows nothing else of the tensor.
+pub(crate) fn encoding(dtype: Dtype) -> Encoding {
     let label = match dtype {
         Dtype::F32 => return Encoding::Float(FloatFormat::F32),
         Dtype::F16 => return Encoding::Float(FloatFormat::F16),
@@ -126,7 +143,13 @@ fn encoding(dtype: Dtype) -> Encoding {
     Encoding::Other { label }
 }
 
-fn parse_header(header: &[u8]) -> Result<Vec<(String, tensor::TensorInfo)>, IoError> {
+#[derive(Default)]
+struct Entries {
+    tensors: Vec<(String, tensor::TensorInfo)>,
+    own: Vec<(String, String)>,
+}
+
+fn parse_header(header: &[u8]) -> Result<Entries, IoError> {
     let mut json = serde_json::Deserializer::from_slice(header);
     let entries = json.deserialize_map(HeaderVisitor).and_then(|entries| json.end().map(|()| entries));
     entries.map_err(|e| IoError::Json { what: "the safetensors header", error: e.to_string() })
@@ -135,14 +158,14 @@ fn parse_header(header: &[u8]) -> Result<Vec<(String, tensor::TensorInfo)>, IoEr
 struct HeaderVisitor;
 
 impl<'de> Visitor<'de> for HeaderVisitor {
-    type Value = Vec<(String, tensor::TensorInfo)>;
+    type Value = Entries;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object of tensors by name")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut entries = Vec::new();
+        let mut entries = Entries::default();
         let mut names = HashSet::new();
         while let Some(name) = map.next_key::<String>()? {
             if name.len() > MAX_NAME {
@@ -155,10 +178,10 @@ impl<'de> Visitor<'de> for HeaderVisitor {
                 return Err(de::Error::custom(format_args!("tensor {name:?} occurs twice")));
             }
             if name == "__metadata__" {
-                map.next_value::<IgnoredAny>()?;
+                entries.own = map.next_value::<OwnMetadata>()?.0;
                 continue;
             }
-            if entries.len() == MAX_TENSORS {
+            if entries.tensors.len() == MAX_TENSORS {
                 return Err(de::Error::custom(format_args!("more than {MAX_TENSORS} tensors in one file")));
             }
             let entry: Entry = map.next_value()?;
@@ -167,9 +190,46 @@ impl<'de> Visitor<'de> for HeaderVisitor {
                 shape: entry.shape.0,
                 data_offsets: entry.data_offsets,
             };
-            entries.push((name, info));
+            entries.tensors.push((name, info));
         }
         Ok(entries)
+    }
+}
+
+/// The entries of `__metadata__` that are lowbit's, but for those that may be skipped.
+struct OwnMetadata(Vec<(String, String)>);
+
+impl<'de> de::Deserialize<'de> for OwnMetadata {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Texts;
+        impl<'de> Visitor<'de> for Texts {
+            type Value = OwnMetadata;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of texts")
+            }
+
+            fn visit_unit<E: de::Error>(self) -> Result<OwnMetadata, E> {
+                Ok(OwnMetadata(Vec::new()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<OwnMetadata, A::Error> {
+                let mut own: Vec<(String, String)> = Vec::new();
+                while let Some(key) = map.next_key::<String>()? {
+                    if !key.starts_with(OWN) || key.starts_with(SKIPPED) {
+                        map.next_value::<IgnoredAny>()?;
+                    } else if own.iter().any(|(k, _)| *k == key) {
+                        return Err(de::Error::custom(format_args!("metadata {key:?} occurs twice")));
+                    } else if own.len() == MAX_OWN {
+                        return Err(de::Error::custom(format_args!("more than {MAX_OWN} lowbit keys")));
+                    } else {
+                        own.push((key, map.next_value()?));
+                    }
+                }
+                Ok(OwnMetadata(own))
+            }
+        }
+        deserializer.deserialize_any(Texts)
     }
 }
 
@@ -182,7 +242,7 @@ struct Entry {
 }
 
 /// Dimensions, at most [`MAX_RANK`].
-struct Shape(Vec<usize>);
+pub(crate) struct Shape(pub(crate) Vec<usize>);
 
 impl<'de> de::Deserialize<'de> for Shape {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -66,7 +66,7 @@ impl Engine for Lowbit {
 
     fn tokenize(&self, text: &[u8]) -> Result<Tokens> {
         let text = std::str::from_utf8(text).context("the text is not UTF-8")?;
-        let tokenizer = self.model.tokenizer();
+        let tokenizer = self.model.tokenizer()?;
         let begin = tokenizer.bos().filter(|_| tokenizer.adds_bos());
         Ok(Tokens { ids: self.model.encode(text)?, begin: begin.map_or(Special::None, Special::Bos) })
     }

@@ -37,8 +37,8 @@ Examples:
   git diff | lowbit run qwen2.5-coder-0.5b \"Describe this change:\"
   lowbit bench smollm2 -t 1,2                     speed as llama-bench measures it
 
-A MODEL is a name of `lowbit list`, user/repo[:quant] of a model hub, or a path to a GGUF file, a Hugging Face folder
-or a llama2.c file. Environment variables: `lowbit list knobs`.")]
+A MODEL is a name of `lowbit list`, user/repo[:quant] of a model hub, or a path to a GGUF file, a Hugging Face folder,
+a .lowbit container or a llama2.c file. Environment variables: `lowbit list knobs`.")]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -8,6 +8,7 @@ mod list;
 mod perplexity;
 mod pull;
 pub(crate) mod run;
+mod synth;
 
 use crate::Outcome;
 use anyhow::Result;
@@ -29,6 +30,8 @@ pub(crate) enum Command {
     Bench(bench::Bench),
     /// Measure perplexity on a text
     Perplexity(perplexity::PerplexityCommand),
+    /// Write a model with random weights, to measure speed
+    Synth(synth::SynthCommand),
     /// Show what this machine offers and what would be used of it
     Doctor(doctor::Doctor),
     /// Print the completion script of a shell
@@ -44,6 +47,7 @@ impl Command {
             Self::Inspect(command) => command.run(out)?,
             Self::Bench(command) => command.run(out)?,
             Self::Perplexity(command) => command.run(out)?,
+            Self::Synth(command) => command.run(out)?,
             Self::Doctor(command) => command.run(out)?,
             Self::Completions(command) => command.run(out)?,
         }

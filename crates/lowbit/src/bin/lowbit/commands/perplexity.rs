@@ -107,9 +107,10 @@ impl PerplexityCommand {
         result: &Perplexity,
         settings: Settings,
     ) -> Result<()> {
+        let adds_bos = model.tokenizer()?.adds_bos();
         let begin = match protocol.begin {
             Begin::AsText => "before the text, where the tokenizer adds it",
-            Begin::Replaced if model.tokenizer().adds_bos() => "in place of each window's first token",
+            Begin::Replaced if adds_bos => "in place of each window's first token",
             Begin::Replaced => "none: the tokenizer adds no begin token",
         };
         report::json(

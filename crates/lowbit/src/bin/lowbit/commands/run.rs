@@ -89,6 +89,7 @@ impl Run {
             )),
             false => error,
         })?;
+        model.tokenizer()?;
         if self.verbose {
             let stats = model.load_stats();
             eprintln!("loaded {} in {:.2} s", report::bytes(stats.file_bytes), stats.total_s);
@@ -179,7 +180,7 @@ impl Run {
         out: &mut dyn Write,
     ) -> Result<Outcome> {
         sampling.top_logprobs = self.logprobs.unwrap_or(0);
-        let plain = self.raw || model.tokenizer().chat_template().is_none();
+        let plain = self.raw || model.tokenizer()?.chat_template().is_none();
         if plain && self.system.is_some() {
             bail!("--system needs a chat template, and this model brings none");
         }
@@ -258,7 +259,9 @@ impl Run {
 
 /// One step with its alternatives.
 fn step(model: &Model, id: u32, logprob: f32, top: &[(u32, f32)]) -> Value {
-    let text = |id: u32| model.tokenizer().decode(&[id], SpecialText::Show).unwrap_or_default();
+    let tokenizer = model.tokenizer().ok();
+    let spell = |id: u32| tokenizer?.decode(&[id], SpecialText::Show).ok();
+    let text = |id: u32| spell(id).unwrap_or_default();
     let top: Vec<Value> =
         top.iter().map(|&(id, logprob)| json!({ "id": id, "text": text(id), "logprob": logprob })).collect();
     json!({ "id": id, "text": text(id), "logprob": logprob, "top": top })

@@ -1,0 +1,301 @@
+//! lowbit's own model container: one safetensors file that holds weights in any format, the model's configuration and
+//! its tokenizer. `docs/container.md` is its specification.
+//!
+//! A quantized tensor is several stored ones, its codes and their parameters, which `lowbit.tensors` in the metadata
+//! puts together. Everything is checked at opening but the values of codes; a tensor then comes back over the mapped
+//! file, nothing copied.
+
+mod manifest;
+mod parts;
+mod write;
+
+pub use manifest::ContainerText;
+pub use parts::{Part, PartKind};
+pub use write::ContainerWriter;
+
+use crate::{
+    Access, Encoding, IoError, RawTensor, TensorInfo,
+    bytes::{self, Opened},
+    gguf::sort_names,
+    hf::safetensors::{self, Header},
+    problem,
+    tensor::{quant_tensor, to_vector},
+};
+use lowbit_format::{Codes, FormatError, GroupParams, GroupedTensor, QuantTensor, Storage, WeightSpec};
+use manifest::{Declared, Manifest};
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::Range,
+    path::Path,
+};
+
+/// Stored tensors whose names begin with this and that are no floats may be skipped.
+const SKIPPED_TENSOR: &str = "x-";
+
+/// An opened container.
+#[derive(Clone, Debug)]
+pub struct Container {
+    bytes: Storage,
+    opened: Vec<Opened>,
+    config: serde_json::Value,
+    texts: BTreeMap<ContainerText, String>,
+    tensors: Vec<TensorInfo>,
+    /// For each tensor what it is made of; `None` for floats, which are one run of bytes.
+    stored: Vec<Option<Stored>>,
+    sorted: Vec<u32>,
+}
+
+/// What a quantized tensor is made of.
+#[derive(Clone, Debug)]
+struct Stored {
+    spec: WeightSpec,
+    /// Bytes of the file that each part takes, in the order of [`parts::parts`].
+    spans: Vec<Range<usize>>,
+}
+
+impl Container {
+    /// Opens a container.
+    ///
+    /// # Errors
+    /// What is wrong with the file, and for a file of another kind what it looks like.
+    pub fn open(path: &Path, access: Access) -> Result<Self, IoError> {
+        let (bytes, opened) = bytes::open(path, access)?;
+        let inner = || {
+            problem::check_not_something_else(bytes.bytes())?;
+            let header = safetensors::read(&bytes)?;
+            Self::assemble(bytes, vec![opened], header)
+        };
+        inner().map_err(|e| e.in_file(path))
+    }
+
+    /// Reads a container from bytes.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn parse(bytes: Storage) -> Result<Self, IoError> {
+        let header = safetensors::read(&bytes)?;
+        Self::assemble(bytes, Vec::new(), header)
+    }
+
+    /// What an opened safetensors file is; `None` where it does not say that it is a container.
+    pub(crate) fn from_opened(bytes: &Storage, opened: &Opened) -> Result<Option<Self>, IoError> {
+        let header = safetensors::read(bytes)?;
+        if !header.own.iter().any(|(key, _)| key == manifest::VERSION_KEY) {
+            return Ok(None);
+        }
+        Self::assemble(bytes.clone(), vec![opened.clone()], header).map(Some)
+    }
+
+    fn assemble(bytes: Storage, opened: Vec<Opened>, header: Header) -> Result<Self, IoError> {
+        let Header { tensors: files, own } = header;
+        let Manifest { config, texts, tensors: declared } = Manifest::parse(own)?;
+        let (tensors, stored) = put_together(&files, &declared)?;
+        let sorted = sort_names(&tensors)?;
+        Ok(Self { bytes, opened, config, texts, tensors, stored, sorted })
+    }
+
+    /// The model's configuration, an object as in a `config.json`.
+    pub fn config(&self) -> &serde_json::Value {
+        &self.config
+    }
+
+    /// A text that the container brings, `None` where it does not.
+    pub fn text(&self, text: ContainerText) -> Option<&str> {
+        self.texts.get(&text).map(String::as_str)
+    }
+
+    /// Every tensor in the order of codes, blocks and floats in the file. The bytes of a quantized one are those of all
+    /// its parts; it starts where its codes do.
+    pub fn tensors(&self) -> &[TensorInfo] {
+        &self.tensors
+    }
+
+    /// The tensor's place and type.
+    pub fn info(&self, name: &str) -> Option<&TensorInfo> {
+        self.find(name).map(|i| &self.tensors[i])
+    }
+
+    /// The tensor's format, `None` where there is none of that name.
+    pub fn spec(&self, name: &str) -> Option<WeightSpec> {
+        let i = self.find(name)?;
+        match (&self.stored[i], self.tensors[i].encoding) {
+            (Some(stored), _) => Some(stored.spec.clone()),
+            (None, Encoding::Float(format)) => Some(WeightSpec::Float(format)),
+            (None, _) => None,
+        }
+    }
+
+    fn find(&self, name: &str) -> Option<usize> {
+        let found = self.sorted.binary_search_by(|i| self.tensors[*i as usize].name.as_str().cmp(name));
+        found.ok().map(|i| self.sorted[i] as usize)
+    }
+
+    fn must_find(&self, name: &str) -> Result<usize, IoError> {
+        let names = || self.tensors.iter().map(|t| t.name.as_str());
+        self.find(name).ok_or_else(|| problem::missing(name, names()))
+    }
+
+    /// A tensor as a matrix over the file's bytes; outer dimensions are stacked.
+    ///
+    /// # Errors
+    /// Where there is none of that name, or bytes of ternary codes are none.
+    pub fn tensor(&self, name: &str) -> Result<QuantTensor, IoError> {
+        let i = self.must_find(name)?;
+        self.build(i).map_err(|error| IoError::Tensor { name: name.to_owned(), error })
+    }
+
+    fn build(&self, i: usize) -> Result<QuantTensor, FormatError> {
+        let shape = self.tensors[i].matrix();
+        let Some(Stored { spec, spans }) = &self.stored[i] else {
+            let tensor = quant_tensor(self.tensors[i].encoding, shape, self.slice(self.span(i)), 1.0);
+            return tensor.expect("tensors that are no floats were refused at opening");
+        };
+        let mut parts = spans.iter().map(|span| self.slice(span.clone()));
+        let mut next = || parts.next().expect("every part has a span");
+        match spec {
+            WeightSpec::Grouped(spec) => {
+                let codes = Codes::new(spec.element().packing(), shape, next())?;
+                let scales = spec.levels().iter().map(|_| next()).collect();
+                let zeros = spec.zero_format().map(|_| next());
+                let params = GroupParams::new(spec, shape, scales, zeros)?;
+                GroupedTensor::new(spec.clone(), codes, params).map(QuantTensor::from_grouped)
+            }
+            WeightSpec::Block(format) => QuantTensor::from_blocks(*format, shape, next()),
+            WeightSpec::Float(format) => QuantTensor::from_floats(*format, shape, next()),
+        }
+    }
+
+    /// A small tensor decoded to f32.
+    ///
+    /// # Errors
+    /// As [`Self::tensor`].
+    pub fn vector(&self, name: &str) -> Result<Vec<f32>, IoError> {
+        self.tensor(name).map(|t| to_vector(&t))
+    }
+
+    /// A tensor's bytes with no meaning attached.
+    ///
+    /// # Errors
+    /// Where there is none of that name, or it is stored in several pieces.
+    pub fn raw(&self, name: &str) -> Result<RawTensor, IoError> {
+        let i = self.must_find(name)?;
+        let info = &self.tensors[i];
+        if info.encoding == Encoding::Grouped {
+            let (what, found) = (format!("the raw bytes of tensor {name:?}"), "codes and scales apart");
+            return Err(IoError::invalid(what, found, "a tensor in one piece"));
+        }
+        Ok(RawTensor {
+            dtype: info.encoding.label(),
+            dims: info.dims.clone(),
+            bytes: self.slice(self.span(i)),
+        })
+    }
+
+    /// Bytes of a tensor in one piece.
+    fn span(&self, i: usize) -> Range<usize> {
+        let start = self.tensors[i].offset as usize;
+        start..start + self.tensors[i].bytes
+    }
+
+    fn slice(&self, span: Range<usize>) -> Storage {
+        self.bytes.slice(span).expect("spans were checked at opening")
+    }
+
+    /// Bytes of the file.
+    pub fn file_bytes(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    pub(crate) fn opened(&self) -> &[Opened] {
+        &self.opened
+    }
+}
+
+/// The tensors of a model from those of the file.
+type Together = (Vec<TensorInfo>, Vec<Option<Stored>>);
+
+fn put_together(files: &[TensorInfo], declared: &BTreeMap<String, Declared>) -> Result<Together, IoError> {
+    let by_name: HashMap<&str, usize> =
+        files.iter().enumerate().map(|(i, file)| (file.name.as_str(), i)).collect();
+    // For each tensor of the file the quantized one that it is a part of.
+    let mut part_of: Vec<Option<&str>> = vec![None; files.len()];
+    let mut quantized = HashMap::new();
+    for (name, tensor) in declared {
+        if by_name.contains_key(name.as_str()) {
+            return Err(IoError::Duplicate { what: "tensor", name: name.clone() });
+        }
+        let (info, stored, found) = collect(name, tensor, files, &by_name)?;
+        found.iter().for_each(|i| part_of[*i] = Some(name));
+        quantized.insert(found[0], (info, stored));
+    }
+    let (mut tensors, mut all) = (Vec::new(), Vec::new());
+    for (i, file) in files.iter().enumerate() {
+        if part_of[i].is_some() {
+            // The whole tensor stands where its first part does.
+            if let Some((info, stored)) = quantized.remove(&i) {
+                tensors.push(info);
+                all.push(Some(stored));
+            }
+            continue;
+        }
+        let stray = file.name.rsplit_once('.').is_some_and(|(name, _)| {
+            declared.contains_key(name) && parts::ENDINGS.contains(&&file.name[name.len()..])
+        });
+        match file.encoding {
+            Encoding::Float(_) if !stray => {
+                tensors.push(file.clone());
+                all.push(None);
+            }
+            _ if !stray && file.name.starts_with(SKIPPED_TENSOR) => {}
+            encoding => {
+                return Err(IoError::invalid(
+                    format!("tensor {:?} of type {}", file.name, encoding.label()),
+                    "a part that no tensor of lowbit.tensors has",
+                    "floats, or a part of a quantized tensor; the file is damaged or newer than this program",
+                ));
+            }
+        }
+    }
+    Ok((tensors, all))
+}
+
+/// Finds the parts of one quantized tensor, and which tensors of the file they are.
+fn collect(
+    name: &str,
+    tensor: &Declared,
+    files: &[TensorInfo],
+    by_name: &HashMap<&str, usize>,
+) -> Result<(TensorInfo, Stored, Vec<usize>), IoError> {
+    let refused = |error| IoError::Tensor { name: name.to_owned(), error };
+    let (mut spans, mut found) = (Vec::new(), Vec::new());
+    for part in parts::parts(&tensor.spec, tensor.matrix).map_err(refused)? {
+        let part_name = format!("{name}{}", part.ending());
+        let i = *by_name
+            .get(part_name.as_str())
+            .ok_or_else(|| problem::missing(&part_name, files.iter().map(|f| f.name.as_str())))?;
+        let file = &files[i];
+        let encoding = safetensors::encoding(part.dtype());
+        if file.encoding != encoding || file.dims != [part.rows, part.columns] {
+            return Err(IoError::invalid(
+                format!("tensor {part_name:?} of {} {}", tensor.spec, tensor.matrix),
+                format!("{} {:?}", file.encoding.label(), file.dims),
+                format!("{} [{}, {}]", encoding.label(), part.rows, part.columns),
+            ));
+        }
+        let start = file.offset as usize;
+        spans.push(start..start + file.bytes);
+        found.push(i);
+    }
+    let info = TensorInfo {
+        name: name.to_owned(),
+        encoding: match tensor.spec {
+            WeightSpec::Block(format) => Encoding::Blocks(format),
+            _ => Encoding::Grouped,
+        },
+        dims: tensor.dims.clone(),
+        file: 0,
+        offset: spans[0].start as u64,
+        bytes: spans.iter().map(Range::len).sum(),
+    };
+    Ok((info, Stored { spec: tensor.spec.clone(), spans }, found))
+}

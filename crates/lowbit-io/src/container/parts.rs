@@ -1,0 +1,115 @@
+//! Which stored tensors a tensor of weights is made of.
+
+use lowbit_format::{FloatFormat, FormatError, GroupShape, NK, Packing, ParamFormat, WeightSpec};
+use safetensors::Dtype;
+
+/// One of the stored tensors that a tensor of weights is made of: a matrix of `rows` by `columns` elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// What it holds.
+    pub kind: PartKind,
+    /// Rows of the stored matrix: those of the weights, or one where the whole tensor shares a parameter.
+    pub rows: usize,
+    /// Stored elements in a row: bytes where codes or blocks are packed, else parameters.
+    pub columns: usize,
+    /// Parameters or codes that a row holds.
+    pub values: usize,
+}
+
+/// What a [`Part`] holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartKind {
+    /// Unquantized elements, the only part of their tensor.
+    Floats(FloatFormat),
+    /// Blocks as in GGUF.
+    Blocks,
+    /// Codes, packed row by row.
+    Codes(Packing),
+    /// Scales of the finer level.
+    Scales(ParamFormat),
+    /// Scales of the coarser level, where there are two.
+    CoarseScales(ParamFormat),
+    /// Zero points, one for each group of the finer level.
+    Zeros(ParamFormat),
+}
+
+/// Endings that stored tensors of quantized ones can have.
+pub(super) const ENDINGS: [&str; 5] = [".blocks", ".codes", ".scales", ".scales2", ".zeros"];
+
+impl Part {
+    /// What follows the tensor's name in that of the part.
+    pub fn ending(&self) -> &'static str {
+        match self.kind {
+            PartKind::Floats(_) => "",
+            PartKind::Blocks => ".blocks",
+            PartKind::Codes(_) => ".codes",
+            PartKind::Scales(_) => ".scales",
+            PartKind::CoarseScales(_) => ".scales2",
+            PartKind::Zeros(_) => ".zeros",
+        }
+    }
+
+    pub(super) fn dtype(&self) -> Dtype {
+        match self.kind {
+            PartKind::Floats(FloatFormat::F32) => Dtype::F32,
+            PartKind::Floats(FloatFormat::F16) => Dtype::F16,
+            PartKind::Floats(FloatFormat::Bf16) => Dtype::BF16,
+            PartKind::Blocks | PartKind::Codes(_) => Dtype::U8,
+            PartKind::Scales(format) | PartKind::CoarseScales(format) | PartKind::Zeros(format) => {
+                match format {
+                    ParamFormat::F32 => Dtype::F32,
+                    ParamFormat::F16 => Dtype::F16,
+                    ParamFormat::Bf16 => Dtype::BF16,
+                    ParamFormat::E8M0 => Dtype::F8_E8M0,
+                    ParamFormat::E4M3 => Dtype::F8_E4M3,
+                    ParamFormat::Int(_) => Dtype::U8,
+                    ParamFormat::PowerOfTwo => Dtype::I8,
+                }
+            }
+        }
+    }
+}
+
+/// The stored tensors of a matrix of weights in the order in which [`super::Container`] keeps them: codes, scales,
+/// zero points; or blocks; or floats.
+pub(super) fn parts(spec: &WeightSpec, shape: NK) -> Result<Vec<Part>, FormatError> {
+    let spec = match spec {
+        WeightSpec::Float(format) => {
+            let kind = PartKind::Floats(*format);
+            return Ok(vec![Part { kind, rows: shape.n, columns: shape.k, values: shape.k }]);
+        }
+        WeightSpec::Block(format) => {
+            let layout = format.layout();
+            if !shape.k.is_multiple_of(layout.weights) {
+                let (format, block) = (layout.label, layout.weights);
+                return Err(FormatError::RowNotBlocks { format, k: shape.k, block });
+            }
+            // Some block is larger than its weights are many: their product may overflow.
+            let columns = (shape.k / layout.weights).checked_mul(layout.bytes);
+            let columns = columns.ok_or(FormatError::Overflow { n: shape.n, k: shape.k })?;
+            return Ok(vec![Part { kind: PartKind::Blocks, rows: shape.n, columns, values: shape.k }]);
+        }
+        WeightSpec::Grouped(spec) => spec,
+    };
+    let packing = spec.element().packing();
+    let codes = PartKind::Codes(packing);
+    let columns = packing.row_bytes(shape.k);
+    let mut parts = vec![Part { kind: codes, rows: shape.n, columns, values: shape.k }];
+    let params = |kind, shares: GroupShape, format| {
+        let rows = if shares == GroupShape::Tensor { 1 } else { shape.n };
+        let values = shares.per_row(shape.k);
+        let columns = match format {
+            ParamFormat::Int(bits) => Packing::Bits(bits).row_bytes(values),
+            _ => values,
+        };
+        Part { kind, rows, columns, values }
+    };
+    for (i, level) in spec.levels().iter().enumerate() {
+        let kind = if i == 0 { PartKind::Scales } else { PartKind::CoarseScales };
+        parts.push(params(kind(level.format), level.shape, level.format));
+    }
+    if let Some(format) = spec.zero_format() {
+        parts.push(params(PartKind::Zeros(format), spec.levels()[0].shape, format));
+    }
+    Ok(parts)
+}

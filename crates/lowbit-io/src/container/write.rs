@@ -1,0 +1,254 @@
+//! Writing a container: header and tensors, to a file that appears whole or not at all.
+
+use super::{
+    ContainerText, Part,
+    manifest::{self, CONFIG_KEY, TENSORS_KEY, VERSION, VERSION_KEY},
+    parts,
+};
+use crate::{
+    IoError, Payload,
+    hf::{
+        parse_config,
+        safetensors::{MAX_HEADER, MAX_NAME, MAX_RANK, MAX_TENSORS, SKIPPED},
+    },
+    payload::write_new,
+};
+use lowbit_format::{NK, QuantTensor, Storage, TensorData, WeightSpec};
+use safetensors::Dtype;
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, HashSet},
+    io::Write,
+    path::Path,
+};
+
+/// Collects a container. Equal calls give equal bytes.
+#[derive(Debug)]
+pub struct ContainerWriter {
+    /// `__metadata__` but for the list of tensors.
+    metadata: BTreeMap<String, String>,
+    /// The content of `lowbit.tensors` without its braces.
+    declared: String,
+    names: HashSet<String>,
+    stored: Vec<Stored>,
+}
+
+#[derive(Debug)]
+struct Stored {
+    name: String,
+    dtype: Dtype,
+    dims: Vec<usize>,
+    bytes: usize,
+    payload: Payload,
+}
+
+impl ContainerWriter {
+    /// A model without tensors; `config` is the text of its `config.json`.
+    ///
+    /// # Errors
+    /// Where the text is no JSON object, or too long.
+    pub fn new(config: &str) -> Result<Self, IoError> {
+        manifest::check_size(CONFIG_KEY, config.len())?;
+        parse_config(config.as_bytes())?;
+        let metadata = [(VERSION_KEY, VERSION.to_string()), (CONFIG_KEY, config.to_owned())];
+        Ok(Self {
+            metadata: metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
+            declared: String::new(),
+            names: HashSet::new(),
+            stored: Vec::new(),
+        })
+    }
+
+    /// Adds a text of the model's folder, in place of the one that was there.
+    pub fn text(&mut self, text: ContainerText, content: &str) -> &mut Self {
+        self.metadata.insert(text.key().to_owned(), content.to_owned());
+        self
+    }
+
+    /// Adds metadata `lowbit.x-KEY`, which readers skip: where a model comes from, how it was made.
+    pub fn note(&mut self, key: &str, content: &str) -> &mut Self {
+        self.metadata.insert(format!("{SKIPPED}{key}"), content.to_owned());
+        self
+    }
+
+    /// Adds a tensor of any format, `dims` outermost first. Its bytes are shared, not copied.
+    ///
+    /// # Errors
+    /// Where the name is taken, empty or too long, `dims` are not those of the matrix, or it is one of blocks with a
+    /// scale of the whole tensor, which the container has no place for.
+    pub fn tensor(&mut self, name: &str, dims: &[usize], tensor: &QuantTensor) -> Result<&mut Self, IoError> {
+        if let TensorData::Blocks { format, tensor_scale, .. } = tensor.data()
+            && *tensor_scale != 1.0
+        {
+            return Err(IoError::invalid(
+                format!("tensor {name:?} of format {}", format.label()),
+                format!("the scale {tensor_scale} of the whole tensor"),
+                "blocks that hold all their scales",
+            ));
+        }
+        let spec = tensor.spec();
+        if matrix(dims) != Some(tensor.shape()) {
+            let found = format!("dimensions {dims:?}");
+            return Err(IoError::invalid(format!("tensor {name:?}"), found, tensor.shape().to_string()));
+        }
+        let mut parts = pieces(tensor).into_iter();
+        self.payloads(name, &spec, dims, |_| parts.next().expect("a piece for every part").into())
+    }
+
+    /// Adds a tensor whose bytes come when the file is written: `make` is called for each of its parts, and the payload
+    /// must have the part's bytes. Floats are one part.
+    ///
+    /// # Errors
+    /// Where the name is taken, empty or too long, or the dimensions are none of the format.
+    pub fn payloads(
+        &mut self,
+        name: &str,
+        spec: &WeightSpec,
+        dims: &[usize],
+        mut make: impl FnMut(&Part) -> Payload,
+    ) -> Result<&mut Self, IoError> {
+        let plain = matches!(spec, WeightSpec::Float(_));
+        let shape = matrix(dims).filter(|shape| plain || dims.len() > 1 && shape.n > 0 && shape.k > 0);
+        let shape = shape.ok_or_else(|| wrong_dims(name, dims))?;
+        let refused = |error| IoError::Tensor { name: name.to_owned(), error };
+        let parts = parts::parts(spec, shape).map_err(refused)?;
+        if !plain {
+            self.take(name)?;
+            let separator = if self.declared.is_empty() { "" } else { "," };
+            let entry = format!("{{\"spec\":{},\"shape\":{}}}", quoted(&spec.label()), list(dims));
+            self.declared += &format!("{separator}{}:{entry}", quoted(name));
+        }
+        for part in parts {
+            let matrix = [part.rows, part.columns];
+            let dims = if plain { dims } else { &matrix };
+            self.store(&format!("{name}{}", part.ending()), part.dtype(), dims, make(&part))?;
+        }
+        Ok(self)
+    }
+
+    /// Takes a name, of a tensor or of one of its parts: no two may be the same.
+    fn take(&mut self, name: &str) -> Result<(), IoError> {
+        if name.is_empty() || name.len() > MAX_NAME || name == "__metadata__" {
+            let expected = format!("1 to {MAX_NAME} bytes other than __metadata__");
+            return Err(IoError::invalid("a tensor name", format!("{name:?}"), expected));
+        }
+        if self.names.insert(name.to_owned()) {
+            return Ok(());
+        }
+        Err(IoError::Duplicate { what: "tensor", name: name.to_owned() })
+    }
+
+    fn store(&mut self, name: &str, dtype: Dtype, dims: &[usize], payload: Payload) -> Result<(), IoError> {
+        self.take(name)?;
+        if self.stored.len() == MAX_TENSORS {
+            let (found, most) = (self.stored.len() as u64 + 1, MAX_TENSORS as u64);
+            return Err(IoError::TooLarge { what: "number of stored tensors".into(), found, most });
+        }
+        let bits = dims.iter().try_fold(dtype.bitsize(), |n, d| n.checked_mul(*d));
+        let bits = bits.filter(|b| dims.len() <= MAX_RANK && *b <= isize::MAX as usize);
+        let bytes = bits.ok_or_else(|| wrong_dims(name, dims))? / 8;
+        let (name, dims) = (name.to_owned(), dims.to_vec());
+        self.stored.push(Stored { name, dtype, dims, bytes, payload });
+        Ok(())
+    }
+
+    /// Number of bytes that [`Self::write`] will write.
+    pub fn bytes(&self) -> u64 {
+        let tensors: u64 = self.stored.iter().map(|s| s.bytes as u64).sum();
+        self.head(&self.order()).len() as u64 + tensors
+    }
+
+    /// The file's bytes.
+    ///
+    /// # Panics
+    /// Where a payload gives more or fewer bytes than its part has.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.put(&mut out).expect("payloads have the lengths of their parts");
+        out
+    }
+
+    /// Writes the file: to a temporary one beside it, synced, then renamed.
+    ///
+    /// # Errors
+    /// Where a payload gives more or fewer bytes than its part has, or the operating system refuses.
+    pub fn write(&self, path: &Path) -> Result<(), IoError> {
+        write_new(path, |out| self.put(out))
+    }
+
+    fn put(&self, out: &mut dyn Write) -> Result<(), IoError> {
+        let order = self.order();
+        let head = self.head(&order);
+        if head.len() as u64 - 8 > MAX_HEADER {
+            let (what, found) = ("header with its texts".to_owned(), head.len() as u64 - 8);
+            return Err(IoError::TooLarge { what, found, most: MAX_HEADER });
+        }
+        out.write_all(&head).map_err(|e| IoError::os("write", e))?;
+        order.iter().try_for_each(|s| s.payload.put(&s.name, s.bytes, out))
+    }
+
+    /// Wide elements first, so that each lies at a multiple of its size.
+    fn order(&self) -> Vec<&Stored> {
+        let mut order: Vec<&Stored> = self.stored.iter().collect();
+        order.sort_by_key(|s| Reverse(s.dtype.bitsize()));
+        order
+    }
+
+    fn head(&self, order: &[&Stored]) -> Vec<u8> {
+        let tensors = format!("{{{}}}", self.declared);
+        let texts = self.metadata.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        let texts = texts.chain([(TENSORS_KEY, tensors.as_str())]);
+        let texts: Vec<String> =
+            texts.map(|(key, value)| format!("{}:{}", quoted(key), quoted(value))).collect();
+        let mut json = format!("{{\"__metadata__\":{{{}}}", texts.join(","));
+        let mut offset = 0;
+        for s in order {
+            let end = offset + s.bytes;
+            let (name, dtype, dims) = (quoted(&s.name), s.dtype, list(&s.dims));
+            json += &format!(
+                ",{name}:{{\"dtype\":\"{dtype}\",\"shape\":{dims},\"data_offsets\":[{offset},{end}]}}"
+            );
+            offset = end;
+        }
+        json.push('}');
+        // The data begin at a multiple of eight bytes.
+        let padding = json.len().next_multiple_of(8) - json.len();
+        json += &" ".repeat(padding);
+        [&(json.len() as u64).to_le_bytes(), json.as_bytes()].concat()
+    }
+}
+
+/// The runs of bytes of a tensor in the order of its parts.
+fn pieces(tensor: &QuantTensor) -> Vec<Storage> {
+    match tensor.data() {
+        TensorData::Float { bytes, .. } | TensorData::Blocks { bytes, .. } => vec![bytes.clone()],
+        TensorData::Grouped(grouped) => {
+            let params = grouped.params();
+            let params = params.levels.iter().chain(&params.zeros).map(|p| p.bytes().clone());
+            std::iter::once(grouped.codes().bytes().clone()).chain(params).collect()
+        }
+    }
+}
+
+/// Dimensions as rows of the last, `None` where there are none or their product overflows.
+fn matrix(dims: &[usize]) -> Option<NK> {
+    let (k, rows) = dims.split_last()?;
+    let n = rows.iter().try_fold(1usize, |n, d| n.checked_mul(*d))?;
+    n.checked_mul(*k).map(|_| NK { n, k: *k })
+}
+
+fn wrong_dims(name: &str, dims: &[usize]) -> IoError {
+    let dims = dims.iter().map(|d| *d as u64).collect();
+    IoError::Dimensions { name: name.to_owned(), dims, why: "no matrix that can be stored".into() }
+}
+
+/// A JSON array.
+fn list(dims: &[usize]) -> String {
+    let dims: Vec<String> = dims.iter().map(usize::to_string).collect();
+    format!("[{}]", dims.join(","))
+}
+
+/// A JSON string.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}

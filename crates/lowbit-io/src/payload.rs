@@ -1,0 +1,126 @@
+//! Writing checkpoints: the bytes of tensors, which may be made only when they are written, and files that appear
+//! whole or not at all.
+
+use crate::IoError;
+use lowbit_format::Storage;
+use std::{
+    fmt,
+    io::{self, BufWriter, Write},
+    path::Path,
+};
+
+/// Where the bytes of a tensor that is to be written come from.
+pub struct Payload(Source);
+
+enum Source {
+    Stored(Storage),
+    Made(Box<dyn Fn(&mut dyn Write) -> io::Result<()> + Send + Sync>),
+}
+
+impl Payload {
+    /// Bytes that `make` writes when their turn comes, so that a model larger than memory can be written. It is called
+    /// once for each time the file is written and must write the same bytes each time.
+    pub fn made(make: impl Fn(&mut dyn Write) -> io::Result<()> + Send + Sync + 'static) -> Self {
+        Self(Source::Made(Box::new(make)))
+    }
+
+    /// Writes the bytes of tensor `name`, which must be `len`.
+    pub(crate) fn put(&self, name: &str, len: usize, out: &mut dyn Write) -> Result<(), IoError> {
+        let mut out = Counted { out, bytes: 0 };
+        match &self.0 {
+            Source::Stored(storage) => out.write_all(storage.bytes()),
+            Source::Made(make) => make(&mut out),
+        }
+        .map_err(|e| IoError::os("write", e))?;
+        if out.bytes == len {
+            return Ok(());
+        }
+        let found = format!("a payload of {} bytes", out.bytes);
+        Err(IoError::invalid(format!("tensor {name:?}"), found, format!("{len} bytes")))
+    }
+}
+
+impl From<Vec<u8>> for Payload {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(Source::Stored(bytes.into()))
+    }
+}
+
+impl From<Storage> for Payload {
+    fn from(bytes: Storage) -> Self {
+        Self(Source::Stored(bytes))
+    }
+}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Source::Stored(storage) => write!(f, "Payload({} bytes)", storage.len()),
+            Source::Made(_) => f.write_str("Payload(made when written)"),
+        }
+    }
+}
+
+struct Counted<'a> {
+    out: &'a mut dyn Write,
+    bytes: usize,
+}
+
+impl Write for Counted<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.bytes += written;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// Writes a file: to a temporary one beside it, synced, then renamed.
+pub(crate) fn write_new(
+    path: &Path,
+    put: impl FnOnce(&mut dyn Write) -> Result<(), IoError>,
+) -> Result<(), IoError> {
+    let inner = || {
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut file = temporary(folder).map_err(|e| IoError::os("create", e))?;
+        let mut out = BufWriter::with_capacity(1 << 20, &mut file);
+        put(&mut out)?;
+        out.flush().map_err(|e| IoError::os("write", e))?;
+        drop(out);
+        file.as_file().sync_all().map_err(|e| IoError::os("write", e))?;
+        file.persist(path).map_err(|e| IoError::os("rename", e.error))?;
+        Ok(())
+    };
+    inner().map_err(|e: IoError| e.in_file(path))
+}
+
+/// A temporary file that will be as readable as any other the user makes.
+fn temporary(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder.tempfile_in(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_of_another_length_is_refused_and_leaves_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model");
+        let short = Payload::made(|out| out.write_all(&[1, 2, 3]));
+        let error = write_new(&path, |out| short.put("w", 4, out)).unwrap_err().to_string();
+        assert!(
+            error.contains("model: tensor \"w\": found a payload of 3 bytes, expected 4 bytes"),
+            "{error}"
+        );
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        write_new(&path, |out| short.put("w", 3, out)).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), [1, 2, 3]);
+    }
+}
