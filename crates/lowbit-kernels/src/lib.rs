@@ -31,5 +31,5 @@ pub use isa::{Isa, IsaLevel};
 pub use lut::{LutWeights, TableBits};
 pub use machine::{Cache, Machine};
 pub use mat::{MatMut, MatRef, SharedMut};
-pub use mpgemm::{ActPrecision, mpgemm};
+pub use mpgemm::{ActPrecision, mpgemm, prepare};
 pub use packed::Packed;
