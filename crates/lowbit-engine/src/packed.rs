@@ -32,6 +32,10 @@ impl LinearOp for PackedLinear {
         self.weight.bytes()
     }
 
+    fn prepare(&self, ctx: &Ctx, x: &Act<'_>) {
+        x.int8(ctx, self.rounding);
+    }
+
     fn forward(&self, ctx: &Ctx, x: &Act<'_>, mut out: MatMut<'_>) {
         self.weight.multiply(ctx, x, self.rounding, out.reborrow());
         if let Some(bias) = &self.bias {

@@ -2,7 +2,7 @@
 
 use crate::{EngineError, Model};
 use lowbit_kernels::Ctx;
-use lowbit_model::{KvCache, KvElement, Logits};
+use lowbit_model::{KvCache, KvElement, Logits, Profile};
 
 /// Tokens of a prompt that go through the model at a time: enough to be bound by arithmetic, few enough that an
 /// interrupted prompt ends soon.
@@ -61,6 +61,16 @@ impl<'m> Session<'m> {
     /// Bytes that keys and values take.
     pub fn cache_bytes(&self) -> usize {
         self.cache.bytes()
+    }
+
+    /// Counts from here on where the time of [`feed`](Self::feed) goes, from zero.
+    pub fn start_profile(&mut self) {
+        self.cache.profile = Some(Profile::default());
+    }
+
+    /// What was counted since; ends the counting.
+    pub fn take_profile(&mut self) -> Option<Profile> {
+        self.cache.profile.take()
     }
 
     /// Forgets all tokens from `len` on.

@@ -28,6 +28,11 @@ impl Ctx {
         self.pool.threads()
     }
 
+    /// Calls so far that went to several workers: what costs a [`crate::fork_join`] each.
+    pub fn forks(&self) -> u64 {
+        self.pool.forks()
+    }
+
     /// Calls `body(task, scratch)` for every task in `0..tasks` on the workers. The scratch is the worker's own; what
     /// an earlier task left there is still there.
     pub fn run(&self, tasks: usize, body: impl Fn(usize, &mut Scratch) + Sync) {

@@ -101,15 +101,15 @@ impl Isa {
 /// same bits.
 macro_rules! multiversion {
     ($(#[$meta:meta])* $vis:vis fn $name:ident $(<$generic:ident : $bound:path>)? (
-        $($arg:ident : $ty:ty),* $(,)?) = $body:path;) => {
+        $($arg:ident : $ty:ty),* $(,)?) $(-> $out:ty)? = $body:path;) => {
         $(#[$meta])*
-        $vis fn $name $(<$generic: $bound>)? (isa: $crate::isa::Isa, $($arg: $ty),*) {
+        $vis fn $name $(<$generic: $bound>)? (isa: $crate::isa::Isa, $($arg: $ty),*) $(-> $out)? {
             #[cfg(target_arch = "x86_64")]
             {
                 #[target_feature(enable = "avx2,fma,f16c,bmi2")]
-                fn avx2 $(<$generic: $bound>)? ($($arg: $ty),*) { $body($($arg),*) }
+                fn avx2 $(<$generic: $bound>)? ($($arg: $ty),*) $(-> $out)? { $body($($arg),*) }
                 #[target_feature(enable = "avx2,fma,f16c,bmi2,avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
-                fn avx512 $(<$generic: $bound>)? ($($arg: $ty),*) { $body($($arg),*) }
+                fn avx512 $(<$generic: $bound>)? ($($arg: $ty),*) $(-> $out)? { $body($($arg),*) }
                 match isa.level() {
                     // SAFETY: an `Isa` of this level exists only where the CPU has its instructions.
                     $crate::isa::IsaLevel::Avx512 => return unsafe { avx512 $(::<$generic>)? ($($arg),*) },

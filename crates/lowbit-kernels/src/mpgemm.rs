@@ -30,6 +30,13 @@ impl ActPrecision {
     }
 }
 
+/// Rounds activations as [`mpgemm`] of the same arguments does, where that is not done yet: it finds them done.
+pub fn prepare(ctx: &Ctx, w: &QuantTensor, x: &Act<'_>, precision: ActPrecision) {
+    if let (Some(rounding), Some(_)) = (precision.rounding(&w.spec()), expand::Rows::of(w)) {
+        x.int8(ctx, rounding);
+    }
+}
+
 /// Rows of dense weights that one task multiplies.
 const DENSE_ROWS: usize = 32;
 

@@ -2,15 +2,17 @@
 
 use crate::{
     LinearId, LinearOp, ModelError, ModelSpec, Stored, Weights,
-    attention::{Attention, Turn},
+    attention::Attention,
     build::{self, Block, FfnWeights, Mlp, Parts, Wrap},
     ffn::{FfnWork, sized},
     kv::{Float, KvCache, KvElement, KvGeometry, KvStore},
-    rope::RopeTable,
+    linear::{act, product},
+    profile::{Laps, Part},
+    rope::{RopeTable, Turn},
     rows::share_rows,
     spec::QkNorm,
 };
-use lowbit_kernels::{Act, ActPrecision, Ctx, MatMut, MatRef, ops};
+use lowbit_kernels::{ActPrecision, Ctx, MatMut, MatRef, ops};
 
 /// A model ready to run.
 pub struct Decoder {
@@ -42,6 +44,7 @@ pub(crate) struct Work {
     mixed: Vec<f32>,
     added: Vec<f32>,
     angles: Vec<Vec<f32>>,
+    parts: Vec<f32>,
     ffn: FfnWork,
 }
 
@@ -167,20 +170,23 @@ impl Decoder {
         }
 
         let mut work = std::mem::take(&mut cache.work);
+        let (mut laps, forks) = (Laps::start(cache.profile.take()), ctx.forks());
         self.embed(ctx, tokens, sized(&mut work.stream, count * self.spec.hidden));
         self.angles(ctx, count, cache, &mut work.angles);
+        laps.lap(Part::Other);
         for (i, block) in self.parts.blocks.iter().enumerate() {
             // Of the last block, only wanted tokens are read by anyone.
             let first = if i + 1 == self.parts.blocks.len() { from } else { 0 };
-            self.attend(ctx, i, block, (count, first), cache, &mut work);
+            self.attend(ctx, i, block, (count, first), cache, &mut work, &mut laps);
             if first < count {
-                self.feed_forward(ctx, block, (count, first), &mut work);
+                self.feed_forward(ctx, block, (count, first), &mut work, &mut laps);
             }
         }
         if from < count {
-            self.logits(ctx, (count, from), &mut work, out);
+            self.logits(ctx, (count, from), &mut work, out, &mut laps);
         }
         cache.work = work;
+        cache.profile = laps.finish(count, ctx.forks() - forks);
         Ok(())
     }
 
@@ -211,6 +217,7 @@ impl Decoder {
         (count, first): (usize, usize),
         cache: &mut KvCache,
         work: &mut Work,
+        laps: &mut Laps,
     ) {
         let spec = &self.spec;
         let (hidden, wide, narrow) = (spec.hidden, spec.query_width(), spec.kv_width());
@@ -220,21 +227,27 @@ impl Decoder {
             Some(gain) => self.normed(ctx, stream, gain, &mut work.normed),
             None => stream,
         };
+        laps.lap(Part::Norms);
         let query = sized(&mut work.query, asking * wide);
         let key = sized(&mut work.key, count * narrow);
         let value = sized(&mut work.value, count * narrow);
         {
-            let all = Act::new(MatRef::new(input, count, hidden));
-            block.key.forward(ctx, &all, MatMut::new(key, count, narrow));
-            block.value.forward(ctx, &all, MatMut::new(value, count, narrow));
+            let all = act(MatRef::new(input, count, hidden), laps);
+            product(ctx, &*block.key, &all, MatMut::new(key, count, narrow), (laps, Part::Qkv));
+            product(ctx, &*block.value, &all, MatMut::new(value, count, narrow), (laps, Part::Qkv));
             if first == 0 {
-                block.query.forward(ctx, &all, MatMut::new(query, count, wide));
+                product(ctx, &*block.query, &all, MatMut::new(query, count, wide), (laps, Part::Qkv));
             } else if asking > 0 {
-                let some = Act::new(MatRef::new(&input[first * hidden..], asking, hidden));
-                block.query.forward(ctx, &some, MatMut::new(query, asking, wide));
+                let some = act(MatRef::new(&input[first * hidden..], asking, hidden), laps);
+                product(ctx, &*block.query, &some, MatMut::new(query, asking, wide), (laps, Part::Qkv));
             }
         }
 
+        if spec.qk_norm == QkNorm::Row {
+            self.norm_rows(ctx, query, block.query_norm.as_deref());
+            self.norm_rows(ctx, key, block.key_norm.as_deref());
+            laps.lap(Part::Norms);
+        }
         let by_head = spec.qk_norm == QkNorm::Head;
         let turn = Turn {
             gain: block.query_norm.as_deref().filter(|_| by_head),
@@ -242,19 +255,18 @@ impl Decoder {
             pairs: spec.rope_pairs,
             angles: spec.blocks[index].rope.map(|i| (&cache.ropes[i], work.angles[i].as_slice())),
         };
-        if spec.qk_norm == QkNorm::Row {
-            self.norm_rows(ctx, query, block.query_norm.as_deref());
-            self.norm_rows(ctx, key, block.key_norm.as_deref());
-        }
+        share_rows(ctx, query, wide, |m, row, scratch| {
+            turn.heads(ctx, first + m, row, scratch.floats(spec.head_dim));
+            ops::scale(ctx.isa(), row, spec.attention_scale);
+        });
         let turn_key = Turn { gain: block.key_norm.as_deref().filter(|_| by_head), ..turn };
         share_rows(ctx, key, narrow, |m, row, scratch| {
-            let spare = scratch.floats(spec.head_dim);
-            for head in row.chunks_exact_mut(spec.head_dim) {
-                turn_key.head(ctx, m, head, spare);
-            }
+            turn_key.heads(ctx, m, row, scratch.floats(spec.head_dim));
         });
+        laps.lap(Part::Rope);
         let store = &mut *cache.layers[index];
         store.append(MatRef::new(key, count, narrow), MatRef::new(value, count, narrow));
+        laps.lap(Part::Cache);
         if asking == 0 {
             return;
         }
@@ -262,13 +274,11 @@ impl Decoder {
             heads: spec.heads,
             kv_heads: spec.kv_heads,
             head_dim: spec.head_dim,
-            scale: spec.attention_scale,
             cap: spec.attention_cap,
             window: spec.blocks[index].window,
-            turn,
         };
         let mixed = sized(&mut work.mixed, asking * wide);
-        attention.forward(ctx, store, query, first, mixed);
+        attention.forward(ctx, store, query, &mut work.parts, mixed);
         // By key head first, to by token first.
         let group = wide / spec.kv_heads;
         let joined: &mut [f32] = if asking == 1 || spec.kv_heads == 1 {
@@ -281,15 +291,24 @@ impl Decoder {
             });
             query
         };
+        laps.lap(Part::Attention);
         self.norm_rows(ctx, joined, block.attention_sub.as_deref());
+        laps.lap(Part::Norms);
         let added = sized(&mut work.added, asking * hidden);
-        let act = Act::new(MatRef::new(joined, asking, wide));
-        block.output.forward(ctx, &act, MatMut::new(added, asking, hidden));
-        self.add(ctx, &mut stream[first * hidden..], added, block.attention_out.as_deref());
+        let joined = act(MatRef::new(joined, asking, wide), laps);
+        product(ctx, &*block.output, &joined, MatMut::new(added, asking, hidden), (laps, Part::Output));
+        self.add(ctx, &mut stream[first * hidden..], added, block.attention_out.as_deref(), laps);
     }
 
     /// The feed-forward part of a block, likewise.
-    fn feed_forward(&self, ctx: &Ctx, block: &Block, (count, first): (usize, usize), work: &mut Work) {
+    fn feed_forward(
+        &self,
+        ctx: &Ctx,
+        block: &Block,
+        (count, first): (usize, usize),
+        work: &mut Work,
+        laps: &mut Laps,
+    ) {
         let spec = &self.spec;
         let hidden = spec.hidden;
         let stream = &mut work.stream[first * hidden..count * hidden];
@@ -297,19 +316,29 @@ impl Decoder {
             Some(gain) => self.normed(ctx, stream, gain, &mut work.normed),
             None => stream,
         };
+        laps.lap(Part::Norms);
         let added = sized(&mut work.added, (count - first) * hidden);
         let settings = (spec.activation, spec.norm_eps);
-        block.ffn.forward(ctx, settings, count - first, input, &mut work.ffn, added);
-        self.add(ctx, stream, added, block.ffn_out.as_deref());
+        block.ffn.forward(ctx, settings, count - first, input, &mut work.ffn, added, laps);
+        self.add(ctx, stream, added, block.ffn_out.as_deref(), laps);
     }
 
-    fn logits(&self, ctx: &Ctx, (count, from): (usize, usize), work: &mut Work, out: &mut Vec<f32>) {
+    fn logits(
+        &self,
+        ctx: &Ctx,
+        (count, from): (usize, usize),
+        work: &mut Work,
+        out: &mut Vec<f32>,
+        laps: &mut Laps,
+    ) {
         let (hidden, vocab, rows) = (self.spec.hidden, self.spec.vocab, count - from);
         let stream = &work.stream[from * hidden..count * hidden];
         let normed = self.normed(ctx, stream, &self.parts.final_norm, &mut work.normed);
+        laps.lap(Part::Norms);
         out.resize(rows * vocab, 0.0);
-        let act = Act::new(MatRef::new(normed, rows, hidden));
-        self.parts.head.forward(ctx, &act, MatMut::new(out, rows, vocab));
+        let normed = act(MatRef::new(normed, rows, hidden), laps);
+        laps.lap(Part::Other);
+        product(ctx, &*self.parts.head, &normed, MatMut::new(out, rows, vocab), (laps, Part::Head));
         if let Some(cap) = self.spec.logit_cap {
             share_rows(ctx, out, vocab, |_, row, _| ops::soft_cap(ctx.isa(), row, cap));
         }
@@ -336,11 +365,13 @@ impl Decoder {
     }
 
     /// Adds to the stream what a part of a block gives, normed where there is a gain.
-    fn add(&self, ctx: &Ctx, stream: &mut [f32], added: &mut [f32], gain: Option<&[f32]>) {
+    fn add(&self, ctx: &Ctx, stream: &mut [f32], added: &mut [f32], gain: Option<&[f32]>, laps: &mut Laps) {
         self.norm_rows(ctx, added, gain);
+        laps.lap(Part::Norms);
         let hidden = self.spec.hidden;
         share_rows(ctx, stream, hidden, |m, row, _| {
             ops::add(ctx.isa(), row, &added[m * hidden..][..hidden]);
         });
+        laps.lap(Part::Other);
     }
 }

@@ -2,6 +2,8 @@
 
 use crate::{
     build::{FfnWeights, Linear, Mlp},
+    linear::{act, product},
+    profile::{Laps, Part},
     rows::share_rows,
     spec::ExpertWeights,
 };
@@ -31,12 +33,14 @@ impl FfnWeights {
         x: &[f32],
         work: &mut FfnWork,
         out: &mut [f32],
+        laps: &mut Laps,
     ) {
         match self {
-            Self::Dense(mlp) => mlp.forward(ctx, (activation, eps), tokens, x, work, out),
+            Self::Dense(mlp) => mlp.forward(ctx, (activation, eps), tokens, x, work, out, laps),
             Self::Experts { router, experts, used, weights } => {
                 choose(ctx, router, experts.len(), *used, *weights, tokens, x, work);
-                mixture(ctx, experts, (activation, eps), x, work, out);
+                laps.lap(Part::Router);
+                mixture(ctx, experts, (activation, eps), x, work, out, laps);
             }
         }
     }
@@ -51,12 +55,13 @@ impl Mlp {
         x: &[f32],
         work: &mut FfnWork,
         out: &mut [f32],
+        laps: &mut Laps,
     ) {
         let inner = self.gate.shape().n;
         let (gate, up) = (sized(&mut work.gate, tokens * inner), sized(&mut work.up, tokens * inner));
-        let act = Act::new(MatRef::new(x, tokens, x.len() / tokens));
-        self.gate.forward(ctx, &act, MatMut::new(gate, tokens, inner));
-        self.up.forward(ctx, &act, MatMut::new(up, tokens, inner));
+        let x = act(MatRef::new(x, tokens, x.len() / tokens), laps);
+        product(ctx, &*self.gate, &x, MatMut::new(gate, tokens, inner), (laps, Part::GateUp));
+        product(ctx, &*self.up, &x, MatMut::new(up, tokens, inner), (laps, Part::GateUp));
         let between = match &self.sub {
             None => {
                 share_rows(ctx, gate, inner, |m, gate, _| {
@@ -74,8 +79,10 @@ impl Mlp {
                 up
             }
         };
-        let act = Act::new(MatRef::new(between, tokens, inner));
-        self.down.forward(ctx, &act, MatMut::new(out, tokens, out.len() / tokens));
+        laps.lap(Part::Gate);
+        let between = act(MatRef::new(between, tokens, inner), laps);
+        let width = out.len() / tokens;
+        product(ctx, &*self.down, &between, MatMut::new(out, tokens, width), (laps, Part::Down));
     }
 }
 
@@ -119,6 +126,7 @@ fn mixture(
     x: &[f32],
     work: &mut FfnWork,
     out: &mut [f32],
+    laps: &mut Laps,
 ) {
     out.fill(0.0);
     let chosen = std::mem::take(&mut work.chosen);
@@ -131,7 +139,7 @@ fn mixture(
         gathered.clear();
         same.iter().for_each(|(_, token, _)| gathered.extend_from_slice(&x[row(*token)]));
         let result = sized(&mut result, same.len() * hidden);
-        expert.forward(ctx, settings, same.len(), &gathered, work, result);
+        expert.forward(ctx, settings, same.len(), &gathered, work, result, laps);
         for ((_, token, weight), result) in same.iter().zip(result.chunks_exact_mut(hidden)) {
             ops::scale(ctx.isa(), result, *weight);
             ops::add(ctx.isa(), &mut out[row(*token)], result);

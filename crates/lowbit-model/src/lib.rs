@@ -21,6 +21,7 @@ mod ffn;
 pub mod kv;
 mod linear;
 mod names;
+mod profile;
 mod rope;
 mod rows;
 mod spec;
@@ -34,6 +35,7 @@ pub use error::ModelError;
 pub use kv::{KvCache, KvElement, KvGeometry, KvStore};
 pub use linear::{LinearOp, Stored};
 pub use names::{GGUF, HUGGING_FACE, Names, Naming};
+pub use profile::{Part, Profile};
 pub use rope::{RopeScaling, RopeSpec};
 pub use spec::{
     Biases, BlockSpec, ExpertWeights, Ffn, Head, LinearId, ModelSpec, Norms, PackedScale, Presence, QkNorm,

@@ -1,7 +1,8 @@
 //! The one linear layer that a decoder sees.
 
+use crate::profile::{Laps, Part};
 use lowbit_format::{NK, QuantTensor, TensorData};
-use lowbit_kernels::{Act, ActPrecision, ActRounding, Ctx, MatMut, MatRef, mpgemm, ops};
+use lowbit_kernels::{Act, ActPrecision, ActRounding, Ctx, MatMut, MatRef, mpgemm, ops, prepare};
 
 /// A linear layer: dense, packed, adapted; the decoder does not know which.
 pub trait LinearOp: Send + Sync {
@@ -14,6 +15,33 @@ pub trait LinearOp: Send + Sync {
     /// # Panics
     /// Where the shapes do not fit.
     fn forward(&self, ctx: &Ctx, x: &Act<'_>, out: MatMut<'_>);
+    /// Makes the form of `x` that [`forward`](Self::forward) multiplies, where it is not made yet: so that a profile
+    /// can tell its time from the product's. A layer that does nothing here has both counted as the product.
+    fn prepare(&self, ctx: &Ctx, x: &Act<'_>) {
+        let _ = (ctx, x);
+    }
+}
+
+/// Activations that are about to be multiplied, counted by a profile.
+pub(crate) fn act<'a>(x: MatRef<'a>, laps: &mut Laps) -> Act<'a> {
+    laps.matrix();
+    Act::new(x)
+}
+
+/// A product whose time, and that of making `x` ready for it, a profile gets.
+pub(crate) fn product(
+    ctx: &Ctx,
+    linear: &dyn LinearOp,
+    x: &Act<'_>,
+    out: MatMut<'_>,
+    (laps, part): (&mut Laps, Part),
+) {
+    if laps.running() {
+        linear.prepare(ctx, x);
+        laps.lap(Part::Activations);
+    }
+    linear.forward(ctx, x, out);
+    laps.lap(part);
 }
 
 /// A layer over a weight as it is stored.
@@ -55,6 +83,10 @@ impl LinearOp for Stored {
 
     fn bytes(&self) -> usize {
         self.tensor.bytes()
+    }
+
+    fn prepare(&self, ctx: &Ctx, x: &Act<'_>) {
+        prepare(ctx, &self.tensor, x, self.precision);
     }
 
     fn forward(&self, ctx: &Ctx, x: &Act<'_>, mut out: MatMut<'_>) {

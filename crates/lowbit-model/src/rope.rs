@@ -7,6 +7,7 @@
 //! and leaves cached keys as they are, so its answers depend on how a prompt was cut. Here the length is the capacity
 //! the cache was opened with: the same tokens in the same cache give the same logits, however they arrive.
 
+use lowbit_kernels::{Ctx, ops};
 use std::f64::consts::TAU;
 
 /// One rotary embedding of a model.
@@ -119,6 +120,33 @@ impl RopeTable {
             let (s, c) = (position as f32 * f).sin_cos();
             cos[i] = c * self.attention_factor;
             sin[i] = s * self.attention_factor;
+        }
+    }
+}
+
+/// What happens to each head of queries and keys before they meet: a norm by head, and rotation.
+#[derive(Clone, Copy)]
+pub(crate) struct Turn<'a> {
+    pub(crate) gain: Option<&'a [f32]>,
+    pub(crate) eps: f32,
+    pub(crate) pairs: ops::RopePairs,
+    /// Angles of every token of the batch, as [`RopeTable::angles`] writes them.
+    pub(crate) angles: Option<(&'a RopeTable, &'a [f32])>,
+}
+
+impl Turn<'_> {
+    /// Prepares the heads of the batch's token `token` in place; `spare` is as long as one of them.
+    pub(crate) fn heads(&self, ctx: &Ctx, token: usize, heads: &mut [f32], spare: &mut [f32]) {
+        for head in heads.chunks_exact_mut(spare.len()) {
+            if let Some(gain) = self.gain {
+                ops::rms_norm(ctx.isa(), head, gain, self.eps, spare);
+                head.copy_from_slice(spare);
+            }
+            if let Some((table, angles)) = self.angles {
+                let pairs = table.pairs();
+                let (cos, sin) = angles[token * 2 * pairs..][..2 * pairs].split_at(pairs);
+                ops::rope(ctx.isa(), self.pairs, head, cos, sin);
+            }
         }
     }
 }

@@ -67,7 +67,10 @@ pub use lowbit_format::{FormatError, SpecInfo, SpecSource, WeightSpec, all_specs
 pub use lowbit_hub as hub;
 pub use lowbit_io::Access;
 pub use lowbit_kernels::{
-    ActPrecision, ActRounding, Cache, Ctx, Isa, IsaLevel, Machine, ReadBandwidth, read_bandwidth,
+    ActPrecision, ActRounding, Cache, Ctx, ForkJoin, Isa, IsaLevel, Machine, ReadBandwidth, fork_join,
+    read_bandwidth,
 };
-pub use lowbit_model::{ARCHITECTURES, Architecture, BlockSpec, Ffn, KvElement, Logits, ModelSpec};
+pub use lowbit_model::{
+    ARCHITECTURES, Architecture, BlockSpec, Ffn, KvElement, Logits, ModelSpec, Part, Profile,
+};
 pub use lowbit_text::{ChatTemplate, Message, SpecialText, Tokenizer};

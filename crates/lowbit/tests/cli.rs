@@ -284,6 +284,26 @@ fn inspect_shows_every_tensor_and_what_loading_takes() {
 }
 
 #[test]
+fn bench_runs_at_a_depth_and_tells_where_the_time_goes() {
+    let args = ["bench", "chat.gguf", "-p", "4", "-n", "3", "-d", "0,9", "-t", "2", "-r", "2", "--profile"];
+    let place = Place::new();
+    let json = place.json(&[&args[..], &["--json"]].concat());
+    let tests = json["tests"].as_array().unwrap();
+    let names: Vec<&str> = tests.iter().map(|test| test["test"].as_str().unwrap()).collect();
+    assert_eq!(names, ["pp4", "tg3", "pp4 @ d9", "tg3 @ d9"]);
+    for test in tests {
+        let profile = &test["profile"];
+        let parts = profile["parts"].as_array().unwrap();
+        let sum: f64 = parts.iter().map(|part| part["share"].as_f64().unwrap()).sum();
+        assert!((sum - 1.0).abs() < 1e-6 && parts.iter().any(|part| part["part"] == "attention"), "{test}");
+        assert_eq!(profile["tokens"].as_u64().unwrap(), 2 * test["tokens"].as_u64().unwrap());
+        assert!(profile["fork_join_ns"].as_f64().unwrap() > 0.0, "{test}");
+    }
+    let text = place.stdout(&args);
+    assert!(text.contains("tg3 @ d9 with 2 threads") && text.contains("gate/up"), "{text}");
+}
+
+#[test]
 fn bench_reports_both_tests_for_every_number_of_threads() {
     let args = ["bench", "chat.gguf", "-p", "16", "-n", "8", "-t", "1,2", "-r", "3", "--json"];
     let json = Place::new().json(&args);

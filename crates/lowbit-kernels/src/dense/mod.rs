@@ -62,7 +62,7 @@ pub fn mix_rows(isa: Isa, w: FloatRows<'_>, p: MatRef<'_>, mut out: MatMut<'_>) 
             IsaLevel::Avx512 => tile::mix_avx512(w, p, out),
             #[cfg(target_arch = "x86_64")]
             IsaLevel::Avx2 => tile::mix_avx2(w, p, out),
-            _ => tile::mix::<lanes::Array, 1>(w, p, out),
+            _ => tile::mix::<lanes::Array, 1, 1>(w, p, out),
         }
     }
 }
@@ -120,7 +120,9 @@ mod tests {
     #[test]
     fn products_and_mixes_have_equal_bits_on_every_level_and_match_f64() {
         for format in FloatFormat::ALL {
-            for (n, k, m) in [(1, 1, 1), (5, 16, 3), (16, 172, 7), (33, 64, 1), (7, 31, 9), (4, 200, 4)] {
+            for (n, k, m) in
+                [(1, 1, 1), (5, 16, 3), (16, 172, 7), (33, 64, 1), (7, 31, 9), (4, 200, 4), (9, 80, 6)]
+            {
                 let bytes = encode(format, &values(n * k, 1));
                 let mut w = vec![0.0; n * k];
                 format.decode(&bytes, &mut w);

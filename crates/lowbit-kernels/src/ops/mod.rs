@@ -11,7 +11,7 @@ mod softmax;
 pub use gate::{Activation, gate};
 pub use norm::{add, layer_norm, rms_norm, scale, soft_cap};
 pub use rope::{RopePairs, rope};
-pub use softmax::{exp, softmax};
+pub use softmax::{SoftmaxPart, exp, softmax, softmax_join, softmax_part};
 
 /// Sum of `f(x[i], y[i])` in sixteen lanes, then pairwise.
 #[inline(always)]

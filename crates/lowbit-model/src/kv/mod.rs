@@ -4,7 +4,7 @@ mod float;
 
 pub use float::{Float, KvElement};
 
-use crate::{ModelError, decoder::Work, rope::RopeTable};
+use crate::{ModelError, Profile, decoder::Work, rope::RopeTable};
 use lowbit_kernels::{Isa, MatMut, MatRef};
 use std::ops::Range;
 
@@ -68,6 +68,8 @@ pub struct KvCache {
     pub(crate) capacity: usize,
     pub(crate) ropes: Vec<RopeTable>,
     pub(crate) work: Work,
+    /// Filled by every pass over this cache while it is there.
+    pub profile: Option<Profile>,
 }
 
 impl KvCache {
@@ -83,7 +85,7 @@ impl KvCache {
             let found = KvGeometry { layers: layers.len(), ..geometry };
             return Err(ModelError::OtherCache { found, expected: geometry });
         }
-        Ok(Self { layers, geometry, capacity, ropes, work: Work::default() })
+        Ok(Self { layers, geometry, capacity, ropes, work: Work::default(), profile: None })
     }
 
     /// Tokens held.

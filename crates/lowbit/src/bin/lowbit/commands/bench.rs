@@ -1,8 +1,10 @@
 //! `lowbit bench`: speed, as llama-bench measures it.
 //!
 //! `pp N` reads a prompt of N tokens at once, `tg N` writes N tokens one by one from an empty context; tokens are
-//! arbitrary, as no sampling is measured. Read bandwidth is measured in the same run with the same workers, so that
+//! arbitrary, as no sampling is measured. `@ d N` says that N tokens were there before. Read bandwidth is measured in the same run with the same workers, so that
 //! the share of it that decoding reaches is of this machine at this time.
+
+mod parts;
 
 use crate::{
     commands::doctor::{BANDWIDTH_BYTES, BANDWIDTH_PASSES, bandwidth_json},
@@ -19,9 +21,15 @@ use crate::{
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use indicatif::ProgressBar;
-use lowbit::{Ctx, Logits, Model, ReadBandwidth, Session, hub::Store, read_bandwidth};
+use lowbit::{
+    Ctx, ForkJoin, Logits, Model, Profile, ReadBandwidth, Session, fork_join, hub::Store, read_bandwidth,
+};
+use parts::Parts;
 use serde_json::{Value, json};
 use std::{io::Write, time::Instant};
+
+/// Rounds in which the cost of a parallel call is measured.
+const FORK_JOIN_ROUNDS: usize = 101;
 
 /// Measure speed, as llama-bench does.
 #[derive(Args)]
@@ -34,6 +42,9 @@ pub(crate) struct Bench {
     /// Tokens to write; several separated by commas; 0: none
     #[arg(short = 'n', long, value_name = "TOKENS", value_delimiter = ',', default_value = "128")]
     n_gen: Vec<usize>,
+    /// Tokens already in the context; several separated by commas
+    #[arg(short = 'd', long, value_name = "TOKENS", value_delimiter = ',', default_value = "0")]
+    depth: Vec<usize>,
     /// Worker threads; several separated by commas [default: as doctor says]
     #[arg(short = 't', long, value_name = "N", value_delimiter = ',', value_parser = parse_threads)]
     threads: Vec<usize>,
@@ -47,6 +58,9 @@ pub(crate) struct Bench {
     /// Floats in which keys and values are kept
     #[arg(long, value_enum, value_name = "TYPE", default_value_t = CacheType::F16)]
     cache_type: CacheType,
+    /// Tell also where the time goes, from as many further repetitions
+    #[arg(long)]
+    profile: bool,
     /// Report as JSON
     #[arg(long)]
     json: bool,
@@ -54,11 +68,20 @@ pub(crate) struct Bench {
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Test {
-    /// A prompt of so many tokens.
-    Prompt(usize),
-    /// So many tokens written.
-    Generate(usize),
+struct Test {
+    kind: Kind,
+    tokens: usize,
+    /// Tokens in the context before.
+    depth: usize,
+}
+
+/// How tokens go through the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// As a prompt, at once.
+    Prompt,
+    /// As they are written, one by one.
+    Generate,
 }
 
 /// Speeds of one test with one number of threads.
@@ -67,6 +90,7 @@ struct Row {
     threads: usize,
     /// Tokens a second of each repetition, ascending.
     rates: Vec<f64>,
+    profile: Option<Profile>,
 }
 
 impl Bench {
@@ -92,19 +116,28 @@ impl Bench {
             }
             peak = peak_rss_bytes();
         }
-        let bandwidth: Vec<ReadBandwidth> = threads
-            .iter()
-            .map(|&threads| read_bandwidth(&Ctx::new(isa, threads), BANDWIDTH_BYTES, BANDWIDTH_PASSES))
-            .collect();
+        let mut bandwidth = Vec::new();
+        let mut forks = Vec::new();
+        for &threads in &threads {
+            let ctx = Ctx::new(isa, threads);
+            bandwidth.push(read_bandwidth(&ctx, BANDWIDTH_BYTES, BANDWIDTH_PASSES));
+            forks.push(fork_join(&ctx, FORK_JOIN_ROUNDS));
+        }
         spinner.finish_and_clear();
-        let report = Report { bench: self, model: &model, isa: isa.level().name(), rows, bandwidth, peak };
+        let report =
+            Report { bench: self, model: &model, isa: isa.level().name(), rows, bandwidth, forks, peak };
         if self.json { report::json(out, &report.json()) } else { report.write(out) }
     }
 
     fn tests(&self) -> Result<Vec<Test>> {
-        let prompts = self.n_prompt.iter().filter(|n| **n > 0).map(|&n| Test::Prompt(n));
-        let generated = self.n_gen.iter().filter(|n| **n > 0).map(|&n| Test::Generate(n));
-        let tests: Vec<Test> = prompts.chain(generated).collect();
+        let kinds = [(Kind::Prompt, &self.n_prompt), (Kind::Generate, &self.n_gen)];
+        let mut tests = Vec::new();
+        for &depth in &self.depth {
+            for (kind, counts) in kinds {
+                let counts = counts.iter().filter(|tokens| **tokens > 0);
+                tests.extend(counts.map(|&tokens| Test { kind, tokens, depth }));
+            }
+        }
         if tests.is_empty() {
             bail!("nothing to measure: -p and -n are both 0");
         }
@@ -112,33 +145,42 @@ impl Bench {
     }
 
     fn measure(&self, model: &Model, ctx: &Ctx, test: Test) -> Result<Row> {
-        let mut session = Session::new(model, ctx, test.tokens(), self.cache_type.element())?;
+        let length = test.depth + test.tokens;
+        let mut session = Session::new(model, ctx, length, self.cache_type.element())?;
         let vocab = model.spec().vocab as u32;
         // Any tokens do, but not always the same: experts are chosen by them.
-        let tokens: Vec<u32> =
-            (0..test.tokens() as u32).map(|i| i.wrapping_mul(2_654_435_761) % vocab).collect();
+        let tokens: Vec<u32> = (0..length as u32).map(|i| i.wrapping_mul(2_654_435_761) % vocab).collect();
+        if test.depth > 0 {
+            session.prefill(&tokens[..test.depth], |_| true)?;
+        }
         // The first run faults weights in and grows buffers.
         time(&mut session, test, &tokens)?;
-        let rate = |seconds: f64| tokens.len() as f64 / seconds;
+        let rate = |seconds: f64| test.tokens as f64 / seconds;
         let mut rates = Vec::new();
         for _ in 0..self.repetitions {
             rates.push(rate(time(&mut session, test, &tokens)?));
         }
         rates.sort_by(f64::total_cmp);
-        Ok(Row { test, threads: ctx.threads(), rates })
+        if self.profile {
+            session.start_profile();
+            for _ in 0..self.repetitions {
+                time(&mut session, test, &tokens)?;
+            }
+        }
+        Ok(Row { test, threads: ctx.threads(), rates, profile: session.take_profile() })
     }
 }
 
-/// One run of a test from an empty context, in seconds.
+/// One run of a test, in seconds; `tokens` begins with those that are in the context before.
 fn time(session: &mut Session<'_>, test: Test, tokens: &[u32]) -> Result<f64> {
-    session.truncate(0);
+    session.truncate(test.depth);
     let start = Instant::now();
-    match test {
-        Test::Prompt(_) => {
+    match test.kind {
+        Kind::Prompt => {
             session.prefill(tokens, |_| true)?;
         }
-        Test::Generate(_) => {
-            for token in tokens {
+        Kind::Generate => {
+            for token in &tokens[test.depth..] {
                 session.feed(std::slice::from_ref(token), Logits::Last)?;
             }
         }
@@ -147,16 +189,14 @@ fn time(session: &mut Session<'_>, test: Test, tokens: &[u32]) -> Result<f64> {
 }
 
 impl Test {
-    fn tokens(self) -> usize {
-        match self {
-            Self::Prompt(n) | Self::Generate(n) => n,
-        }
-    }
-
     fn name(self) -> String {
-        match self {
-            Self::Prompt(n) => format!("pp{n}"),
-            Self::Generate(n) => format!("tg{n}"),
+        let kind = match self.kind {
+            Kind::Prompt => "pp",
+            Kind::Generate => "tg",
+        };
+        match self.depth {
+            0 => format!("{kind}{}", self.tokens),
+            depth => format!("{kind}{} @ d{depth}", self.tokens),
         }
     }
 }
@@ -186,13 +226,16 @@ struct Report<'a> {
     isa: &'static str,
     rows: Vec<Row>,
     bandwidth: Vec<ReadBandwidth>,
+    forks: Vec<ForkJoin>,
     peak: Option<u64>,
 }
 
 impl Report<'_> {
     /// Share of the measured read bandwidth that the weights' bytes alone take; only decoding reads them once a token.
     fn share(&self, row: &Row) -> Option<f64> {
-        let Test::Generate(_) = row.test else { return None };
+        if row.test.kind != Kind::Generate {
+            return None;
+        }
         let measured = self.bandwidth.iter().find(|measured| measured.threads == row.threads)?;
         Some(row.median() * self.model.bytes_per_token() as f64 / (measured.median_gb_per_s * 1e9))
     }
@@ -235,7 +278,21 @@ impl Report<'_> {
                 share.map_or_else(|| "-".to_owned(), |share| format!("{:.0} %", 100.0 * share)),
             ]);
         }
-        Ok(table.write(out)?)
+        table.write(out)?;
+        for row in &self.rows {
+            if let Some(parts) = self.parts(row) {
+                let threads = report::count(row.threads, "thread");
+                writeln!(out, "\n{} with {threads}", row.test.name())?;
+                parts.write(out)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the time of a row went, if that was asked for.
+    fn parts<'a>(&self, row: &'a Row) -> Option<Parts<'a>> {
+        let fork_join = *self.forks.iter().find(|measured| measured.threads == row.threads)?;
+        row.profile.as_ref().map(|profile| Parts { profile, fork_join })
     }
 
     fn json(&self) -> Value {
@@ -260,21 +317,26 @@ impl Report<'_> {
     }
 
     fn row_json(&self, row: &Row) -> Value {
-        let kind = match row.test {
-            Test::Prompt(_) => "prompt",
-            Test::Generate(_) => "generate",
+        let kind = match row.test.kind {
+            Kind::Prompt => "prompt",
+            Kind::Generate => "generate",
         };
-        json!({
+        let mut json = json!({
             "test": row.test.name(),
             "kind": kind,
-            "tokens": row.test.tokens(),
+            "tokens": row.test.tokens,
+            "depth": row.test.depth,
             "threads": row.threads,
             "tokens_per_s": row.median(),
             "slowest_tokens_per_s": row.slowest(),
             "fastest_tokens_per_s": row.fastest(),
             "all_tokens_per_s": row.rates,
             "bandwidth_share": self.share(row),
-        })
+        });
+        if let Some(parts) = self.parts(row) {
+            json["profile"] = parts.json();
+        }
+        json
     }
 }
 
@@ -283,8 +345,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn tests_are_named_as_llama_bench_names_them() {
+        let name = |kind, depth| Test { kind, tokens: 64, depth }.name();
+        assert_eq!(name(Kind::Prompt, 0), "pp64");
+        assert_eq!(name(Kind::Generate, 4096), "tg64 @ d4096");
+    }
+
+    #[test]
     fn the_median_lies_in_the_middle() {
-        let row = |rates: &[f64]| Row { test: Test::Generate(1), threads: 1, rates: rates.to_vec() };
+        let test = Test { kind: Kind::Generate, tokens: 1, depth: 0 };
+        let row = |rates: &[f64]| Row { test, threads: 1, rates: rates.to_vec(), profile: None };
         assert_eq!(row(&[1.0, 2.0, 9.0]).median(), 2.0);
         assert_eq!(row(&[1.0, 2.0, 4.0, 9.0]).median(), 3.0);
         assert_eq!((row(&[1.0, 9.0]).slowest(), row(&[1.0, 9.0]).fastest()), (1.0, 9.0));
