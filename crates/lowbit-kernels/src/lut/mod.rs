@@ -9,7 +9,7 @@
 //! - [`layout`]: what bytes a matrix becomes, offline;
 //! - [`acts`]: activations as integers, and the tables made from them, on line;
 //! - [`nibble`]: tables of sixteen entries;
-//! - [`scalar`], `avx2`, `avx512`: the kernels.
+//! - [`scalar`], `avx2`, `avx512`, `neon`: the kernels.
 //!
 //! # What is computed
 //! For row `n`, token `m` and groups `g` of weights, in order, with exact integer sums `I` of looked-up entries:
@@ -32,6 +32,8 @@ mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod avx512_tables;
 pub(crate) mod layout;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod nibble;
 mod scalar;
 
@@ -292,6 +294,8 @@ impl Most {
                 Self { tokens: 2, panels: 1 }
             }
             (IsaLevel::Avx2, ..) => Self { tokens: 4, panels: 1 },
+            (IsaLevel::Neon | IsaLevel::Dotprod, _, TableBits::Sixteen) => Self { tokens: 2, panels: 1 },
+            (IsaLevel::Neon | IsaLevel::Dotprod, ..) => Self { tokens: 4, panels: 1 },
             _ => Self { tokens: 1, panels: 1 },
         }
     }
@@ -307,6 +311,9 @@ impl Tile<'_> {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the ISA value proves the instructions.
             IsaLevel::Avx2 => unsafe { avx2::tile(self, sums) },
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: the ISA value proves the instructions.
+            IsaLevel::Neon | IsaLevel::Dotprod => unsafe { neon::tile(self, sums) },
             _ => scalar::tile(self, sums),
         }
     }
