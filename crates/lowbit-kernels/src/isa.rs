@@ -6,11 +6,15 @@
 
 use std::fmt;
 
-/// A set of instructions that kernels are written for, weakest first.
+/// A set of instructions that kernels are written for, those of an architecture weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum IsaLevel {
-    /// What every CPU of the architecture has; on 64-bit Arm that includes NEON through the auto-vectorizer.
+    /// What every CPU of the architecture has, through the auto-vectorizer.
     Scalar,
+    /// 64-bit Arm with NEON, which all of its CPUs have that we meet.
+    Neon,
+    /// NEON's dot products of bytes on top, from Armv8.2 on.
+    Dotprod,
     /// x86-64 with AVX2, FMA, BMI2 and F16C.
     Avx2,
     /// AVX-512 F, BW, CD, DQ, VL, VNNI and VBMI, and GFNI on top.
@@ -18,21 +22,29 @@ pub enum IsaLevel {
 }
 
 impl IsaLevel {
-    /// Every level, weakest first.
-    pub const ALL: [Self; 3] = [Self::Scalar, Self::Avx2, Self::Avx512];
+    /// Every level of this architecture, weakest first.
+    pub const ALL: &[Self] = if cfg!(target_arch = "x86_64") {
+        &[Self::Scalar, Self::Avx2, Self::Avx512]
+    } else if cfg!(target_arch = "aarch64") {
+        &[Self::Scalar, Self::Neon, Self::Dotprod]
+    } else {
+        &[Self::Scalar]
+    };
 
     /// Name in commands, reports and the environment variable that lowers the level.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Scalar => "scalar",
+            Self::Neon => "neon",
+            Self::Dotprod => "dotprod",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
         }
     }
 
-    /// The level of that name.
+    /// The level of that name, `None` where the architecture has none.
     pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|level| level.name() == name)
+        Self::ALL.iter().copied().find(|level| level.name() == name)
     }
 }
 
@@ -74,18 +86,24 @@ impl Isa {
                 return Self(IsaLevel::Avx2);
             }
         }
+        #[cfg(target_arch = "aarch64")]
+        if std::arch::is_aarch64_feature_detected!("neon") {
+            let dotprod = std::arch::is_aarch64_feature_detected!("dotprod");
+            return Self(if dotprod { IsaLevel::Dotprod } else { IsaLevel::Neon });
+        }
         Self::SCALAR
     }
 
     /// Every level of this CPU, weakest first.
     pub fn available() -> impl Iterator<Item = Self> {
         let best = Self::detect();
-        IsaLevel::ALL.into_iter().filter(move |level| *level <= best.0).map(Self)
+        IsaLevel::ALL.iter().copied().filter(move |level| *level <= best.0).map(Self)
     }
 
-    /// This level or `limit`, whichever is lower.
+    /// The best level of this architecture that is neither above this nor above `limit`.
     pub fn at_most(self, limit: IsaLevel) -> Self {
-        Self(self.0.min(limit))
+        let highest = self.0.min(limit);
+        Self(IsaLevel::ALL.iter().rev().copied().find(|level| *level <= highest).unwrap_or(IsaLevel::Scalar))
     }
 
     /// Which level this proves.
@@ -115,7 +133,7 @@ macro_rules! multiversion {
                     $crate::isa::IsaLevel::Avx512 => return unsafe { avx512 $(::<$generic>)? ($($arg),*) },
                     // SAFETY: as above.
                     $crate::isa::IsaLevel::Avx2 => return unsafe { avx2 $(::<$generic>)? ($($arg),*) },
-                    $crate::isa::IsaLevel::Scalar => {}
+                    _ => {}
                 }
             }
             let _ = isa;
@@ -132,10 +150,20 @@ mod tests {
     #[test]
     fn names_parse_back_and_levels_are_ordered() {
         for level in IsaLevel::ALL {
-            assert_eq!(IsaLevel::parse(level.name()), Some(level));
+            assert_eq!(IsaLevel::parse(level.name()), Some(*level));
         }
+        assert!(IsaLevel::ALL.is_sorted());
         assert_eq!(IsaLevel::parse("sse9"), None);
         assert!(Isa::available().is_sorted());
         assert_eq!(Isa::detect().at_most(IsaLevel::Scalar), Isa::SCALAR);
+    }
+
+    #[test]
+    fn no_limit_makes_a_level_of_another_architecture() {
+        let levels = [IsaLevel::Scalar, IsaLevel::Neon, IsaLevel::Dotprod, IsaLevel::Avx2, IsaLevel::Avx512];
+        for (isa, limit) in Isa::available().flat_map(|isa| levels.map(|limit| (isa, limit))) {
+            let got = isa.at_most(limit);
+            assert!(IsaLevel::ALL.contains(&got.level()) && got <= isa, "{isa:?} at most {limit}");
+        }
     }
 }

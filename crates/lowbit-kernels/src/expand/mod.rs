@@ -15,6 +15,8 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod scalar;
 
 use crate::{ACT_GROUP, Ctx, Int8Acts, Isa, IsaLevel, MatMut, SharedMut, ctx::Scratch, isa::multiversion};
@@ -257,6 +259,8 @@ pub(crate) unsafe fn multiply_panel(
             IsaLevel::Avx512 => avx512::tokens(panel, x, out, first, rows),
             #[cfg(target_arch = "x86_64")]
             IsaLevel::Avx2 => avx2::tokens(panel, x, out, first, rows),
+            #[cfg(target_arch = "aarch64")]
+            IsaLevel::Dotprod => neon::tokens(panel, x, out, first, rows),
             _ => scalar::tokens(panel, x, out, first, rows),
         }
     }

@@ -5,7 +5,7 @@
 //! the tables. An entry `v` of 16 bits is two such bytes `h`, `l` with `v = 255 · (h − 127½) + (l − 127½)`, which holds for
 //! every integer up to 32640; a table of 8 bits keeps `h = ⌊v / 256⌋ + 128`, the nearest.
 
-use super::layout::Layout;
+use super::{layout::Layout, nibble};
 use crate::{Ctx, Isa, IsaLevel, mat::MatRef};
 use std::{
     ops::Range,
@@ -17,7 +17,7 @@ use std::{
 pub(crate) enum Table {
     /// A byte of eight signs (of five ternary digits): 128 entries, the other half by negation.
     Byte,
-    /// Two halves of four signs, 16 entries each.
+    /// Two halves of four signs, 16 entries each; three ternary digits, the other half by negation.
     Nibble,
 }
 
@@ -40,11 +40,12 @@ impl Table {
         }
     }
 
-    /// Entries of a look-up.
-    pub(super) fn entries(self) -> usize {
+    /// Weights of a tuple.
+    pub(super) fn tuple(self, ternary: bool) -> usize {
         match self {
-            Self::Byte => 128,
-            Self::Nibble => 32,
+            _ if !ternary => 8,
+            Self::Byte => 5,
+            Self::Nibble => 3,
         }
     }
 }
@@ -99,10 +100,21 @@ impl Key {
 
     /// How many bytes a sum adds up for each look-up of a group, counted with the worth of their planes.
     fn bytes(self) -> i32 {
-        let tuples = self.group.div_ceil(self.tuple);
-        // The halves of a byte are looked up apart.
-        let lookups = if self.table == Table::Nibble { 2 * tuples } else { tuples };
+        let lookups = self.group.div_ceil(self.tuple) * self.halves();
         lookups as i32 * ((1 << self.planes) - 1)
+    }
+
+    /// Look-ups of a tuple and plane: the halves of a byte are looked up apart.
+    fn halves(self) -> usize {
+        if self.table == Table::Nibble && self.tuple == 8 { 2 } else { 1 }
+    }
+
+    /// Entries that a tuple needs.
+    fn entries(self) -> usize {
+        match self.table {
+            Table::Byte => 128,
+            Table::Nibble => 16 * self.halves(),
+        }
     }
 
     /// 1 where half of what unsigned bytes add is no integer, else 0.
@@ -208,7 +220,7 @@ impl TableActs {
 
     /// Bytes of the tables of one look-up.
     pub(super) fn lookup_bytes(&self) -> usize {
-        self.key.table.entries() * self.key.bits.bytes()
+        self.key.entries() * self.key.bits.bytes()
     }
 
     /// The integers of a group, filled up to whole tuples.
@@ -245,22 +257,19 @@ impl TableActs {
         let width = self.lookups * self.key.tuple;
         let start = (token * self.key.groups + groups.start) * width;
         let x = &self.x[start..start + groups.len() * width];
+        if self.key.table == Table::Nibble {
+            return nibble::build(isa, x, self.key.tuple, self.key.bits, out);
+        }
         let outs = out.chunks_exact_mut(self.lookup_bytes());
         #[cfg(target_arch = "x86_64")]
-        if isa.level() == IsaLevel::Avx512 && self.key.table == Table::Byte {
+        if isa.level() == IsaLevel::Avx512 {
             // SAFETY: the ISA value proves the instructions.
             return unsafe { super::avx512_tables::build(x, self.key.tuple, self.key.bits, out) };
         }
-        let _ = isa;
         for (x, out) in x.chunks_exact(self.key.tuple).zip(outs) {
-            match (self.key.table, self.key.tuple) {
-                (Table::Byte, 8) => fill(out, self.key.bits, |e| signed_sum(&x[..7], e) + i32::from(x[7])),
-                (Table::Byte, _) => fill(out, self.key.bits, |e| ternary_sum(x, e)),
-                (Table::Nibble, _) => {
-                    for (x, out) in x.chunks(4).zip(out.chunks_exact_mut(16 * self.key.bits.bytes())) {
-                        fill(out, self.key.bits, |e| signed_sum(x, e));
-                    }
-                }
+            match self.key.tuple {
+                8 => fill(out, self.key.bits, |e| signed_sum(&x[..7], e) + i32::from(x[7])),
+                _ => fill(out, self.key.bits, |e| ternary_sum(x, e)),
             }
         }
     }
@@ -316,7 +325,8 @@ crate::isa::multiversion! {
 #[inline(always)]
 fn round_row(x: &[f32], key: Key, q: &mut [i16], params: &mut [GroupActs]) {
     // 8-bit entries of narrow tables are sums of four, whose largest is smaller.
-    let span = if key.table == Table::Nibble && key.bits == TableBits::Eight { 4 } else { key.tuple };
+    let narrow = key.table == Table::Nibble && key.bits == TableBits::Eight;
+    let span = if narrow { key.tuple.min(4) } else { key.tuple };
     let width = q.len() / params.len().max(1);
     for ((x, q), params) in x.chunks(key.group).zip(q.chunks_exact_mut(width)).zip(params) {
         let max = x.chunks(span).map(|x| x.iter().fold(0f32, |sum, x| sum + x.abs())).fold(0f32, f32::max);
@@ -331,7 +341,7 @@ fn round_row(x: &[f32], key: Key, q: &mut [i16], params: &mut [GroupActs]) {
         let step = if inverse > 0.0 { max / LARGEST } else { 0.0 };
         // An entry of 8 bits is the upper byte of a sum. Bits of a plane are signs, whose steps are half a code.
         let worth = if key.bits == TableBits::Eight { 256.0 } else { 1.0 };
-        let d = step * worth * if key.tuple == 5 { 1.0 } else { 0.5 };
+        let d = step * worth * if key.tuple == 8 { 0.5 } else { 1.0 };
         *params = GroupActs { d, bias: -0.5 * d * key.half() as f32, sum: step * sum as f32 };
     }
 }

@@ -1,15 +1,24 @@
 //! Codes as bytes to be looked up: bit planes, sixty-four rows interleaved.
 //!
-//! A row is cut into groups of weights that share a scale, a group into tuples of eight weights (five ternary ones), the
-//! last of a group filled up. Tuples have a byte for each bit plane: bit `i` is set where weight `i` of the tuple has that
-//! bit set. A panel of sixty-four rows has, tuple after tuple, a vector of 64 bytes for each plane. Planes go in pairs,
-//! those of a row neighbours, which a product with 1 and 2 adds up to a word: with two planes thirty-two rows a vector,
-//! with four sixteen. An odd plane has rows 0 to 31 in even bytes and rows 32 to 63 in odd ones.
+//! A row is cut into groups of weights that share a scale, a group into tuples of eight weights (ternary ones: five, or
+//! three where tables have 16 entries), the last of a group filled up. Tuples have a byte for each bit plane: bit `i` is
+//! set where weight `i` of the tuple has that bit set. A panel of sixty-four rows has, tuple after tuple, 64 bytes for
+//! each plane. Planes go in pairs, those of a row neighbours, which a product with 1 and 2 adds up to a word.
 //!
 //! Where tables have 128 entries, a byte and its complement share one: the top bit says that the entry is to be negated.
-//! With tables of 16 entries the two halves of a byte are looked up apart, and no bit is special.
+//! With two planes a vector of 64 bytes has thirty-two rows, with four sixteen. An odd plane has rows 0 to 31 in even bytes
+//! and rows 32 to 63 in odd ones.
+//!
+//! With tables of 16 entries the two halves of a byte are looked up apart, and no bit is special. A tuple's bytes are two
+//! strips of 32 rows, which a kernel has all sums of in registers. In a strip come planes 0 and 1 of sixteen rows, then of
+//! the others, then planes 2 and 3; an odd plane has rows 0 to 15 in even bytes and 16 to 31 in odd ones. Sixteen rows are
+//! in the order 0, 8, 1, 9, …: the lower halves of 32-bit lanes are eight neighbouring rows, and so are the upper ones.
+//! Ternary codes are those of [`super::nibble`], placed in 64 bytes as an odd plane is.
 
-use super::Table;
+use super::{
+    Table,
+    nibble::{Place, ternary_bytes, ternary_index},
+};
 use lowbit_format::{
     ElementFormat, GroupShape, GroupedSpec, GroupedTensor, ParamFormat, ScaleLevel, ZeroPoint,
 };
@@ -131,8 +140,6 @@ impl Layout {
         let (bits, ternary) = match spec.element() {
             ElementFormat::Int { bits, .. } if bits.get() <= 4 => (bits.get() as usize, false),
             ElementFormat::Int { .. } => return None,
-            // Two tables of sixteen do not hold five ternary weights.
-            ElementFormat::Ternary if table == Table::Nibble => return None,
             ElementFormat::Ternary => (1, true),
         };
         let zero = match spec.element() {
@@ -146,10 +153,10 @@ impl Layout {
             }
             ElementFormat::Int { zero: ZeroPoint::Float, .. } => Zero::Float(Float::of(spec.zero_format()?)?),
         };
-        let tuple = if ternary { 5 } else { 8 };
+        let tuple = table.tuple(ternary);
         let (group, per_scale) = match shape {
-            // Sixteen or thirty-two whole tuples.
-            GroupShape::Row | GroupShape::Tensor => (if ternary { 160 } else { 128 }, usize::MAX),
+            // Sixteen or thirty-two whole tuples, or a number that divides most K.
+            GroupShape::Row | GroupShape::Tensor => (if tuple == 5 { 160 } else { 128 }, usize::MAX),
             GroupShape::Group(size) => match size as usize {
                 size @ ..=LONGEST => (size, 1),
                 size => {
@@ -173,7 +180,7 @@ impl Layout {
 
     /// Weights of a tuple.
     pub(crate) fn tuple(&self) -> usize {
-        if self.ternary { 5 } else { 8 }
+        self.table.tuple(self.ternary)
     }
 
     /// Columns.
@@ -183,7 +190,10 @@ impl Layout {
 
     /// Code bytes of a group of a panel.
     pub(super) fn group_bytes(&self) -> usize {
-        self.lookups * self.planes * PANEL
+        match self.table {
+            Table::Nibble if self.ternary => PANEL * ternary_bytes(self.lookups),
+            _ => self.lookups * self.planes * PANEL,
+        }
     }
 
     /// Code bytes of a panel.
@@ -218,6 +228,13 @@ impl Layout {
 
     /// Where in the `64 · planes` bytes of a tuple the byte of a row and plane is.
     pub(super) fn at(&self, row: usize, plane: usize) -> usize {
+        if self.table == Table::Nibble {
+            let (strip, sixteen) = (row / 32 * 32 * self.planes, row / 16 % 2);
+            let word = row % 8 * 2 + row / 8 % 2;
+            let odd = plane % 2 == 0 && plane + 1 == self.planes;
+            let byte = if odd { 2 * word + sixteen } else { 32 * sixteen + 2 * word + plane % 2 };
+            return strip + plane / 2 * 64 + byte;
+        }
         match (self.planes, plane) {
             (4, plane) => 4 * row + plane,
             (2.., 0 | 1) => 2 * row + plane,
@@ -240,6 +257,15 @@ impl Layout {
         let places: Vec<usize> = (0..self.planes).map(|p| self.at(r, p)).collect();
         let step = PANEL * self.planes;
         for (weights, out) in row.chunks(self.group).zip(out.chunks_exact_mut(self.group_bytes())) {
+            if self.ternary && self.table == Table::Nibble {
+                for (i, tuple) in weights.chunks(self.tuple()).enumerate() {
+                    let place = Place::of(i, self.lookups);
+                    let (index, negative) = ternary_index(tuple);
+                    out[PANEL * place.index + places[0]] |= index << place.index_shift;
+                    out[PANEL * place.sign + places[0]] |= negative << place.sign_shift;
+                }
+                continue;
+            }
             // Missing weights meet activations of zero; their codes are zeros.
             let tuples = weights.chunks(self.tuple()).chain(std::iter::repeat(&[][..]));
             for (tuple, out) in tuples.zip(out.chunks_exact_mut(step)) {

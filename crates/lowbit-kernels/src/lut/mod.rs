@@ -3,11 +3,13 @@
 //! A code of `b` bits is `(2^b − 1)/2 + ½ Σₚ 2ᵖ σₚ` with signs `σₚ = ±1`, so a product with activations is a sum over bit
 //! planes of signed sums of activations. The signs of eight neighbours in one plane are one byte, and the 256 signed
 //! sums of the eight activations they meet are computed once for all rows: a row costs one look-up for eight weights
-//! and plane. Ternary weights go five to a byte, as their value in base three. See `docs/tmac.md`.
+//! and plane. Ternary weights go five to a byte, as their value in base three. Where instructions look up 16 entries at a
+//! time, it is four weights, and three ternary ones. See `docs/tmac.md`.
 //!
 //! - [`layout`]: what bytes a matrix becomes, offline;
 //! - [`acts`]: activations as integers, and the tables made from them, on line;
-//! - [`scalar`], `avx512`: the kernels.
+//! - [`nibble`]: tables of sixteen entries;
+//! - [`scalar`], `avx2`, `avx512`, `neon`: the kernels.
 //!
 //! # What is computed
 //! For row `n`, token `m` and groups `g` of weights, in order, with exact integer sums `I` of looked-up entries:
@@ -24,10 +26,15 @@
 
 mod acts;
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod avx512_tables;
 pub(crate) mod layout;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod nibble;
 mod scalar;
 
 pub use acts::TableBits;
@@ -282,6 +289,13 @@ impl Most {
             (IsaLevel::Avx512, 3.., TableBits::Sixteen) => Self { tokens: 2, panels: 2 },
             (IsaLevel::Avx512, 1, TableBits::Eight) => Self { tokens: 2, panels: 4 },
             (IsaLevel::Avx512, ..) => Self { tokens: 4, panels: 4 },
+            (IsaLevel::Avx2, 3.., TableBits::Sixteen) => Self { tokens: 1, panels: 1 },
+            (IsaLevel::Avx2, 3.., _) | (IsaLevel::Avx2, _, TableBits::Sixteen) => {
+                Self { tokens: 2, panels: 1 }
+            }
+            (IsaLevel::Avx2, ..) => Self { tokens: 4, panels: 1 },
+            (IsaLevel::Neon | IsaLevel::Dotprod, _, TableBits::Sixteen) => Self { tokens: 2, panels: 1 },
+            (IsaLevel::Neon | IsaLevel::Dotprod, ..) => Self { tokens: 4, panels: 1 },
             _ => Self { tokens: 1, panels: 1 },
         }
     }
@@ -294,6 +308,12 @@ impl Tile<'_> {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the ISA value proves the instructions.
             IsaLevel::Avx512 => unsafe { avx512::tile(self, sums) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the ISA value proves the instructions.
+            IsaLevel::Avx2 => unsafe { avx2::tile(self, sums) },
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: the ISA value proves the instructions.
+            IsaLevel::Neon | IsaLevel::Dotprod => unsafe { neon::tile(self, sums) },
             _ => scalar::tile(self, sums),
         }
     }

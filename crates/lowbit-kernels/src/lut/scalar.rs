@@ -1,6 +1,6 @@
 //! Look-up one byte at a time: what the vector kernels compute, for any width of table.
 
-use super::{PanelBytes, Table, TableBits, Tile, layout::PANEL};
+use super::{PanelBytes, Table, TableBits, Tile, layout::PANEL, nibble::Place};
 
 /// Adds the products of a tile to the sums `[panel][token][row]`.
 pub(super) fn tile(tile: &Tile<'_>, sums: &mut [[f32; PANEL]]) {
@@ -22,11 +22,9 @@ fn one_panel(tile: &Tile<'_>, panel: &PanelBytes<'_>, sums: &mut [[f32; PANEL]])
             let x = tile.acts.group(t, group);
             for (row, acc) in acc.iter_mut().enumerate() {
                 let mut sum = tile.acts.start_of_sum();
-                let tuples = codes.chunks_exact(PANEL * layout.planes);
-                for (codes, table) in tuples.zip(tables.chunks_exact(tile.acts.lookup_bytes())) {
+                for (l, table) in tables.chunks_exact(tile.acts.lookup_bytes()).enumerate() {
                     for plane in 0..layout.planes {
-                        sum += entry(codes[layout.at(row, plane)], layout.table, tile.acts.bits(), table)
-                            << plane;
+                        sum += entry(tile, codes, table, (l, row, plane)) << plane;
                     }
                 }
                 let t = layout.middle(zeros, row).mul_add(x.sum, x.bias);
@@ -37,8 +35,9 @@ fn one_panel(tile: &Tile<'_>, panel: &PanelBytes<'_>, sums: &mut [[f32; PANEL]])
     }
 }
 
-/// What a byte of codes finds.
-fn entry(code: u8, table: Table, bits: TableBits, entries: &[u8]) -> i32 {
+/// What a tuple of a row finds in a plane, in the entries that are the tuple's.
+fn entry(tile: &Tile<'_>, codes: &[u8], entries: &[u8], (tuple, row, plane): (usize, usize, usize)) -> i32 {
+    let (layout, bits) = (tile.layout, tile.acts.bits());
     let found = |at: usize, width: usize, negative: bool| {
         let byte = |at: usize| i32::from(if negative { !entries[at] } else { entries[at] });
         match bits {
@@ -46,7 +45,15 @@ fn entry(code: u8, table: Table, bits: TableBits, entries: &[u8]) -> i32 {
             TableBits::Sixteen => 255 * byte(at) + byte(at + width),
         }
     };
-    match table {
+    let at = layout.at(row, plane);
+    if layout.table == Table::Nibble && layout.ternary {
+        let place = Place::of(tuple, layout.lookups);
+        let index = codes[PANEL * place.index + at] >> place.index_shift & 15;
+        let sign = codes[PANEL * place.sign + at] >> place.sign_shift & 1;
+        return found(usize::from(index), 16, sign == 1);
+    }
+    let code = codes[tuple * PANEL * layout.planes + at];
+    match layout.table {
         Table::Byte => found(usize::from(code & 0x7f), 128, code & 0x80 != 0),
         Table::Nibble => {
             found(usize::from(code & 15), 16, false)
