@@ -33,29 +33,20 @@ const STRIP: usize = 32;
 /// # Safety
 /// - The CPU has the instructions of [`crate::IsaLevel::Avx2`].
 pub(super) unsafe fn tile(tile: &Tile<'_>, sums: &mut [[f32; PANEL]]) {
-    for (panel, sums) in tile.panels.iter().zip(sums.chunks_exact_mut(tile.tokens.len())) {
-        // SAFETY: passed on.
-        unsafe { one_panel(tile, panel, sums) }
-    }
-}
-
-/// # Safety
-/// - As for [`tile`].
-unsafe fn one_panel(tile: &Tile<'_>, bytes: &PanelBytes<'_>, acc: &mut [[f32; PANEL]]) {
     let planes = if tile.layout.ternary { 0 } else { tile.layout.planes };
     // SAFETY: passed on.
     unsafe {
         match (planes, tile.acts.bits()) {
-            (0, TableBits::Eight) => tokens::<0, 1>(tile, bytes, acc),
-            (1, TableBits::Eight) => tokens::<1, 1>(tile, bytes, acc),
-            (2, TableBits::Eight) => tokens::<2, 1>(tile, bytes, acc),
-            (3, TableBits::Eight) => tokens::<3, 1>(tile, bytes, acc),
-            (_, TableBits::Eight) => tokens::<4, 1>(tile, bytes, acc),
-            (0, TableBits::Sixteen) => tokens::<0, 2>(tile, bytes, acc),
-            (1, TableBits::Sixteen) => tokens::<1, 2>(tile, bytes, acc),
-            (2, TableBits::Sixteen) => tokens::<2, 2>(tile, bytes, acc),
-            (3, TableBits::Sixteen) => tokens::<3, 2>(tile, bytes, acc),
-            (_, TableBits::Sixteen) => tokens::<4, 2>(tile, bytes, acc),
+            (0, TableBits::Eight) => panels::<0, 1>(tile, sums),
+            (1, TableBits::Eight) => panels::<1, 1>(tile, sums),
+            (2, TableBits::Eight) => panels::<2, 1>(tile, sums),
+            (3, TableBits::Eight) => panels::<3, 1>(tile, sums),
+            (_, TableBits::Eight) => panels::<4, 1>(tile, sums),
+            (0, TableBits::Sixteen) => panels::<0, 2>(tile, sums),
+            (1, TableBits::Sixteen) => panels::<1, 2>(tile, sums),
+            (2, TableBits::Sixteen) => panels::<2, 2>(tile, sums),
+            (3, TableBits::Sixteen) => panels::<3, 2>(tile, sums),
+            (_, TableBits::Sixteen) => panels::<4, 2>(tile, sums),
         }
     }
 }
@@ -64,17 +55,15 @@ unsafe fn one_panel(tile: &Tile<'_>, bytes: &PanelBytes<'_>, acc: &mut [[f32; PA
 ///
 /// # Safety
 /// - As for [`tile`].
-unsafe fn tokens<const PLANES: usize, const BYTES: usize>(
-    tile: &Tile<'_>,
-    bytes: &PanelBytes<'_>,
-    acc: &mut [[f32; PANEL]],
-) {
-    // SAFETY: passed on.
-    unsafe {
-        match acc.len() {
-            1 => panel::<PLANES, BYTES, 1>(tile, bytes, acc),
-            2 => panel::<PLANES, BYTES, 2>(tile, bytes, acc),
-            _ => panel::<PLANES, BYTES, 4>(tile, bytes, acc),
+unsafe fn panels<const PLANES: usize, const BYTES: usize>(tile: &Tile<'_>, sums: &mut [[f32; PANEL]]) {
+    for (bytes, acc) in tile.panels.iter().zip(sums.chunks_exact_mut(tile.tokens.len())) {
+        // SAFETY: passed on.
+        unsafe {
+            match acc.len() {
+                1 => panel::<PLANES, BYTES, 1>(tile, bytes, acc),
+                2 => panel::<PLANES, BYTES, 2>(tile, bytes, acc),
+                _ => panel::<PLANES, BYTES, 4>(tile, bytes, acc),
+            }
         }
     }
 }

@@ -231,7 +231,7 @@ impl Layout {
         if self.table == Table::Nibble {
             let (strip, sixteen) = (row / 32 * 32 * self.planes, row / 16 % 2);
             let word = row % 8 * 2 + row / 8 % 2;
-            let odd = plane % 2 == 0 && plane + 1 == self.planes;
+            let odd = plane + 1 == self.planes && self.planes % 2 == 1;
             let byte = if odd { 2 * word + sixteen } else { 32 * sixteen + 2 * word + plane % 2 };
             return strip + plane / 2 * 64 + byte;
         }
