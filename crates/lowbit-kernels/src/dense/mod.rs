@@ -15,6 +15,8 @@ pub struct FloatRows<'a> {
     bytes: &'a [u8],
     rows: usize,
     cols: usize,
+    /// What is fetched meanwhile.
+    next: &'a [u8],
 }
 
 impl<'a> FloatRows<'a> {
@@ -24,7 +26,13 @@ impl<'a> FloatRows<'a> {
     /// Where the bytes are not exactly `rows * cols` elements.
     pub fn new(format: FloatFormat, bytes: &'a [u8], rows: usize, cols: usize) -> Self {
         assert_eq!(bytes.len(), rows * cols * format.bytes(), "{rows} rows of {cols} {}", format.label());
-        Self { format, bytes, rows, cols }
+        Self { format, bytes, rows, cols, next: &[] }
+    }
+
+    /// The same rows, and bytes that will be read soon: the product asks memory for them row by row as it goes, where
+    /// there is an instruction for it. Where rows come from beyond the caches, they are then not waited for.
+    pub fn then(self, next: &'a [u8]) -> Self {
+        Self { next, ..self }
     }
 
     /// Number of rows.

@@ -100,6 +100,22 @@ pub(super) unsafe fn mix_avx512(w: FloatRows<'_>, p: MatRef<'_>, out: SharedMut<
     unsafe { mix::<Zmm, 8, 2>(w, p, out) }
 }
 
+/// Asks the second-level cache for `len` bytes from `start` on, as far as there are so many.
+#[inline(always)]
+fn fetch(bytes: &[u8], start: usize, len: usize) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        let mut at = start;
+        while at < (start + len).min(bytes.len()) {
+            // SAFETY: every x86-64 has the instruction, and it is a hint that cannot fault.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(bytes.as_ptr().wrapping_add(at).cast()) };
+            at += 64;
+        }
+    }
+    let _ = (bytes, start, len);
+}
+
 /// # Safety
 /// - The instructions of `V` exist, and the contract of `dot_rows_into` on `out` holds.
 #[inline(always)]
@@ -132,6 +148,7 @@ unsafe fn dot_of<V: Lanes, E: Element, const R: usize, const T: usize>(
     let mut n = 0;
     while n < w.rows {
         let whole = w.rows - n >= R;
+        fetch(w.next, n * w.cols * E::BYTES, if whole { R } else { 1 } * w.cols * E::BYTES);
         let mut m = 0;
         while m < x.rows() {
             let tokens = (x.rows() - m).min(T);
@@ -271,14 +288,17 @@ unsafe fn mix_tokens<V: Lanes, E: Element, const T: usize, const C: usize>(
     out: SharedMut<'_>,
 ) {
     let mut c = 0;
+    // The first to read a row asks for what comes next.
+    let fetching = if m == 0 { w.next } else { &[] };
     // SAFETY: passed on; the chunks exist.
     unsafe {
         while w.cols - c >= 16 * C {
-            mix_tile::<V, E, T, C>(w, p, m, out, c);
+            let fetching = if c == 0 { fetching } else { &[] };
+            mix_tile::<V, E, T, C>(w, p, m, out, c, fetching);
             c += 16 * C;
         }
         while c < w.cols {
-            mix_tile::<V, E, T, 1>(w, p, m, out, c);
+            mix_tile::<V, E, T, 1>(w, p, m, out, c, &[]);
             c += 16;
         }
     }
@@ -295,6 +315,7 @@ unsafe fn mix_tile<V: Lanes, E: Element, const T: usize, const C: usize>(
     m: usize,
     out: SharedMut<'_>,
     c: usize,
+    next: &[u8],
 ) {
     let row_bytes = w.cols * E::BYTES;
     debug_assert!(w.rows * row_bytes <= w.bytes.len() && m + T <= p.rows());
@@ -306,6 +327,7 @@ unsafe fn mix_tile<V: Lanes, E: Element, const T: usize, const C: usize>(
     unsafe {
         let mut acc = [[V::zero(); C]; T];
         for n in 0..w.rows {
+            fetch(next, n * row_bytes, row_bytes);
             let at = w.bytes.as_ptr().add(n * row_bytes + c * E::BYTES);
             let row: [V; C] = if C == 1 && width < 16 {
                 let mut last = [0u8; 64];

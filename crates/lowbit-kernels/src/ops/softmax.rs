@@ -25,12 +25,12 @@ fn reduced(x: f32) -> (f32, f32) {
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
     let n = nearest_power(x);
-    let r = (x - n * LN2_HIGH) - n * LN2_LOW;
+    let r = n.mul_add(-LN2_LOW, n.mul_add(-LN2_HIGH, x));
     let mut p = 1.987_569_2e-4f32;
     for coefficient in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 0.166_666_65, 0.5] {
-        p = p * r + coefficient;
+        p = p.mul_add(r, coefficient);
     }
-    (p * (r * r) + r + 1.0, n)
+    (p.mul_add(r * r, r) + 1.0, n)
 }
 
 /// The whole n with `2^n` nearest to `e^x`. It does not fall where x grows.
@@ -131,7 +131,7 @@ fn join_rows(sum: &mut [f32], part: &mut SoftmaxPart, more: &[f32], other: Softm
     let power = part.power.max(other.power);
     let (own, its) = (power_of_two(part.power - power), power_of_two(other.power - power));
     for (sum, more) in sum.iter_mut().zip(more) {
-        *sum = *sum * own + more * its;
+        *sum = more.mul_add(its, *sum * own);
     }
     *part = SoftmaxPart { power, sum: part.sum * own + other.sum * its };
 }

@@ -59,6 +59,11 @@ impl Float {
         let bytes = &stored[tokens.start * self.row_bytes()..tokens.end * self.row_bytes()];
         FloatRows::new(self.element.format(), bytes, tokens.len(), self.head_dim)
     }
+
+    /// Bytes of stored rows from `token` on.
+    fn from<'a>(&self, stored: &'a [u8], token: usize) -> &'a [u8] {
+        &stored[token * self.row_bytes()..]
+    }
 }
 
 impl KvStore for Float {
@@ -78,11 +83,17 @@ impl KvStore for Float {
     }
 
     fn scores(&self, isa: Isa, head: usize, q: MatRef<'_>, tokens: Range<usize>, out: MatMut<'_>) {
-        dot_rows(isa, self.rows(&self.heads[head].keys, tokens), q, out);
+        // Who scores keys mixes their values next.
+        let Head { keys, values } = &self.heads[head];
+        let next = self.from(values, tokens.start);
+        dot_rows(isa, self.rows(keys, tokens).then(next), q, out);
     }
 
     fn mix(&self, isa: Isa, head: usize, p: MatRef<'_>, tokens: Range<usize>, out: MatMut<'_>) {
-        mix_rows(isa, self.rows(&self.heads[head].values, tokens), p, out);
+        // After a tile's values come the next tile's keys.
+        let Head { keys, values } = &self.heads[head];
+        let next = self.from(keys, tokens.end);
+        mix_rows(isa, self.rows(values, tokens).then(next), p, out);
     }
 
     fn decode(&self, head: usize, tokens: Range<usize>, mut keys: MatMut<'_>, mut values: MatMut<'_>) {
