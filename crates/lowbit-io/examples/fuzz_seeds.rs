@@ -26,12 +26,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-fn write(folder: &Path, files: Vec<(String, Vec<u8>)>) -> io::Result<()> {
+/// Files by name.
+type Seeds = Vec<(String, Vec<u8>)>;
+
+fn write(folder: &Path, files: Seeds) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     files.into_iter().try_for_each(|(name, bytes)| fs::write(folder.join(format!("seed-{name}")), bytes))
 }
 
-fn ggufs() -> Result<Vec<(String, Vec<u8>)>, IoError> {
+fn ggufs() -> Result<Seeds, IoError> {
     let mut files = Vec::new();
     let mut plain = GgufWriter::new();
     let words = ["<s>", "a", "ab"].map(|w| OwnedValue::Str(w.to_owned())).to_vec();
@@ -74,7 +77,7 @@ fn ggufs() -> Result<Vec<(String, Vec<u8>)>, IoError> {
     Ok(files)
 }
 
-fn safetensors() -> Vec<(String, Vec<u8>)> {
+fn safetensors() -> Seeds {
     let header = r#"{"__metadata__":{"format":"pt"},"a":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]},"b":{"dtype":"BF16","shape":[],"data_offsets":[16,18]}}"#;
     let file = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 18]].concat();
     let index =
@@ -89,7 +92,7 @@ fn safetensors() -> Vec<(String, Vec<u8>)> {
 }
 
 /// A container of one tensor of each kind of format, and files that are wrong in one place of its header.
-fn containers() -> Result<Vec<(String, Vec<u8>)>, Box<dyn std::error::Error>> {
+fn containers() -> Result<Seeds, Box<dyn std::error::Error>> {
     let config = r#"{"model_type":"llama"}"#;
     let weights: Vec<f32> = (0..2 * 36).map(|i| (i * 7 % 13) as f32 - 6.0).collect();
     let mut files = Vec::new();
@@ -128,7 +131,7 @@ fn containers() -> Result<Vec<(String, Vec<u8>)>, Box<dyn std::error::Error>> {
     Ok(files)
 }
 
-fn llama2cs() -> Vec<(String, Vec<u8>)> {
+fn llama2cs() -> Seeds {
     // dim 2, hidden 1, 1 layer, 1 head, 1 kv head, 2 tokens (tied or not), context 1.
     let file = |vocab: i32, floats: usize| {
         let numbers = [2, 1, 1, 1, 1, vocab, 1];
@@ -153,7 +156,7 @@ fn llama2cs() -> Vec<(String, Vec<u8>)> {
 
 /// In the form that the target reads: a first line of model, pre-tokenizer and flags, then a kind digit, a score
 /// letter and the text of each token, then after an empty line the merges; `C`, a length and a character map before it.
-fn vocabularies() -> Vec<(String, Vec<u8>)> {
+fn vocabularies() -> Seeds {
     let bytes = |kind: char| (0..=255u8).map(move |b| format!("{kind}a<0x{b:02X}>"));
     let pieces = ["2a<unk>", "3a<s>", "3a</s>"].map(str::to_owned).into_iter();
     let words = ["1ba", "1bb", "1cab", "1b\u{2581}", "1d\u{2581}ab"].map(str::to_owned);
@@ -178,7 +181,7 @@ fn vocabularies() -> Vec<(String, Vec<u8>)> {
     ]
 }
 
-fn templates() -> Vec<(String, Vec<u8>)> {
+fn templates() -> Seeds {
     let chatml = "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
     let inst = "{{ bos_token }}{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('roles must alternate') }}{% endif %}{{ '[INST] ' ~ m.content.strip() ~ ' [/INST]' }}{% endfor %}";
     let macros = "{% macro f(x) %}{{ x | trim | upper }}{% endmacro %}{% set ns = namespace(n=0) %}{% for m in messages[1:] %}{% set ns.n = ns.n + 1 %}{{ f(m.content) }}{{ m | tojson }}{% endfor %}{{ ns.n }}";

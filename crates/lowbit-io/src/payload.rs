@@ -14,8 +14,10 @@ pub struct Payload(Source);
 
 enum Source {
     Stored(Storage),
-    Made(Box<dyn Fn(&mut dyn Write) -> io::Result<()> + Send + Sync>),
+    Made(Make),
 }
+
+type Make = Box<dyn Fn(&mut dyn Write) -> io::Result<()> + Send + Sync>;
 
 impl Payload {
     /// Bytes that `make` writes when their turn comes, so that a model larger than memory can be written. It is called

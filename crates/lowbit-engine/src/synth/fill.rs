@@ -142,7 +142,7 @@ fn make_valid(packing: Packing, values: usize, row: &mut [u8]) {
             }
         }
         Packing::Trits => {
-            let digits = |byte: u8, levels: u16| (u16::from(byte) * levels >> 8) as u8;
+            let digits = |byte: u8, levels: u16| ((u16::from(byte) * levels) >> 8) as u8;
             bytes.iter_mut().for_each(|byte| *byte = digits(*byte, 243));
             let used = (values - 1) % 5 + 1;
             *last = digits(*last, 3u16.pow(used as u32));

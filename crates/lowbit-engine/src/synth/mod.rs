@@ -64,9 +64,12 @@ pub struct Synth {
     request: SynthRequest,
     config: serde_json::Value,
     model: ModelSpec,
-    matrices: Vec<(String, NK)>,
-    norms: Vec<(String, usize)>,
+    matrices: Matrices,
+    norms: Vectors,
 }
+
+type Matrices = Vec<(String, NK)>;
+type Vectors = Vec<(String, usize)>;
 
 impl Synth {
     /// Works out the model's tensors.
@@ -120,10 +123,11 @@ impl Synth {
     /// # Errors
     /// Where the kind of file has no place for the format, or the operating system refuses.
     pub fn write(&self, path: &Path, progress: &SynthProgress) -> Result<(), EngineError> {
-        Ok(match self.file() {
+        match self.file() {
             SynthFile::Gguf => self.gguf(progress)?.write(path)?,
             SynthFile::Lowbit => self.container(progress)?.write(path)?,
-        })
+        }
+        Ok(())
     }
 
     fn gguf(&self, progress: &SynthProgress) -> Result<GgufWriter, IoError> {
@@ -229,7 +233,7 @@ fn ones(len: usize) -> Vec<u8> {
 }
 
 /// Matrices and norms of a dense model in the order of its layers, by the names of a checkpoint.
-fn tensors(model: &ModelSpec, names: &Names) -> (Vec<(String, NK)>, Vec<(String, usize)>) {
+fn tensors(model: &ModelSpec, names: &Names) -> (Matrices, Vectors) {
     let weight = |name: &str| format!("{name}.weight");
     let tokens = NK { n: model.vocab, k: model.hidden };
     let mut matrices = vec![(weight(names.embed), tokens)];
