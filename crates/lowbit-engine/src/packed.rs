@@ -1,23 +1,23 @@
 //! Linear layers arranged for this machine when the model is loaded.
 
 use lowbit_format::NK;
-use lowbit_kernels::{Act, ActRounding, Ctx, MatMut, Packed, ops};
+use lowbit_kernels::{Act, ActRounding, Arranged, Ctx, MatMut, ops};
 use lowbit_model::{LinearOp, Stored};
 
-/// A layer over a packed weight.
+/// A layer over an arranged weight.
 struct PackedLinear {
-    weight: Packed,
+    weight: Arranged,
     bias: Option<Vec<f32>>,
     rounding: ActRounding,
 }
 
-/// Packs a layer's weight on the workers of `ctx`; where activations stay floats, or the format cannot be packed, the
+/// Packs a layer's weight on the workers of `ctx`; where activations stay floats, or the format has no layout, the
 /// layer stays as it is stored.
 pub(crate) fn pack(ctx: &Ctx, stored: Stored) -> Box<dyn LinearOp> {
     let Some(rounding) = stored.precision().rounding(&stored.tensor().spec()) else {
         return Box::new(stored);
     };
-    match Packed::new(ctx, stored.tensor()) {
+    match Arranged::new(ctx, stored.tensor(), rounding) {
         Some(weight) => Box::new(PackedLinear { weight, bias: stored.into_bias(), rounding }),
         None => Box::new(stored),
     }
@@ -33,7 +33,7 @@ impl LinearOp for PackedLinear {
     }
 
     fn prepare(&self, ctx: &Ctx, x: &Act<'_>) {
-        x.int8(ctx, self.rounding);
+        self.weight.prepare(ctx, x, self.rounding);
     }
 
     fn forward(&self, ctx: &Ctx, x: &Act<'_>, mut out: MatMut<'_>) {

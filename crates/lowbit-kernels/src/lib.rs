@@ -5,6 +5,7 @@
 //! state. A product goes through [`mpgemm`]; what it computes is defined by [`mod@reference`].
 
 mod act;
+mod arranged;
 mod bandwidth;
 mod ctx;
 mod dense;
@@ -23,6 +24,7 @@ mod pool;
 pub mod reference;
 
 pub use act::{ACT_GROUP, Act, ActRounding, Int8Acts};
+pub use arranged::Arranged;
 pub use bandwidth::{ReadBandwidth, read_bandwidth};
 pub use ctx::{Ctx, Scratch};
 pub use dense::{FloatRows, dot_rows, mix_rows};

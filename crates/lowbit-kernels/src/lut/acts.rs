@@ -6,7 +6,7 @@
 //! every integer up to 32640; a table of 8 bits keeps `h = ⌊v / 256⌋ + 128`, the nearest.
 
 use super::{layout::Layout, nibble};
-use crate::{Ctx, Isa, IsaLevel, mat::MatRef};
+use crate::{ActRounding, Ctx, Isa, IsaLevel, mat::MatRef};
 use std::{
     ops::Range,
     sync::{Mutex, OnceLock},
@@ -62,6 +62,11 @@ pub enum TableBits {
 impl TableBits {
     /// All of them.
     pub const ALL: [Self; 2] = [Self::Eight, Self::Sixteen];
+
+    /// What activations rounded to one 8-bit term, or to two, are looked up in.
+    pub fn of(rounding: ActRounding) -> Self {
+        if rounding.terms() == 2 { Self::Sixteen } else { Self::Eight }
+    }
 
     /// Bytes of an entry.
     pub(super) fn bytes(self) -> usize {

@@ -277,7 +277,7 @@ fn first_words<const PLANES: usize>(start: i32) -> [__m512i; 4] {
         _ => {
             let upper = start / 5;
             let lower = start - 4 * upper;
-            [_mm512_set1_epi32(lower & 0xffff | upper << 16); 4]
+            [_mm512_set1_epi32((lower & 0xffff) | (upper << 16)); 4]
         }
     }
 }
@@ -289,7 +289,7 @@ fn rows<const PLANES: usize>(words: [__m512i; 4], worth: i32) -> [__m512i; 4] {
     let mut sums = [_mm512_setzero_si512(); 4];
     if PLANES == 4 {
         // Planes 0 and 1 are a word, 2 and 3 the next.
-        let weights = _mm512_set1_epi32(worth | 4 * worth << 16);
+        let weights = _mm512_set1_epi32(worth | ((4 * worth) << 16));
         for q in 0..4 {
             sums[q] = _mm512_madd_epi16(words[q], weights);
         }

@@ -117,6 +117,14 @@ impl LutWeights {
         self.codes.bytes().len() + self.params.bytes().len()
     }
 
+    /// Rounds activations, and makes their tables where they are few, unless that is done.
+    pub fn prepare(&self, ctx: &Ctx, x: &Act<'_>, bits: TableBits) {
+        let acts = x.tables(ctx, &self.layout, bits);
+        if x.x().rows() <= FEW {
+            acts.built(ctx.isa());
+        }
+    }
+
     /// `out[M, N] = x[M, K] · W[N, K]ᵀ` by look-up in tables of `bits`.
     ///
     /// # Panics
