@@ -15,7 +15,7 @@
 //! that they are at most 8, which leaves registers for two tables, two vectors of indices and two constants.
 
 use super::{
-    PanelBytes, TableBits, Tile,
+    TableBits, Tile,
     acts::GroupActs,
     layout::{Float, LONGEST, PANEL, Params, Zero},
     nibble::{BLOCK, BLOCK_BYTES, ternary_bytes},
@@ -75,27 +75,27 @@ unsafe fn panels<const PLANES: usize, const BYTES: usize>(tile: &Tile<'_>, sums:
 #[target_feature(enable = "avx2,fma,f16c,bmi2")]
 unsafe fn panel<const PLANES: usize, const BYTES: usize, const T: usize>(
     tile: &Tile<'_>,
-    bytes: &PanelBytes<'_>,
+    bytes: &[u8],
     acc: &mut [[f32; PANEL]],
 ) {
     let layout = tile.layout;
     let (lookups, group_bytes) = (layout.lookups, layout.group_bytes());
     let tables_bytes = lookups * tile.acts.lookup_bytes();
     let acc: &mut [[f32; PANEL]; T] = acc.first_chunk_mut().expect("sums of the tile's tokens");
-    assert!(tile.groups.end * group_bytes <= bytes.codes.len());
+    assert!(layout.codes_at(tile.groups.end - 1) + group_bytes <= bytes.len());
     assert!(tile.tables.len() >= (T - 1) * tile.token_stride + tile.groups.len() * tables_bytes);
     assert!(group_bytes == PANEL * if PLANES == 0 { ternary_bytes(lookups) } else { PLANES * lookups });
     assert!(tile.acts.lookup_bytes() == BYTES * if PLANES == 0 { 16 } else { 32 });
     let start = _mm256_set1_epi32(tile.acts.start_of_sum());
     for (i, group) in tile.groups.clone().enumerate() {
-        let codes = bytes.codes[group * group_bytes..].as_ptr();
+        let codes = bytes[layout.codes_at(group)..].as_ptr();
         // SAFETY: the tables reach this far by the assertion.
         let tables: [*const u8; T] = std::array::from_fn(|t| unsafe {
             tile.tables.as_ptr().add(t * tile.token_stride + i * tables_bytes)
         });
         let group = Group {
             x: std::array::from_fn(|t| tile.acts.group(tile.tokens.start + t, group)),
-            params: &bytes.params[layout.params_at(group)..],
+            params: &bytes[layout.params_at(group)..],
             format: tile.params,
             planes: layout.planes,
         };

@@ -14,7 +14,7 @@
 //! needs to reach its share of bandwidth.
 
 use super::{
-    PanelBytes, TableBits, Tile,
+    TableBits, Tile,
     acts::GroupActs,
     layout::{Float, LONGEST, PANEL, Params, Zero},
 };
@@ -53,6 +53,8 @@ unsafe fn sized<const PLANES: usize, const BYTES: usize>(tile: &Tile<'_>, acc: &
             (1, 1) => panels::<PLANES, BYTES, 1, 1>(tile, acc),
             (2, 1) => panels::<PLANES, BYTES, 2, 1>(tile, acc),
             (4, 1) => panels::<PLANES, BYTES, 4, 1>(tile, acc),
+            (8, 1) => panels::<PLANES, BYTES, 8, 1>(tile, acc),
+            (8, 2) => panels::<PLANES, BYTES, 4, 2>(tile, acc),
             (1, 2) => panels::<PLANES, BYTES, 1, 2>(tile, acc),
             (2, 2) => panels::<PLANES, BYTES, 2, 2>(tile, acc),
             (4, 2) => panels::<PLANES, BYTES, 4, 2>(tile, acc),
@@ -75,20 +77,21 @@ unsafe fn panels<const PLANES: usize, const BYTES: usize, const P: usize, const 
     let lookups = layout.lookups;
     let group_bytes = layout.group_bytes();
     let lookup_bytes = 128 * BYTES;
-    let panels: &[PanelBytes<'_>; P] = tile.panels.first_chunk().expect("the tile's panels");
+    let panels: &[&[u8]; P] = tile.panels.first_chunk().expect("the tile's panels");
     let (acc, _) = acc.as_chunks_mut::<T>();
     let acc: &mut [[[f32; PANEL]; T]; P] = acc.first_chunk_mut().expect("sums of the tile");
-    assert!(panels.iter().all(|panel| tile.groups.end * group_bytes <= panel.codes.len()));
+    let end = layout.codes_at(tile.groups.end - 1) + group_bytes;
+    assert!(panels.iter().all(|panel| end <= panel.len()));
     assert!(tile.tables.len() >= (T - 1) * tile.token_stride + tile.groups.len() * lookups * lookup_bytes);
     let start: [i32; BYTES] = std::array::from_fn(|b| tile.acts.start()[b]);
     let tokens: [&[GroupActs]; T] = std::array::from_fn(|t| tile.acts.groups(tile.tokens.start + t));
-    let (mut scale_index, mut left) = layout.scale_of(tile.groups.start);
     for (i, group) in tile.groups.clone().enumerate() {
+        let (codes_at, params_at) = (layout.codes_at(group), layout.params_at(group));
         // SAFETY: codes and tables reach this far by the assertions.
         let integers = unsafe {
             let mut codes = [std::ptr::null(); P];
             for p in 0..P {
-                codes[p] = panels[p].codes.as_ptr().add(group * group_bytes);
+                codes[p] = panels[p].as_ptr().add(codes_at);
             }
             let mut tables = [std::ptr::null(); T];
             for t in 0..T {
@@ -100,15 +103,9 @@ unsafe fn panels<const PLANES: usize, const BYTES: usize, const P: usize, const 
         for t in 0..T {
             x[t] = tokens[t][group];
         }
-        let params_at = scale_index * layout.scale_bytes();
         for p in 0..P {
-            let params = &panels[p].params[params_at..][..layout.scale_bytes()];
+            let params = &panels[p][params_at..][..layout.scale_bytes()];
             scale_and_add::<PLANES, T>(tile.params, params, &integers[p], &x, &mut acc[p]);
-        }
-        left -= 1;
-        if left == 0 {
-            scale_index += 1;
-            left = layout.per_scale;
         }
     }
 }
@@ -150,6 +147,10 @@ fn scale_and_add<const PLANES: usize, const T: usize>(
         (0..T).for_each(|t| add(t, middles));
     }
 }
+
+/// Bytes that a stream is asked for before they are needed: what the second cache takes to answer. The hardware fetches
+/// streams from memory; asking for what is further away keeps it from that.
+const AHEAD: usize = 320;
 
 /// One table: 128 entries.
 #[derive(Clone, Copy)]
@@ -208,9 +209,6 @@ unsafe fn sums<const PLANES: usize, const BYTES: usize, const P: usize, const T:
     tables: [*const u8; T],
     lookups: usize,
 ) -> [[[__m512i; 4]; T]; P] {
-    let weights = _mm512_set1_epi16(0x0201);
-    // Every bit of the product is the top bit of the byte.
-    let top_bit = _mm512_set1_epi8(i8::MIN);
     let mut words = [[[[_mm512_setzero_si512(); 4]; BYTES]; T]; P];
     for p in 0..P {
         for t in 0..T {
@@ -219,33 +217,18 @@ unsafe fn sums<const PLANES: usize, const BYTES: usize, const P: usize, const T:
             }
         }
     }
-    for l in 0..lookups {
-        let none = Entries { low: _mm512_setzero_si512(), high: _mm512_setzero_si512() };
-        let mut entries = [[none; BYTES]; T];
-        for t in 0..T {
-            for b in 0..BYTES {
-                // SAFETY: by the contract.
-                entries[t][b] = unsafe { Entries::load(tables[t].add(128 * (BYTES * l + b))) };
+    let mut l = 0;
+    // SAFETY: passed on.
+    unsafe {
+        if T == 1 && BYTES == 1 && PLANES == 1 {
+            while l + 4 <= lookups {
+                step::<PLANES, BYTES, P, T, 4>(&mut words, codes, tables, l);
+                l += 4;
             }
         }
-        for p in 0..P {
-            for v in 0..PLANES {
-                // SAFETY: by the contract.
-                let c = unsafe { _mm512_loadu_si512(codes[p].add(64 * (PLANES * l + v)).cast()) };
-                let negative = _mm512_gf2p8affine_epi64_epi8::<0>(c, top_bit);
-                for t in 0..T {
-                    for b in 0..BYTES {
-                        let u = entries[t][b].look_up(c, negative);
-                        let words = &mut words[p][t][b];
-                        if PLANES % 2 == 1 && v == PLANES - 1 {
-                            words[v] = _mm512_add_epi16(words[v], u);
-                            words[v + 1] = _mm512_add_epi16(words[v + 1], _mm512_srli_epi16::<8>(u));
-                        } else {
-                            words[v] = _mm512_add_epi16(words[v], _mm512_maddubs_epi16(u, weights));
-                        }
-                    }
-                }
-            }
+        while l < lookups {
+            step::<PLANES, BYTES, P, T, 1>(&mut words, codes, tables, l);
+            l += 1;
         }
     }
     let mut all = [[[_mm512_setzero_si512(); 4]; T]; P];
@@ -261,6 +244,58 @@ unsafe fn sums<const PLANES: usize, const BYTES: usize, const P: usize, const T:
         }
     }
     all
+}
+
+/// `L` look-ups from `first` on. Panels go one after the other, so that each stream is read some lines at a time.
+///
+/// # Safety
+/// - The codes and tables of the tuples can be read.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c,bmi2,gfni,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
+unsafe fn step<const PLANES: usize, const BYTES: usize, const P: usize, const T: usize, const L: usize>(
+    words: &mut [[[[__m512i; 4]; BYTES]; T]; P],
+    codes: [*const u8; P],
+    tables: [*const u8; T],
+    first: usize,
+) {
+    let weights = _mm512_set1_epi16(0x0201);
+    // Every bit of the product is the top bit of the byte.
+    let top_bit = _mm512_set1_epi8(i8::MIN);
+    let none = Entries { low: _mm512_setzero_si512(), high: _mm512_setzero_si512() };
+    let mut entries = [[[none; BYTES]; T]; L];
+    for l in 0..L {
+        for t in 0..T {
+            for b in 0..BYTES {
+                // SAFETY: by the contract.
+                entries[l][t][b] = unsafe { Entries::load(tables[t].add(128 * (BYTES * (first + l) + b))) };
+            }
+        }
+    }
+    for p in 0..P {
+        for l in 0..L {
+            for v in 0..PLANES {
+                let at = codes[p].wrapping_add(64 * (PLANES * (first + l) + v));
+                // SAFETY: by the contract.
+                let c = unsafe { _mm512_loadu_si512(at.cast()) };
+                if T == 1 {
+                    _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(AHEAD).cast());
+                }
+                let negative = _mm512_gf2p8affine_epi64_epi8::<0>(c, top_bit);
+                for t in 0..T {
+                    for b in 0..BYTES {
+                        let u = entries[l][t][b].look_up(c, negative);
+                        let words = &mut words[p][t][b];
+                        if PLANES % 2 == 1 && v == PLANES - 1 {
+                            words[v] = _mm512_add_epi16(words[v], u);
+                            words[v + 1] = _mm512_add_epi16(words[v + 1], _mm512_srli_epi16::<8>(u));
+                        } else {
+                            words[v] = _mm512_add_epi16(words[v], _mm512_maddubs_epi16(u, weights));
+                        }
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// Words of 16 bits in which sums of the planes start that are worth `start` together.

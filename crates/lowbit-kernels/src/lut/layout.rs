@@ -196,9 +196,20 @@ impl Layout {
         }
     }
 
-    /// Code bytes of a panel.
-    pub(super) fn code_bytes(&self) -> usize {
-        self.groups * self.group_bytes()
+    /// Bytes of a panel, one stream: for every scale its parameters, then the codes of the groups that share it.
+    pub(super) fn panel_bytes(&self) -> usize {
+        self.scales() * self.scale_bytes() + self.groups * self.group_bytes()
+    }
+
+    /// Where in a panel the codes of a group start.
+    pub(super) fn codes_at(&self, group: usize) -> usize {
+        (group / self.per_scale + 1) * self.scale_bytes() + group * self.group_bytes()
+    }
+
+    /// Where in a panel the parameters of a group start: scales of all rows, then zero points.
+    pub(super) fn params_at(&self, group: usize) -> usize {
+        let scale = group / self.per_scale;
+        scale * self.scale_bytes() + scale * self.per_scale * self.group_bytes()
     }
 
     /// Scales of a row.
@@ -209,21 +220,6 @@ impl Layout {
     /// Bytes of the parameters of one scale of a panel.
     pub(super) fn scale_bytes(&self) -> usize {
         self.params.scale.bytes() + self.params.zero.bytes()
-    }
-
-    /// Parameter bytes of a panel.
-    pub(super) fn param_bytes(&self) -> usize {
-        self.scales() * self.scale_bytes()
-    }
-
-    /// Where the parameters of a group start: scales of all rows, then zero points.
-    pub(super) fn params_at(&self, group: usize) -> usize {
-        group / self.per_scale * self.scale_bytes()
-    }
-
-    /// The number of a group's scale, and how many groups from there on share it.
-    pub(super) fn scale_of(&self, group: usize) -> (usize, usize) {
-        (group / self.per_scale, self.per_scale - group % self.per_scale)
     }
 
     /// Where in the `64 · planes` bytes of a tuple the byte of a row and plane is.
@@ -244,19 +240,20 @@ impl Layout {
     }
 
     /// Arranges up to sixty-four rows.
-    pub(super) fn pack(&self, rows: &GroupedTensor, codes: &mut [u8], params: &mut [u8]) {
+    pub(super) fn pack(&self, rows: &GroupedTensor, panel: &mut [u8]) {
         let mut row = vec![0i8; self.k];
         for r in 0..rows.shape().n {
             rows.codes().unpack_row(r, &mut row);
-            self.pack_codes(r, bytemuck::cast_slice(&row), codes);
-            self.pack_params(r, rows, params);
+            self.pack_codes(r, bytemuck::cast_slice(&row), panel);
+            self.pack_params(r, rows, panel);
         }
     }
 
-    fn pack_codes(&self, r: usize, row: &[u8], out: &mut [u8]) {
+    fn pack_codes(&self, r: usize, row: &[u8], panel: &mut [u8]) {
         let places: Vec<usize> = (0..self.planes).map(|p| self.at(r, p)).collect();
         let step = PANEL * self.planes;
-        for (weights, out) in row.chunks(self.group).zip(out.chunks_exact_mut(self.group_bytes())) {
+        for (group, weights) in row.chunks(self.group).enumerate() {
+            let out = &mut panel[self.codes_at(group)..][..self.group_bytes()];
             if self.ternary && self.table == Table::Nibble {
                 for (i, tuple) in weights.chunks(self.tuple()).enumerate() {
                     let place = Place::of(i, self.lookups);
@@ -286,9 +283,10 @@ impl Layout {
         }
     }
 
-    fn pack_params(&self, r: usize, rows: &GroupedTensor, out: &mut [u8]) {
+    fn pack_params(&self, r: usize, rows: &GroupedTensor, panel: &mut [u8]) {
         let Params { scale, zero } = self.params;
-        for (i, out) in out.chunks_exact_mut(self.scale_bytes()).enumerate() {
+        for i in 0..self.scales() {
+            let out = &mut panel[self.params_at(i.saturating_mul(self.per_scale))..][..self.scale_bytes()];
             let (scales, zeros) = out.split_at_mut(scale.bytes());
             scale.put(scales, r, rows.params().levels[0].get(r, i));
             let Some(stored) = &rows.params().zeros else { continue };

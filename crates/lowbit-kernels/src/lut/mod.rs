@@ -48,8 +48,8 @@ use std::{ops::Range, sync::Mutex};
 /// Tokens for which tables are made before the product; for more, each worker makes those of a few tokens at a time.
 const FEW: usize = 4;
 
-/// Most panels of a task when tokens are few.
-const SHORT: usize = 8;
+/// Tasks for each worker when tokens are few: they even out workers of different speed.
+const TASKS: usize = 4;
 
 /// Most panels of a task when tokens are many: their sums stay in the second cache, and making tables is little beside
 /// multiplying so many rows with them.
@@ -66,8 +66,7 @@ pub struct LutWeights {
     spec: WeightSpec,
     shape: NK,
     layout: Layout,
-    codes: Pages,
-    params: Pages,
+    bytes: Pages,
 }
 
 impl LutWeights {
@@ -80,22 +79,16 @@ impl LutWeights {
         let shape = w.shape();
         let layout = Layout::of(grouped.spec(), shape.k, Table::of(ctx.isa()))?;
         let panels = shape.n.div_ceil(PANEL);
-        let mut lut = Self {
-            spec: w.spec(),
-            shape,
-            codes: Pages::new(panels * layout.code_bytes())?,
-            params: Pages::new(panels * layout.param_bytes())?,
-            layout,
-        };
-        let codes = lut.codes.bytes_mut().chunks_exact_mut(lut.layout.code_bytes().max(1));
-        let params = lut.params.bytes_mut().chunks_exact_mut(lut.layout.param_bytes().max(1));
-        let targets: Vec<_> = codes.zip(params).map(|pair| Mutex::new(Some(pair))).collect();
+        let mut lut =
+            Self { spec: w.spec(), shape, bytes: Pages::new(panels * layout.panel_bytes())?, layout };
+        let parts = lut.bytes.bytes_mut().chunks_exact_mut(lut.layout.panel_bytes().max(1));
+        let targets: Vec<_> = parts.map(|panel| Mutex::new(Some(panel))).collect();
         let layout = &lut.layout;
         ctx.run(panels, |panel, _| {
             let target = targets[panel].lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
-            let Some((codes, params)) = target else { return };
+            let Some(target) = target else { return };
             let first = panel * PANEL;
-            layout.pack(&grouped.rows(first..(first + PANEL).min(shape.n)), codes, params);
+            layout.pack(&grouped.rows(first..(first + PANEL).min(shape.n)), target);
         });
         drop(targets);
         grouped.codes().bytes().release();
@@ -114,7 +107,7 @@ impl LutWeights {
 
     /// Bytes in memory.
     pub fn bytes(&self) -> usize {
-        self.codes.bytes().len() + self.params.bytes().len()
+        self.bytes.bytes().len()
     }
 
     /// Rounds activations, and makes their tables where they are few, unless that is done.
@@ -137,9 +130,12 @@ impl LutWeights {
         let built = (m <= FEW).then(|| acts.built(ctx.isa()));
         let panels = self.shape.n.div_ceil(PANEL);
         let share = panels.div_ceil(ctx.threads());
-        // Small tasks even out workers of different speed.
-        let run =
-            if built.is_some() { (share / 4).clamp(1, SHORT) } else { share.div_ceil(share.div_ceil(LONG)) };
+        let streams = Most::of(ctx.isa(), &self.layout, bits).panels;
+        let run = match built {
+            Some(_) if share < streams => 1,
+            Some(_) => (share / TASKS).next_multiple_of(streams).max(streams),
+            None => share.div_ceil(share.div_ceil(LONG)),
+        };
         let out = out.shared();
         ctx.run(panels.div_ceil(run), |task, scratch| {
             let task =
@@ -149,12 +145,9 @@ impl LutWeights {
         });
     }
 
-    fn panel(&self, panel: usize) -> PanelBytes<'_> {
-        let (codes, params) = (self.layout.code_bytes(), self.layout.param_bytes());
-        PanelBytes {
-            codes: &self.codes.bytes()[panel * codes..][..codes],
-            params: &self.params.bytes()[panel * params..][..params],
-        }
+    fn panel(&self, panel: usize) -> &[u8] {
+        let bytes = self.layout.panel_bytes();
+        &self.bytes.bytes()[panel * bytes..][..bytes]
     }
 }
 
@@ -162,13 +155,6 @@ impl std::fmt::Debug for LutWeights {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "LutWeights({}, {}, {} bytes)", self.spec, self.shape, self.bytes())
     }
-}
-
-/// The streams of one panel.
-#[derive(Clone, Copy)]
-struct PanelBytes<'a> {
-    codes: &'a [u8],
-    params: &'a [u8],
 }
 
 /// Some panels times all tokens.
@@ -185,7 +171,7 @@ struct Task<'a> {
 struct Tile<'a> {
     layout: &'a Layout,
     params: Params,
-    panels: &'a [PanelBytes<'a>],
+    panels: &'a [&'a [u8]],
     acts: &'a TableActs,
     /// The tables of the tile's groups, `[token][group][look-up]`.
     tables: &'a [u8],
@@ -199,20 +185,29 @@ impl Task<'_> {
     /// # Safety
     /// - Nobody else refers to the columns of these panels in `out`.
     unsafe fn run(&self, isa: Isa, scratch: &mut Scratch) {
-        let panels: Vec<_> = self.panels.clone().map(|panel| self.w.panel(panel)).collect();
+        let most = Most::of(isa, &self.w.layout, self.acts.bits());
+        let streams = if self.acts.tokens() == 1 { most.panels } else { 1 };
+        let order = side_by_side(self.panels.clone(), streams);
+        let panels: Vec<_> = order.iter().map(|panel| self.w.panel(*panel)).collect();
         for first in (0..self.acts.tokens()).step_by(PASS) {
             let tokens = first..(first + PASS).min(self.acts.tokens());
             // SAFETY: passed on.
-            unsafe { self.pass(isa, &panels, tokens, scratch) }
+            unsafe { self.pass(isa, most, (&order, &panels), tokens, scratch) }
         }
     }
 
     /// # Safety
     /// - As for [`Self::run`].
-    unsafe fn pass(&self, isa: Isa, panels: &[PanelBytes<'_>], tokens: Range<usize>, scratch: &mut Scratch) {
+    unsafe fn pass(
+        &self,
+        isa: Isa,
+        most: Most,
+        (order, panels): (&[usize], &[&[u8]]),
+        tokens: Range<usize>,
+        scratch: &mut Scratch,
+    ) {
         let layout = &self.w.layout;
         let group_bytes = layout.lookups * self.acts.lookup_bytes();
-        let most = Most::of(isa, layout, self.acts.bits());
         // Made tables are read from the first column to the last, which is how memory is fastest.
         let step = match self.built {
             Some(_) => layout.groups,
@@ -260,7 +255,7 @@ impl Task<'_> {
         }
         let mut sums = sums.iter();
         for some in pieces(tokens, most.tokens) {
-            for first in self.panels.clone().map(|panel| panel * PANEL) {
+            for first in order.iter().map(|panel| panel * PANEL) {
                 let rows = (self.w.shape.n - first).min(PANEL);
                 for (token, sums) in some.clone().zip(&mut sums) {
                     // SAFETY: passed on.
@@ -269,6 +264,13 @@ impl Task<'_> {
             }
         }
     }
+}
+
+/// Panels in the order in which so many streams, each of neighbours, have them next; those that are left come last.
+fn side_by_side(panels: Range<usize>, streams: usize) -> Vec<usize> {
+    let long = panels.len() / streams;
+    let at = |i: usize| panels.start + i % streams * long + i / streams;
+    (0..long * streams).map(at).chain(panels.start + long * streams..panels.end).collect()
 }
 
 /// Cuts a range into pieces of `most`, a power of two, and smaller powers of two at its end.
@@ -329,11 +331,18 @@ impl Tile<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::pieces;
+    use super::{pieces, side_by_side};
 
     #[test]
     fn pieces_cover_a_range_in_powers_of_two() {
         assert_eq!(pieces(3..14, 4).collect::<Vec<_>>(), [3..7, 7..11, 11..13, 13..14]);
         assert_eq!(pieces(5..5, 4).count(), 0);
+    }
+
+    #[test]
+    fn streams_go_on_with_their_neighbours() {
+        assert_eq!(side_by_side(10..19, 4), [10, 12, 14, 16, 11, 13, 15, 17, 18]);
+        assert_eq!(side_by_side(3..6, 4), [3, 4, 5]);
+        assert_eq!(side_by_side(3..6, 1), [3, 4, 5]);
     }
 }

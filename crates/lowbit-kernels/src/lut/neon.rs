@@ -11,7 +11,7 @@
 //! entries, and at most sixteen for what runs at a time.
 
 use super::{
-    PanelBytes, TableBits, Tile,
+    TableBits, Tile,
     acts::GroupActs,
     layout::{Float, LONGEST, PANEL, Zero},
     nibble::{BLOCK, BLOCK_BYTES, ternary_bytes},
@@ -37,7 +37,7 @@ pub(super) unsafe fn tile(tile: &Tile<'_>, sums: &mut [[f32; PANEL]]) {
 
 /// # Safety
 /// - As for [`tile`].
-unsafe fn one_panel(tile: &Tile<'_>, bytes: &PanelBytes<'_>, acc: &mut [[f32; PANEL]]) {
+unsafe fn one_panel(tile: &Tile<'_>, bytes: &[u8], acc: &mut [[f32; PANEL]]) {
     // SAFETY: passed on.
     unsafe {
         match (acc.len(), tile.acts.bits()) {
@@ -56,27 +56,23 @@ unsafe fn one_panel(tile: &Tile<'_>, bytes: &PanelBytes<'_>, acc: &mut [[f32; PA
 /// # Safety
 /// - As for [`tile`].
 #[target_feature(enable = "neon")]
-unsafe fn panel<const BYTES: usize, const T: usize>(
-    tile: &Tile<'_>,
-    bytes: &PanelBytes<'_>,
-    acc: &mut [[f32; PANEL]],
-) {
+unsafe fn panel<const BYTES: usize, const T: usize>(tile: &Tile<'_>, bytes: &[u8], acc: &mut [[f32; PANEL]]) {
     let layout = tile.layout;
     let (lookups, planes, group_bytes) = (layout.lookups, layout.planes, layout.group_bytes());
     let tables_bytes = lookups * tile.acts.lookup_bytes();
     let acc: &mut [[f32; PANEL]; T] = acc.first_chunk_mut().expect("sums of the tile's tokens");
-    assert!(tile.groups.end * group_bytes <= bytes.codes.len());
+    assert!(layout.codes_at(tile.groups.end - 1) + group_bytes <= bytes.len());
     assert!(tile.tables.len() >= (T - 1) * tile.token_stride + tile.groups.len() * tables_bytes);
     assert!(group_bytes == PANEL * if layout.ternary { ternary_bytes(lookups) } else { planes * lookups });
     assert!(tile.acts.lookup_bytes() == BYTES * if layout.ternary { 16 } else { 32 });
     let start = vdupq_n_s32(tile.acts.start_of_sum());
     for (i, group) in tile.groups.clone().enumerate() {
-        let codes = bytes.codes[group * group_bytes..].as_ptr();
+        let codes = bytes[layout.codes_at(group)..].as_ptr();
         // SAFETY: the tables reach this far by the assertion.
         let tables: [*const u8; T] = std::array::from_fn(|t| unsafe {
             tile.tables.as_ptr().add(t * tile.token_stride + i * tables_bytes)
         });
-        let params = &bytes.params[layout.params_at(group)..];
+        let params = &bytes[layout.params_at(group)..];
         let x = std::array::from_fn(|t| tile.acts.group(tile.tokens.start + t, group));
         for strip in 0..PANEL / STRIP {
             let mut sums = [[start; 8]; T];

@@ -1,6 +1,6 @@
 //! Look-up one byte at a time: what the vector kernels compute, for any width of table.
 
-use super::{PanelBytes, Table, TableBits, Tile, layout::PANEL, nibble::Place};
+use super::{Table, TableBits, Tile, layout::PANEL, nibble::Place};
 
 /// Adds the products of a tile to the sums `[panel][token][row]`.
 pub(super) fn tile(tile: &Tile<'_>, sums: &mut [[f32; PANEL]]) {
@@ -9,12 +9,12 @@ pub(super) fn tile(tile: &Tile<'_>, sums: &mut [[f32; PANEL]]) {
     }
 }
 
-fn one_panel(tile: &Tile<'_>, panel: &PanelBytes<'_>, sums: &mut [[f32; PANEL]]) {
+fn one_panel(tile: &Tile<'_>, panel: &[u8], sums: &mut [[f32; PANEL]]) {
     let layout = tile.layout;
     let group_bytes = layout.lookups * tile.acts.lookup_bytes();
     for (i, group) in tile.groups.clone().enumerate() {
-        let codes = &panel.codes[group * layout.group_bytes()..][..layout.group_bytes()];
-        let params = &panel.params[layout.params_at(group)..];
+        let codes = &panel[layout.codes_at(group)..][..layout.group_bytes()];
+        let params = &panel[layout.params_at(group)..];
         let zeros = &params[tile.params.scale.bytes()..];
         for (t, acc) in tile.tokens.clone().zip(sums.iter_mut()) {
             let tables =
