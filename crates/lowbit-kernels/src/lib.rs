@@ -27,7 +27,7 @@ pub use act::{ACT_GROUP, Act, ActRounding, Int8Acts};
 pub use arranged::Arranged;
 pub use bandwidth::{ReadBandwidth, read_bandwidth};
 pub use ctx::{Ctx, Scratch};
-pub use dense::{FloatRows, dot_rows, mix_rows};
+pub use dense::{FloatColumns, FloatRows, dot_columns, dot_rows, mix_rows};
 pub use fork_join::{ForkJoin, fork_join};
 pub use isa::{Isa, IsaLevel};
 pub use lut::{LutWeights, TableBits};

@@ -3,7 +3,10 @@
 //! Used for f32/f16/bf16 weights and for attention over cached keys and values. Sums run in sixteen lanes along K and
 //! are rounded once a step, so the result depends neither on the instruction set nor on how many rows are done at once.
 
+mod columns;
 mod tile;
+
+pub use columns::{FloatColumns, dot_columns};
 
 use crate::{Isa, IsaLevel, MatMut, MatRef, SharedMut, lanes};
 use lowbit_format::FloatFormat;

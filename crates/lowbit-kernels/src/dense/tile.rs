@@ -12,7 +12,7 @@ use lowbit_format::FloatFormat;
 use crate::lanes::x86::{Ymm2, Zmm};
 
 /// How elements are stored.
-trait Element {
+pub(super) trait Element {
     const BYTES: usize;
     /// Sixteen elements.
     ///
@@ -21,9 +21,9 @@ trait Element {
     unsafe fn load<V: Lanes>(p: *const u8) -> V;
 }
 
-struct OfF32;
-struct OfF16;
-struct OfBf16;
+pub(super) struct OfF32;
+pub(super) struct OfF16;
+pub(super) struct OfBf16;
 
 impl Element for OfF32 {
     const BYTES: usize = 4;
@@ -102,7 +102,7 @@ pub(super) unsafe fn mix_avx512(w: FloatRows<'_>, p: MatRef<'_>, out: SharedMut<
 
 /// Asks the second-level cache for `len` bytes from `start` on, as far as there are so many.
 #[inline(always)]
-fn fetch(bytes: &[u8], start: usize, len: usize) {
+pub(super) fn fetch(bytes: &[u8], start: usize, len: usize) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
@@ -114,6 +114,24 @@ fn fetch(bytes: &[u8], start: usize, len: usize) {
         }
     }
     let _ = (bytes, start, len);
+}
+
+/// Writes lanes from `first` on to all of `target`.
+///
+/// # Safety
+/// - The instructions of `V` exist.
+#[inline(always)]
+pub(super) unsafe fn write<V: Lanes>(lanes: V, first: usize, target: &mut [f32]) {
+    // SAFETY: the instructions exist by contract; sixteen floats are written to as many.
+    unsafe {
+        if target.len() == 16 {
+            lanes.store(target.as_mut_ptr());
+        } else {
+            let mut all = [0f32; 16];
+            lanes.store(all.as_mut_ptr());
+            target.copy_from_slice(&all[first..][..target.len()]);
+        }
+    }
 }
 
 /// # Safety
@@ -345,9 +363,7 @@ unsafe fn mix_tile<V: Lanes, E: Element, const T: usize, const C: usize>(
         }
         for t in 0..T {
             for i in 0..C {
-                let mut lanes = [0f32; 16];
-                acc[t][i].store(lanes.as_mut_ptr());
-                out.part(m + t, c + 16 * i, width).copy_from_slice(&lanes[..width]);
+                write(acc[t][i], 0, out.part(m + t, c + 16 * i, width));
             }
         }
     }

@@ -70,16 +70,16 @@ fn softmax_row(x: &mut [f32]) {
     }
 }
 
+/// The largest element, NaN where there is one with its sign bit clear, −∞ where there is none.
+///
+/// As whole numbers with the bits below a set sign flipped, floats have their order, and a maximum of whole numbers may be
+/// taken in any order, which is what the vectorizer asks for. It is its own inverse.
 #[inline(always)]
 fn largest(x: &[f32]) -> f32 {
-    let mut lanes = [f32::NEG_INFINITY; 16];
-    let (chunks, tail) = x.as_chunks::<16>();
-    for chunk in chunks {
-        for (lane, x) in lanes.iter_mut().zip(chunk) {
-            *lane = if *x > *lane { *x } else { *lane };
-        }
-    }
-    tail.iter().copied().chain(lanes).fold(f32::NEG_INFINITY, f32::max)
+    let order = |bits: i32| bits ^ ((bits >> 31) as u32 >> 1) as i32;
+    let least = order(f32::NEG_INFINITY.to_bits() as i32);
+    let max = x.iter().map(|x| order(x.to_bits() as i32)).fold(least, i32::max);
+    f32::from_bits(order(max) as u32)
 }
 
 /// What part of a softmax row stands for: its numbers are `2^power` times larger than written, and add up to `sum`.

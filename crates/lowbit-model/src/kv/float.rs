@@ -1,9 +1,10 @@
-//! Keys and values as floats, `[head][token][element]`.
+//! Keys and values as floats: values `[head][token][element]`, of keys sixteen tokens side by side,
+//! `[head][token / 16][element][16]`, as scores multiply them.
 
 use super::KvStore;
 use half::f16;
 use lowbit_format::FloatFormat;
-use lowbit_kernels::{FloatRows, Isa, MatMut, MatRef, dot_rows, mix_rows};
+use lowbit_kernels::{FloatColumns, FloatRows, Isa, MatMut, MatRef, dot_columns, mix_rows};
 use std::ops::Range;
 
 /// Tokens by which memory grows.
@@ -35,10 +36,12 @@ pub struct Float {
     heads: Vec<Head>,
 }
 
-/// Rows of one head, a token each.
+/// What is kept of one head.
 #[derive(Clone, Default)]
 struct Head {
+    /// Columns, a token each; whole groups of them.
     keys: Vec<u8>,
+    /// Rows, a token each.
     values: Vec<u8>,
 }
 
@@ -53,16 +56,13 @@ impl Float {
         self.head_dim * self.element.format().bytes()
     }
 
-    /// Tokens `tokens` of stored rows.
-    fn rows<'a>(&self, stored: &'a [u8], tokens: Range<usize>) -> FloatRows<'a> {
-        assert!(tokens.start <= tokens.end && tokens.end <= self.len, "tokens {tokens:?} of {}", self.len);
-        let bytes = &stored[tokens.start * self.row_bytes()..tokens.end * self.row_bytes()];
-        FloatRows::new(self.element.format(), bytes, tokens.len(), self.head_dim)
+    /// Bytes of keys of so many tokens of one head.
+    fn key_bytes(&self, tokens: usize) -> usize {
+        tokens.next_multiple_of(FloatColumns::GROUP) * self.row_bytes()
     }
 
-    /// Bytes of stored rows from `token` on.
-    fn from<'a>(&self, stored: &'a [u8], token: usize) -> &'a [u8] {
-        &stored[token * self.row_bytes()..]
+    fn check(&self, tokens: &Range<usize>) {
+        assert!(tokens.start <= tokens.end && tokens.end <= self.len, "tokens {tokens:?} of {}", self.len);
     }
 }
 
@@ -73,44 +73,59 @@ impl KvStore for Float {
         assert_eq!(shapes, (width, width, keys.rows()), "keys and values of every head");
         let (dim, element) = (self.head_dim, self.element);
         let room = (self.len + keys.rows()).next_multiple_of(STEP) * self.row_bytes();
+        let key_bytes = self.key_bytes(self.len + keys.rows());
         for (h, head) in self.heads.iter_mut().enumerate() {
-            for (stored, new) in [(&mut head.keys, keys), (&mut head.values, values)] {
-                stored.reserve_exact(room - stored.len());
-                (0..new.rows()).for_each(|row| encode(element, &new.row(row)[h * dim..][..dim], stored));
+            head.keys.reserve_exact(room - head.keys.len());
+            head.keys.resize(key_bytes, 0);
+            head.values.reserve_exact(room - head.values.len());
+            for row in 0..keys.rows() {
+                put_key(element, &keys.row(row)[h * dim..][..dim], self.len + row, &mut head.keys);
+                encode(element, &values.row(row)[h * dim..][..dim], &mut head.values);
             }
         }
         self.len += keys.rows();
     }
 
     fn scores(&self, isa: Isa, head: usize, q: MatRef<'_>, tokens: Range<usize>, out: MatMut<'_>) {
-        // Who scores keys mixes their values next.
+        self.check(&tokens);
         let Head { keys, values } = &self.heads[head];
-        let next = self.from(values, tokens.start);
-        dot_rows(isa, self.rows(keys, tokens).then(next), q, out);
+        let first = tokens.start / FloatColumns::GROUP * FloatColumns::GROUP;
+        let bytes = &keys[self.key_bytes(first)..self.key_bytes(tokens.end)];
+        let keys = FloatColumns::new(self.element.format(), bytes, tokens.end - first, self.head_dim);
+        // Who scores keys mixes their values next.
+        let next = &values[first * self.row_bytes()..];
+        dot_columns(isa, keys.then(next), tokens.start - first..tokens.end - first, q, out);
     }
 
     fn mix(&self, isa: Isa, head: usize, p: MatRef<'_>, tokens: Range<usize>, out: MatMut<'_>) {
-        // After a tile's values come the next tile's keys.
+        self.check(&tokens);
         let Head { keys, values } = &self.heads[head];
-        let next = self.from(keys, tokens.end);
-        mix_rows(isa, self.rows(values, tokens).then(next), p, out);
+        let bytes = &values[tokens.start * self.row_bytes()..tokens.end * self.row_bytes()];
+        let values = FloatRows::new(self.element.format(), bytes, tokens.len(), self.head_dim);
+        // After the values of some tokens come the keys of those after them.
+        let next = keys.get(self.key_bytes(tokens.end)..).unwrap_or(&[]);
+        mix_rows(isa, values.then(next), p, out);
     }
 
     fn decode(&self, head: usize, tokens: Range<usize>, mut keys: MatMut<'_>, mut values: MatMut<'_>) {
-        let row_bytes = self.row_bytes();
+        let (format, dim, size) = (self.element.format(), self.head_dim, self.element.format().bytes());
+        let head = &self.heads[head];
         for (row, token) in tokens.enumerate() {
-            let at = token * row_bytes..(token + 1) * row_bytes;
-            self.element.format().decode(&self.heads[head].keys[at.clone()], keys.row_mut(row));
-            self.element.format().decode(&self.heads[head].values[at], values.row_mut(row));
+            for (k, key) in keys.row_mut(row).iter_mut().enumerate() {
+                let at = FloatColumns::place(format, dim, token, k);
+                format.decode(&head.keys[at..at + size], std::slice::from_mut(key));
+            }
+            let at = token * self.row_bytes()..(token + 1) * self.row_bytes();
+            format.decode(&head.values[at], values.row_mut(row));
         }
     }
 
     fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
-        let bytes = self.len * self.row_bytes();
+        let (keys, values) = (self.key_bytes(self.len), self.len * self.row_bytes());
         for head in &mut self.heads {
-            head.keys.truncate(bytes);
-            head.values.truncate(bytes);
+            head.keys.truncate(keys);
+            head.values.truncate(values);
         }
     }
 
@@ -128,5 +143,17 @@ fn encode(element: KvElement, x: &[f32], out: &mut Vec<u8>) {
     match element {
         KvElement::F16 => out.extend(x.iter().flat_map(|x| f16::from_f32(*x).to_le_bytes())),
         KvElement::F32 => out.extend(x.iter().flat_map(|x| x.to_le_bytes())),
+    }
+}
+
+/// Writes the elements of `x` to the column of `token`.
+fn put_key(element: KvElement, x: &[f32], token: usize, keys: &mut [u8]) {
+    let (format, dim) = (element.format(), x.len());
+    let (first, step) = (FloatColumns::place(format, dim, token, 0), FloatColumns::GROUP * format.bytes());
+    for (x, at) in x.iter().zip((first..).step_by(step)) {
+        match element {
+            KvElement::F16 => keys[at..at + 2].copy_from_slice(&f16::from_f32(*x).to_le_bytes()),
+            KvElement::F32 => keys[at..at + 4].copy_from_slice(&x.to_le_bytes()),
+        }
     }
 }
