@@ -66,6 +66,14 @@ pub enum EngineError {
         /// All that exist.
         known: Vec<String>,
     },
+    /// A record of measured times cannot be read or written.
+    #[error("{}: {why}; without the file, `lowbit tune` makes a new one", path.display())]
+    Tuning {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
     /// Sampling parameters out of range, or logits that cannot be sampled from.
     #[error(transparent)]
     Sampling(#[from] SamplerError),

@@ -17,10 +17,11 @@ mod packed;
 pub mod sampler;
 mod session;
 pub mod synth;
+pub mod tuning;
 mod vocabulary;
 
 pub use error::EngineError;
 pub use generate::{Event, Finish, GenerateRequest, Generated, Timing};
-pub use load::{LoadOptions, LoadStats};
+pub use load::{Layer, LoadOptions, LoadStats};
 pub use model::{Model, TensorSummary};
 pub use session::Session;

@@ -7,27 +7,54 @@ use crate::{
     packed::pack,
     vocabulary,
 };
+use lowbit_format::{QuantTensor, TensorData};
 use lowbit_io::{Access, Checkpoint, Config};
-use lowbit_kernels::{ActPrecision, ActRounding, Ctx};
+use lowbit_kernels::{ActPrecision, ActRounding, Ctx, Planner};
 use lowbit_model::{Architecture, Decoder, Llama2c, ModelError, ModelSpec};
 use std::{
+    cell::RefCell,
     path::Path,
     time::{Duration, Instant},
 };
 
 /// How a model is loaded.
 #[derive(Clone, Copy, Debug)]
-pub struct LoadOptions {
+pub struct LoadOptions<'a> {
     /// Map the file or copy it into memory.
     pub access: Access,
     /// In which numbers quantized weights are multiplied with activations. Models that prescribe theirs ignore it.
     pub precision: ActPrecision,
+    /// What chooses layouts and kernels of weights.
+    pub planner: Planner<'a>,
 }
 
-impl Default for LoadOptions {
-    /// Mapped, activations in two 8-bit terms with scales for every 32.
+impl Default for LoadOptions<'_> {
+    /// Mapped, activations in two 8-bit terms with scales for every 32, kernels chosen without measurements.
     fn default() -> Self {
-        Self { access: Access::Map, precision: ActPrecision::Int8(ActRounding::Group32Twice) }
+        Self {
+            access: Access::Map,
+            precision: ActPrecision::Int8(ActRounding::Group32Twice),
+            planner: Planner::new(),
+        }
+    }
+}
+
+/// A layer that stands for all of its format and shape.
+#[derive(Clone, Debug)]
+pub struct Layer {
+    /// Its weight, as it is stored.
+    pub weight: QuantTensor,
+    /// How its activations are rounded.
+    pub rounding: Option<ActRounding>,
+    /// How many there are like it.
+    pub count: usize,
+}
+
+impl Layer {
+    fn is_like(&self, other: &Self) -> bool {
+        self.weight.spec() == other.weight.spec()
+            && self.weight.shape() == other.weight.shape()
+            && self.rounding == other.rounding
     }
 }
 
@@ -52,7 +79,7 @@ impl Model {
     ///
     /// # Errors
     /// What is wrong with the file, its hyper-parameters, its tensors or its vocabulary, naming it.
-    pub fn load(ctx: &Ctx, path: &Path, options: LoadOptions) -> Result<Self, EngineError> {
+    pub fn load(ctx: &Ctx, path: &Path, options: LoadOptions<'_>) -> Result<Self, EngineError> {
         let start = Instant::now();
         let checkpoint = Checkpoint::open(path, options.access)?;
         let opened = start.elapsed();
@@ -70,7 +97,7 @@ impl Model {
             });
         }
         let decoder = Decoder::build_with(spec, &Tensors(&checkpoint), options.precision, &|_, stored| {
-            pack(ctx, stored)
+            pack(ctx, &options.planner, stored)
         })
         .map_err(wrong)?;
         checkpoint.check_unchanged()?;
@@ -84,6 +111,34 @@ impl Model {
             total_s: total.as_secs_f64(),
         };
         Ok(Self::new(path, checkpoint.kind(), decoder, tokenizer, stats))
+    }
+
+    /// The layers of a checkpoint for which there are kernels to choose from, one for every format, shape and rounding.
+    ///
+    /// # Errors
+    /// As [`Self::load`], the vocabulary apart.
+    pub fn layers(path: &Path, options: LoadOptions<'_>) -> Result<Vec<Layer>, EngineError> {
+        let checkpoint = Checkpoint::open(path, options.access)?;
+        let wrong = |source: ModelError| EngineError::Model { path: path.to_owned(), source };
+        let spec = spec(&checkpoint).map_err(wrong)?;
+        let layers: RefCell<Vec<Layer>> = RefCell::default();
+        Decoder::build_with(spec, &Tensors(&checkpoint), options.precision, &|_, stored| {
+            let weight = stored.tensor();
+            let layer = Layer {
+                weight: weight.clone(),
+                rounding: stored.precision().rounding(&weight.spec()),
+                count: 1,
+            };
+            let mut layers = layers.borrow_mut();
+            match layers.iter_mut().find(|other| other.is_like(&layer)) {
+                Some(other) => other.count += 1,
+                None if matches!(weight.data(), TensorData::Float { .. }) => {}
+                None => layers.push(layer),
+            }
+            Box::new(stored)
+        })
+        .map_err(wrong)?;
+        Ok(layers.into_inner())
     }
 
     /// What a checkpoint holds, read without loading it: hyper-parameters and every tensor.

@@ -1,26 +1,23 @@
 //! Linear layers arranged for this machine when the model is loaded.
 
-use lowbit_format::NK;
-use lowbit_kernels::{Act, ActRounding, Arranged, Ctx, MatMut, ops};
+use lowbit_format::{NK, TensorData};
+use lowbit_kernels::{Act, Arranged, Ctx, MatMut, Planner, ops};
 use lowbit_model::{LinearOp, Stored};
 
 /// A layer over an arranged weight.
 struct PackedLinear {
     weight: Arranged,
     bias: Option<Vec<f32>>,
-    rounding: ActRounding,
 }
 
-/// Packs a layer's weight on the workers of `ctx`; where activations stay floats, or the format has no layout, the
-/// layer stays as it is stored.
-pub(crate) fn pack(ctx: &Ctx, stored: Stored) -> Box<dyn LinearOp> {
-    let Some(rounding) = stored.precision().rounding(&stored.tensor().spec()) else {
+/// Arranges a layer's weight on the workers of `ctx` as the planner chooses; unquantized layers have no choice.
+pub(crate) fn pack(ctx: &Ctx, planner: &Planner<'_>, stored: Stored) -> Box<dyn LinearOp> {
+    if let TensorData::Float { .. } = stored.tensor().data() {
         return Box::new(stored);
-    };
-    match Arranged::new(ctx, stored.tensor(), rounding) {
-        Some(weight) => Box::new(PackedLinear { weight, bias: stored.into_bias(), rounding }),
-        None => Box::new(stored),
     }
+    let rounding = stored.precision().rounding(&stored.tensor().spec());
+    let weight = Arranged::new(ctx, stored.tensor(), planner, rounding);
+    Box::new(PackedLinear { weight, bias: stored.into_bias() })
 }
 
 impl LinearOp for PackedLinear {
@@ -33,11 +30,11 @@ impl LinearOp for PackedLinear {
     }
 
     fn prepare(&self, ctx: &Ctx, x: &Act<'_>) {
-        self.weight.prepare(ctx, x, self.rounding);
+        self.weight.prepare(ctx, x);
     }
 
     fn forward(&self, ctx: &Ctx, x: &Act<'_>, mut out: MatMut<'_>) {
-        self.weight.multiply(ctx, x, self.rounding, out.reborrow());
+        self.weight.multiply(ctx, x, out.reborrow());
         if let Some(bias) = &self.bias {
             for m in 0..out.rows() {
                 ops::add(ctx.isa(), out.row_mut(m), bias);

@@ -5,7 +5,7 @@
 //! same in every product, whose tables are made once; otherwise each product rounds activations and makes tables anew.
 
 use lowbit_format::{NK, QuantTensor, WeightSpec};
-use lowbit_kernels::{Act, Ctx, Isa, IsaLevel, LutWeights, MatMut, MatRef, TableBits};
+use lowbit_kernels::{Act, Ctx, Isa, IsaLevel, Lookup, LutWeights, MatMut, MatRef, TableBits, Tables};
 use std::time::{Duration, Instant};
 
 fn main() {
@@ -37,10 +37,12 @@ fn main() {
         ctx.isa().level(),
         lut.bytes() as f64 * 8.0 / (n * k) as f64
     );
+    let tables = if m <= 4 { Tables::Once } else { Tables::Tiled };
     for bits in TableBits::ALL {
+        let how = Lookup { bits, tables };
         let cached = Act::new(x);
-        let anew = median(|| lut.multiply(&ctx, &Act::new(x), bits, MatMut::new(&mut out, m, n)));
-        let again = median(|| lut.multiply(&ctx, &cached, bits, MatMut::new(&mut out, m, n)));
+        let anew = median(|| lut.multiply(&ctx, &Act::new(x), how, MatMut::new(&mut out, m, n)));
+        let again = median(|| lut.multiply(&ctx, &cached, how, MatMut::new(&mut out, m, n)));
         let show = |(least, median): (f64, f64)| format!("min {least:.1} median {median:.1}");
         println!("  {bits:?}: {} µs, cached {} µs", show(anew), show(again));
     }

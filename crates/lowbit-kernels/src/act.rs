@@ -32,6 +32,29 @@ pub enum ActRounding {
 }
 
 impl ActRounding {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Group32, Self::Group32Twice, Self::Gguf32, Self::Gguf256, Self::Token];
+
+    /// The name as [`Self::label`] gives it, `None` where it gives no such.
+    pub fn known_label(name: &str) -> Option<&'static str> {
+        [Self::label(None)]
+            .into_iter()
+            .chain(Self::ALL.map(|rounding| Self::label(Some(rounding))))
+            .find(|label| *label == name)
+    }
+
+    /// Name of a rounding, or of none, in records.
+    pub const fn label(rounding: Option<Self>) -> &'static str {
+        match rounding {
+            None => "float",
+            Some(Self::Group32) => "int8-g32",
+            Some(Self::Group32Twice) => "int8-g32-twice",
+            Some(Self::Gguf32) => "gguf-g32",
+            Some(Self::Gguf256) => "gguf-g256",
+            Some(Self::Token) => "int8-token",
+        }
+    }
+
     /// How many 8-bit terms add up to an activation.
     pub fn terms(self) -> usize {
         match self {

@@ -1,67 +1,124 @@
-//! A weight in the one layout that it keeps in memory: which, is decided by its format when it is loaded.
+//! A weight in the one layout that it keeps in memory, with the kernel for every number of tokens: decided when it is loaded.
 
-use crate::{Act, ActRounding, Ctx, LutWeights, MatMut, Packed, TableBits};
+use crate::{
+    Act, ActRounding, Codes, Ctx, Integers, LutWeights, MatMut, Method, Packed, Plan, Planner, Query,
+    TokenBucket, WeightLayout, mpgemm,
+};
 use lowbit_format::{NK, QuantTensor};
 
 /// A weight matrix arranged for products on this machine, which serves one token and many.
 #[derive(Debug)]
-pub enum Arranged {
-    /// Codes and parameters of sixteen rows side by side, multiplied as 8-bit integers.
-    Packed(Packed),
-    /// Bit planes, looked up.
-    Lut(LutWeights),
+pub struct Arranged {
+    weight: Arrangement,
+    plan: Plan,
+    rounding: Option<ActRounding>,
 }
 
 impl Arranged {
-    /// Arranges a tensor on the workers of `ctx`; `None` where its format has no layout, or where there is no memory for a
-    /// second copy: it can be multiplied as it is stored.
+    /// Arranges a tensor on the workers of `ctx` by the plan for them, for activations rounded as said, or left floats.
     ///
-    /// Rounding activations to one scale a token is part of models that were trained so; tables round by groups, and are
-    /// not taken for them.
-    pub fn new(ctx: &Ctx, w: &QuantTensor, rounding: ActRounding) -> Option<Self> {
-        if let Some(packed) = Packed::new(ctx, w) {
-            return Some(Self::Packed(packed));
-        }
-        match rounding {
-            ActRounding::Token => None,
-            _ => LutWeights::new(ctx, w).map(Self::Lut),
-        }
+    /// Where there is no memory for a second copy in the best layout, the next one is taken; at last the weight stays as it
+    /// is stored. [`Self::plan`] says what it has become.
+    pub fn new(ctx: &Ctx, w: &QuantTensor, planner: &Planner<'_>, rounding: Option<ActRounding>) -> Self {
+        let spec = w.spec();
+        let (isa, threads) = (ctx.isa().level(), ctx.threads());
+        let query = Query { spec: &spec, shape: w.shape(), tokens: TokenBucket::One, rounding, isa, threads };
+        planner
+            .plans(&query)
+            .into_iter()
+            .find_map(|plan| Some(Self { weight: Arrangement::new(ctx, w, plan.layout())?, plan, rounding }))
+            .expect("a stored weight needs no memory, and floats or expansion take every format")
     }
 
     /// N and K.
     pub fn shape(&self) -> NK {
-        match self {
-            Self::Packed(w) => w.shape(),
-            Self::Lut(w) => w.shape(),
+        match &self.weight {
+            Arrangement::Planes(w) => w.shape(),
+            Arrangement::Fields(w) => w.shape(),
+            Arrangement::Stored(w) => w.shape(),
         }
     }
 
     /// Bytes in memory, which a product reads.
     pub fn bytes(&self) -> usize {
-        match self {
-            Self::Packed(w) => w.bytes(),
-            Self::Lut(w) => w.bytes(),
+        match &self.weight {
+            Arrangement::Planes(w) => w.bytes(),
+            Arrangement::Fields(w) => w.bytes(),
+            Arrangement::Stored(w) => w.bytes(),
         }
     }
 
+    /// The layout, and the kernel for every number of tokens.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
     /// Makes of the activations what a product reads, where that is not done yet.
-    pub fn prepare(&self, ctx: &Ctx, x: &Act<'_>, rounding: ActRounding) {
-        match self {
-            Self::Packed(_) => {
-                x.int8(ctx, rounding);
-            }
-            Self::Lut(w) => w.prepare(ctx, x, TableBits::of(rounding)),
-        }
+    pub fn prepare(&self, ctx: &Ctx, x: &Act<'_>) {
+        self.weight.prepare(ctx, x, self.how(x));
     }
 
     /// `out[M, N] = x[M, K] · W[N, K]ᵀ`.
     ///
+    /// Any number of workers may run it, and other instructions than those it was planned for where the layout does not
+    /// depend on them: the result has the same bits.
+    ///
     /// # Panics
-    /// Where the shapes do not fit.
-    pub fn multiply(&self, ctx: &Ctx, x: &Act<'_>, rounding: ActRounding, out: MatMut<'_>) {
-        match self {
-            Self::Packed(w) => w.multiply(ctx, x, rounding, out),
-            Self::Lut(w) => w.multiply(ctx, x, TableBits::of(rounding), out),
+    /// Where the shapes do not fit, or the context has tables of another width than the one bit planes were arranged for.
+    pub fn multiply(&self, ctx: &Ctx, x: &Act<'_>, out: MatMut<'_>) {
+        self.weight.multiply(ctx, x, self.how(x), out);
+    }
+
+    fn how(&self, x: &Act<'_>) -> How {
+        (self.plan.kernel(x.x().rows()).method, self.rounding)
+    }
+}
+
+/// How a product is computed, and its activations rounded.
+pub(crate) type How = (Method, Option<ActRounding>);
+
+/// A weight in a layout.
+#[derive(Debug)]
+pub(crate) enum Arrangement {
+    Planes(LutWeights),
+    Fields(Packed),
+    Stored(QuantTensor),
+}
+
+impl Arrangement {
+    /// Arranges a tensor; `None` where its format does not have the layout, or where there is no memory.
+    pub(crate) fn new(ctx: &Ctx, w: &QuantTensor, layout: WeightLayout) -> Option<Self> {
+        match layout {
+            WeightLayout::Planes => LutWeights::new(ctx, w).map(Self::Planes),
+            WeightLayout::Fields => Packed::new(ctx, w).map(Self::Fields),
+            WeightLayout::Stored => Some(Self::Stored(w.clone())),
+        }
+    }
+
+    pub(crate) fn prepare(&self, ctx: &Ctx, x: &Act<'_>, how: How) {
+        match (self, how) {
+            (Self::Planes(w), (Method::Lookup(lookup), _)) => w.prepare(ctx, x, lookup),
+            (_, (Method::Dot | Method::Expand, Some(rounding))) => {
+                x.int8(ctx, rounding);
+            }
+            _ => {}
+        }
+    }
+
+    /// # Panics
+    /// Where the shapes do not fit, or no kernel of the layout has the method.
+    pub(crate) fn multiply(&self, ctx: &Ctx, x: &Act<'_>, (method, rounding): How, out: MatMut<'_>) {
+        let codes = if method == Method::Dot { Codes::InRegisters } else { Codes::Expanded };
+        match (self, method, rounding) {
+            (Self::Planes(w), Method::Lookup(lookup), _) => w.multiply(ctx, x, lookup, out),
+            (Self::Fields(w), Method::Dot | Method::Expand, Some(rounding)) => {
+                w.multiply(ctx, x, Integers { rounding, codes }, out);
+            }
+            (Self::Stored(w), Method::Dot | Method::Expand, Some(rounding)) => {
+                mpgemm::integers(ctx, w, x, Integers { rounding, codes }, out);
+            }
+            (Self::Stored(w), Method::Float, _) => mpgemm::floats(ctx, w, x, out),
+            _ => panic!("{self:?} is not multiplied by {method:?} with activations {rounding:?}"),
         }
     }
 }

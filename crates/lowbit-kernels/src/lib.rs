@@ -2,7 +2,8 @@
 //! activations, and the float operations between them.
 //!
 //! This crate knows [`lowbit_format`] and nothing else of ours. Every function takes a [`Ctx`]; there is no global
-//! state. A product goes through [`mpgemm`]; what it computes is defined by [`mod@reference`].
+//! state. Every kernel is a line of [`KERNELS`]; a [`Planner`] chooses among them for an [`Arranged`] weight, and [`mpgemm`]
+//! multiplies one as it is stored. What is computed is defined by [`mod@reference`].
 
 mod act;
 mod arranged;
@@ -13,6 +14,7 @@ mod expand;
 mod fork_join;
 mod isa;
 mod lanes;
+mod list;
 mod lut;
 mod machine;
 mod mat;
@@ -20,6 +22,7 @@ mod mpgemm;
 pub mod ops;
 mod packed;
 mod pages;
+mod plan;
 mod pool;
 pub mod reference;
 
@@ -30,8 +33,13 @@ pub use ctx::{Ctx, Scratch};
 pub use dense::{FloatColumns, FloatRows, dot_columns, dot_rows, mix_rows};
 pub use fork_join::{ForkJoin, fork_join};
 pub use isa::{Isa, IsaLevel};
-pub use lut::{LutWeights, TableBits};
+pub use list::{KERNELS, KernelCard, Method, WeightLayout, kernel_set};
+pub use lut::{Lookup, LutWeights, TableBits, Tables};
 pub use machine::{Cache, Machine};
 pub use mat::{MatMut, MatRef, SharedMut};
-pub use mpgemm::{ActPrecision, mpgemm, prepare};
+pub use mpgemm::{ActPrecision, Codes, Integers, mpgemm, prepare};
 pub use packed::Packed;
+pub use plan::{
+    Candidate, Explanation, Plan, PlanKey, Planner, Query, Record, Refusal, Source, Subject, Timing,
+    TokenBucket,
+};

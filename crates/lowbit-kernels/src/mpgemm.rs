@@ -1,7 +1,7 @@
 //! The one product: stored weights times activations.
 
 use crate::{Act, ActRounding, Ctx, FloatRows, MatMut, dense::dot_rows_into, expand};
-use lowbit_format::{QuantTensor, TensorData, WeightSpec};
+use lowbit_format::{FloatFormat, QuantTensor, TensorData, WeightSpec};
 
 /// In which numbers a product multiplies activations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,47 +40,79 @@ pub fn prepare(ctx: &Ctx, w: &QuantTensor, x: &Act<'_>, precision: ActPrecision)
 /// Rows of dense weights that one task multiplies.
 const DENSE_ROWS: usize = 32;
 
+/// Where codes are turned into integers. Products have the same bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Codes {
+    /// In registers, for a few rows of activations, where the level has instructions for it.
+    InRegisters,
+    /// In memory, a panel at a time, for every token.
+    Expanded,
+}
+
+/// How integer products are computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Integers {
+    /// How activations are rounded.
+    pub rounding: ActRounding,
+    /// Where codes are turned into integers.
+    pub codes: Codes,
+}
+
 /// `out[M, N] = x[M, K] · W[N, K]ᵀ` on the workers of `ctx`.
 ///
 /// # Panics
 /// Where the shapes do not fit.
-pub fn mpgemm(ctx: &Ctx, w: &QuantTensor, x: &Act<'_>, precision: ActPrecision, mut out: MatMut<'_>) {
+pub fn mpgemm(ctx: &Ctx, w: &QuantTensor, x: &Act<'_>, precision: ActPrecision, out: MatMut<'_>) {
+    match (precision.rounding(&w.spec()), expand::Rows::of(w)) {
+        (Some(rounding), Some(_)) => {
+            let codes = if x.x().rows() == 1 { Codes::InRegisters } else { Codes::Expanded };
+            integers(ctx, w, x, Integers { rounding, codes }, out);
+        }
+        _ => floats(ctx, w, x, out),
+    }
+}
+
+/// The product of weights as they are stored with activations rounded to integers.
+///
+/// # Panics
+/// Where the shapes do not fit, or the weights are floats or of groups too small.
+pub(crate) fn integers(ctx: &Ctx, w: &QuantTensor, x: &Act<'_>, how: Integers, out: MatMut<'_>) {
+    check(w, x, &out);
+    let rows = expand::Rows::of(w).expect("weights with integers");
+    expand::multiply(ctx, rows, x.int8(ctx, how.rounding), how.codes, out);
+}
+
+/// The product of weights with activations as floats.
+///
+/// # Panics
+/// Where the shapes do not fit.
+pub(crate) fn floats(ctx: &Ctx, w: &QuantTensor, x: &Act<'_>, mut out: MatMut<'_>) {
+    check(w, x, &out);
     let shape = w.shape();
-    assert_eq!(
-        (x.x().cols(), out.rows(), out.cols()),
-        (shape.k, x.x().rows(), shape.n),
-        "shapes of a product"
-    );
-    match (w.data(), precision.rounding(&w.spec()), expand::Rows::of(w)) {
-        (_, Some(rounding), Some(rows)) => {
-            expand::multiply(ctx, rows, x.int8(ctx, rounding), out);
-        }
-        (TensorData::Float { format, bytes }, ..) => {
-            let row_bytes = shape.k * format.bytes();
-            let out = out.shared();
-            ctx.run(shape.n.div_ceil(DENSE_ROWS), |task, _| {
-                let first = task * DENSE_ROWS;
-                let rows = (shape.n - first).min(DENSE_ROWS);
+    let out = out.shared();
+    ctx.run(shape.n.div_ceil(DENSE_ROWS), |task, scratch| {
+        let first = task * DENSE_ROWS;
+        let rows = (shape.n - first).min(DENSE_ROWS);
+        let rows = match w.data() {
+            TensorData::Float { format, bytes } => {
+                let row_bytes = shape.k * format.bytes();
                 let bytes = &bytes.bytes()[first * row_bytes..][..rows * row_bytes];
-                let rows = FloatRows::new(*format, bytes, rows, shape.k);
-                // SAFETY: each task writes the columns of its own rows.
-                unsafe { dot_rows_into(ctx.isa(), rows, x.x(), out, first) }
-            });
-        }
-        _ => {
-            let out = out.shared();
-            ctx.run(shape.n.div_ceil(DENSE_ROWS), |task, scratch| {
-                let first = task * DENSE_ROWS;
-                let rows = (shape.n - first).min(DENSE_ROWS);
+                FloatRows::new(*format, bytes, rows, shape.k)
+            }
+            _ => {
                 let decoded = scratch.floats(rows * shape.k);
                 for (r, row) in decoded.chunks_exact_mut(shape.k).enumerate() {
                     w.decode_row(first + r, row);
                 }
-                let bytes = bytemuck::cast_slice(decoded);
-                let rows = FloatRows::new(lowbit_format::FloatFormat::F32, bytes, rows, shape.k);
-                // SAFETY: each task writes the columns of its own rows.
-                unsafe { dot_rows_into(ctx.isa(), rows, x.x(), out, first) }
-            });
-        }
-    }
+                FloatRows::new(FloatFormat::F32, bytemuck::cast_slice(decoded), rows, shape.k)
+            }
+        };
+        // SAFETY: each task writes the columns of its own rows.
+        unsafe { dot_rows_into(ctx.isa(), rows, x.x(), out, first) }
+    });
+}
+
+fn check(w: &QuantTensor, x: &Act<'_>, out: &MatMut<'_>) {
+    let (x, shape) = (x.x(), w.shape());
+    assert_eq!((x.cols(), out.rows(), out.cols()), (shape.k, x.rows(), shape.n), "shapes of a product");
 }

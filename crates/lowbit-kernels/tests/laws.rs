@@ -2,8 +2,8 @@
 
 use lowbit_format::{BlockFormat, FloatFormat, NK, QuantTensor, Storage, WeightSpec};
 use lowbit_kernels::{
-    Act, ActPrecision, ActRounding, Ctx, Isa, IsaLevel, LutWeights, MatMut, MatRef, Packed, TableBits,
-    mpgemm, reference,
+    Act, ActPrecision, ActRounding, Codes, Ctx, Integers, Isa, IsaLevel, Lookup, LutWeights, MatMut, MatRef,
+    Packed, TableBits, Tables, mpgemm, reference,
 };
 
 const ROUNDINGS: [ActRounding; 5] = [
@@ -116,9 +116,12 @@ fn packed_products_equal_the_reference_bit_for_bit_on_every_level() {
                 let want = reference::mpgemm(&w, x, ActPrecision::Int8(rounding));
                 for isa in levels() {
                     for threads in [1, 3] {
+                        // Few tokens are for registers, more for memory.
+                        let codes = if m < 4 { Codes::InRegisters } else { Codes::Expanded };
                         let mut out = vec![f32::NAN; m * n];
                         let ctx = Ctx::new(isa, threads);
-                        packed.multiply(&ctx, &Act::new(x), rounding, MatMut::new(&mut out, m, n));
+                        let how = Integers { rounding, codes };
+                        packed.multiply(&ctx, &Act::new(x), how, MatMut::new(&mut out, m, n));
                         if out != want {
                             failures.push(format!(
                                 "{} {} {m} tokens, {}",
@@ -282,8 +285,10 @@ fn looked_up_products_equal_the_reference_bit_for_bit_on_every_level() {
                     for threads in [1, 3] {
                         let ctx = Ctx::new(isa, threads);
                         let lut = LutWeights::new(&ctx, &w).expect("the reference has tables");
+                        let tables = if m < 4 { Tables::Once } else { Tables::Tiled };
                         let mut out = vec![f32::NAN; m * n];
-                        lut.multiply(&ctx, &Act::new(x), bits, MatMut::new(&mut out, m, n));
+                        let how = Lookup { bits, tables };
+                        lut.multiply(&ctx, &Act::new(x), how, MatMut::new(&mut out, m, n));
                         if out != want {
                             failures.push(format!(
                                 "{label} {} {bits:?} {m} tokens, {}",

@@ -19,7 +19,9 @@ mod avx512;
 mod neon;
 mod scalar;
 
-use crate::{ACT_GROUP, Ctx, Int8Acts, Isa, IsaLevel, MatMut, SharedMut, ctx::Scratch, isa::multiversion};
+use crate::{
+    ACT_GROUP, Codes, Ctx, Int8Acts, Isa, IsaLevel, MatMut, SharedMut, ctx::Scratch, isa::multiversion,
+};
 use lowbit_format::{
     BlockCodec, BlockFormat, BlockVisitor, GroupedTensor, NK, QuantTensor, TensorData, block,
 };
@@ -104,12 +106,12 @@ pub(crate) fn each_run(ctx: &Ctx, panels: usize, body: impl Fn(Range<usize>, &mu
 }
 
 /// `out[m, n] = Σₖ x[m, k] · w[n, k]` over all workers.
-pub(crate) fn multiply(ctx: &Ctx, w: Rows<'_>, x: &Int8Acts, mut out: MatMut<'_>) {
+pub(crate) fn multiply(ctx: &Ctx, w: Rows<'_>, x: &Int8Acts, codes: Codes, mut out: MatMut<'_>) {
     let out = out.shared();
     each_run(ctx, w.shape().n.div_ceil(PANEL), |panels, scratch| {
         for index in panels {
             // SAFETY: each panel has the columns of its own sixteen rows.
-            unsafe { panel(ctx.isa(), w, index * PANEL, x, out, scratch) }
+            unsafe { panel(ctx.isa(), w, index * PANEL, (x, codes), out, scratch) }
         }
     });
 }
@@ -165,7 +167,7 @@ unsafe fn panel(
     isa: Isa,
     w: Rows<'_>,
     first: usize,
-    x: &Int8Acts,
+    (x, codes): (&Int8Acts, Codes),
     out: SharedMut<'_>,
     scratch: &mut Scratch,
 ) {
@@ -179,7 +181,7 @@ unsafe fn panel(
     let (s, floats) = floats.split_at_mut(PANEL * groups);
     let (c, floats) = floats.split_at_mut(PANEL * groups);
     let (chunk_s, chunk_c) = floats.split_at_mut(chunk_params);
-    let one_token = x.tokens() == 1 && isa.level() == IsaLevel::Avx512;
+    let one_token = codes == Codes::InRegisters && x.tokens() == 1 && isa.level() == IsaLevel::Avx512;
     let mut acc = [[0f32; PANEL]; 2];
     for start in (0..k).step_by(most) {
         let width = (k - start).min(most);

@@ -24,7 +24,12 @@ pub(crate) enum Table {
 impl Table {
     /// What the instructions of a level look up best.
     pub(crate) fn of(isa: Isa) -> Self {
-        match isa.level() {
+        Self::at(isa.level())
+    }
+
+    /// The same, whether or not this CPU has them.
+    pub(crate) fn at(level: IsaLevel) -> Self {
+        match level {
             IsaLevel::Avx512 => Self::Byte,
             _ => Self::Nibble,
         }
@@ -120,6 +125,11 @@ impl Key {
             Table::Byte => 128,
             Table::Nibble => 16 * self.halves(),
         }
+    }
+
+    /// Bytes of the tables of a token.
+    pub(crate) fn table_bytes(self) -> usize {
+        self.groups * self.group.div_ceil(self.tuple) * self.entries() * self.bits.bytes()
     }
 
     /// 1 where half of what unsigned bytes add is no integer, else 0.

@@ -178,6 +178,11 @@ impl Layout {
         })
     }
 
+    /// Whether scales in a format are read as they are.
+    pub(crate) fn reads(format: ParamFormat) -> bool {
+        Float::of(format).is_some()
+    }
+
     /// Weights of a tuple.
     pub(crate) fn tuple(&self) -> usize {
         self.table.tuple(self.ternary)

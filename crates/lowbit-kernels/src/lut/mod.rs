@@ -45,10 +45,7 @@ use layout::{Layout, PANEL, Params};
 use lowbit_format::{NK, QuantTensor, TensorData, WeightSpec};
 use std::{ops::Range, sync::Mutex};
 
-/// Tokens for which tables are made before the product; for more, each worker makes those of a few tokens at a time.
-const FEW: usize = 4;
-
-/// Tasks for each worker when tokens are few: they even out workers of different speed.
+/// Tasks for each worker when tables are made before the product: they even out workers of different speed.
 const TASKS: usize = 4;
 
 /// Most panels of a task when tokens are many: their sums stay in the second cache, and making tables is little beside
@@ -60,6 +57,24 @@ const TABLES: usize = 16 << 10;
 
 /// Most tokens that a task goes on with before it starts again with the first columns.
 const PASS: usize = 64;
+
+/// How sums of activations are looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Lookup {
+    /// How exact entries are.
+    pub bits: TableBits,
+    /// When tables are made.
+    pub tables: Tables,
+}
+
+/// When tables are made of activations. Products have the same bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Tables {
+    /// Of all tokens before the product, once for every weight that reads the same activations.
+    Once,
+    /// Of a few tokens and columns at a time, by each task for itself: they stay in its cache.
+    Tiled,
+}
 
 /// A weight matrix `W[N, K]` as bytes to be looked up.
 pub struct LutWeights {
@@ -110,27 +125,27 @@ impl LutWeights {
         self.bytes.bytes().len()
     }
 
-    /// Rounds activations, and makes their tables where they are few, unless that is done.
-    pub fn prepare(&self, ctx: &Ctx, x: &Act<'_>, bits: TableBits) {
-        let acts = x.tables(ctx, &self.layout, bits);
-        if x.x().rows() <= FEW {
+    /// Rounds activations, and makes their tables where that is done once, unless it is done.
+    pub fn prepare(&self, ctx: &Ctx, x: &Act<'_>, how: Lookup) {
+        let acts = x.tables(ctx, &self.layout, how.bits);
+        if how.tables == Tables::Once {
             acts.built(ctx.isa());
         }
     }
 
-    /// `out[M, N] = x[M, K] · W[N, K]ᵀ` by look-up in tables of `bits`.
+    /// `out[M, N] = x[M, K] · W[N, K]ᵀ` by look-up.
     ///
     /// # Panics
     /// Where the shapes do not fit, or the context has tables of another width than the one the weights were arranged for.
-    pub fn multiply(&self, ctx: &Ctx, x: &Act<'_>, bits: TableBits, mut out: MatMut<'_>) {
+    pub fn multiply(&self, ctx: &Ctx, x: &Act<'_>, how: Lookup, mut out: MatMut<'_>) {
         let (m, k) = (x.x().rows(), x.x().cols());
         assert_eq!((k, out.rows(), out.cols()), (self.shape.k, m, self.shape.n), "shapes of a product");
         assert_eq!(self.layout.table, Table::of(ctx.isa()), "weights arranged for another instruction set");
-        let acts = x.tables(ctx, &self.layout, bits);
-        let built = (m <= FEW).then(|| acts.built(ctx.isa()));
+        let acts = x.tables(ctx, &self.layout, how.bits);
+        let built = (how.tables == Tables::Once).then(|| acts.built(ctx.isa()));
         let panels = self.shape.n.div_ceil(PANEL);
         let share = panels.div_ceil(ctx.threads());
-        let streams = Most::of(ctx.isa(), &self.layout, bits).panels;
+        let streams = Most::of(ctx.isa(), &self.layout, how.bits).panels;
         let run = match built {
             Some(_) if share < streams => 1,
             Some(_) => (share / TASKS).next_multiple_of(streams).max(streams),

@@ -16,7 +16,7 @@ mod avx512;
 mod fields;
 
 use crate::{
-    ActRounding, Ctx, Int8Acts, Isa, IsaLevel, MatMut, SharedMut,
+    Codes, Ctx, Int8Acts, Integers, Isa, IsaLevel, MatMut, SharedMut,
     ctx::Scratch,
     expand::{self, BlockRows, PANEL, Panel},
     isa::multiversion,
@@ -27,9 +27,6 @@ use lowbit_format::{
     BlockCodec, BlockFormat, BlockVisitor, Elements, NK, QuantTensor, TensorData, WeightSpec, block,
 };
 use std::sync::Mutex;
-
-/// Rows of activations up to which codes are taken apart in registers, for each anew; more are worth a copy in bytes.
-const FEW: usize = 4;
 
 /// A weight matrix `W[N, K]` arranged for products on this machine.
 pub struct Packed {
@@ -113,18 +110,27 @@ impl Packed {
         self.codes.bytes().len() + self.params.bytes().len()
     }
 
-    /// `out[M, N] = x[M, K] · W[N, K]ᵀ` with the roundings of [`crate::mpgemm`].
+    /// `out[M, N] = x[M, K] · W[N, K]ᵀ` with the roundings of [`crate::mpgemm`]. Levels that do not take codes apart in registers
+    /// expand them: the result has the same bits.
     ///
     /// # Panics
     /// Where the shapes do not fit.
-    pub fn multiply(&self, ctx: &Ctx, x: &crate::Act<'_>, rounding: ActRounding, mut out: MatMut<'_>) {
+    pub fn multiply(&self, ctx: &Ctx, x: &crate::Act<'_>, how: Integers, mut out: MatMut<'_>) {
         let (m, k) = (x.x().rows(), x.x().cols());
         assert_eq!((k, out.rows(), out.cols()), (self.shape.k, m, self.shape.n), "shapes of a product");
-        let x = x.int8(ctx, rounding);
+        let x = x.int8(ctx, how.rounding);
         let out = out.shared();
         expand::each_run(ctx, self.shape.n.div_ceil(PANEL), |panels, scratch| {
             // SAFETY: runs are disjoint, and each panel has the columns of its own sixteen rows.
-            self.format.visit(Multiply { w: self, isa: ctx.isa(), panels, x, out, scratch });
+            self.format.visit(Multiply {
+                w: self,
+                isa: ctx.isa(),
+                codes: how.codes,
+                panels,
+                x,
+                out,
+                scratch,
+            });
         });
     }
 
@@ -250,6 +256,7 @@ const fn elements<C: BlockCodec>() -> Elements {
 struct Multiply<'a> {
     w: &'a Packed,
     isa: Isa,
+    codes: Codes,
     panels: std::ops::Range<usize>,
     x: &'a Int8Acts,
     out: SharedMut<'a>,
@@ -259,12 +266,13 @@ struct Multiply<'a> {
 impl BlockVisitor for Multiply<'_> {
     type Out = ();
     fn visit<C: BlockCodec>(self) {
-        let Self { w, isa, panels, x, out, scratch } = self;
+        let Self { w, isa, codes, panels, x, out, scratch } = self;
         #[cfg(target_arch = "x86_64")]
-        if isa.level() == IsaLevel::Avx512 && x.rows() <= FEW {
+        if isa.level() == IsaLevel::Avx512 && codes == Codes::InRegisters {
             // SAFETY: the ISA value proves the instructions; the contract on `out` is passed on.
             return unsafe { avx512::few::<C>(w, panels, x, out) };
         }
+        let _ = codes;
         let k = w.shape.k;
         let groups = k / C::GROUP;
         let (_, q, floats) = scratch.take(0, PANEL * k, 2 * PANEL * groups);
