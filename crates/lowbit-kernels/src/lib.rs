@@ -20,6 +20,7 @@ mod mpgemm;
 pub mod ops;
 mod packed;
 mod pages;
+mod peak;
 mod pool;
 pub mod reference;
 
@@ -35,3 +36,4 @@ pub use machine::{Cache, Machine};
 pub use mat::{MatMut, MatRef, SharedMut};
 pub use mpgemm::{ActPrecision, mpgemm, prepare};
 pub use packed::Packed;
+pub use peak::{DotPeak, dot_peak};
