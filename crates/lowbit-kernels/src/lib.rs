@@ -22,6 +22,7 @@ mod mpgemm;
 pub mod ops;
 mod packed;
 mod pages;
+mod peak;
 mod plan;
 mod pool;
 pub mod reference;
@@ -39,6 +40,7 @@ pub use machine::{Cache, Machine};
 pub use mat::{MatMut, MatRef, SharedMut};
 pub use mpgemm::{ActPrecision, Codes, Integers, mpgemm, prepare};
 pub use packed::Packed;
+pub use peak::{DotPeak, dot_peak};
 pub use plan::{
     Candidate, Explanation, Plan, PlanKey, Planner, Query, Record, Refusal, Source, Subject, Timing,
     TokenBucket,

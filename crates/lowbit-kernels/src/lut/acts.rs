@@ -132,6 +132,18 @@ impl Key {
         self.groups * self.group.div_ceil(self.tuple) * self.entries() * self.bits.bytes()
     }
 
+    /// What the tuples that a group of so many weights lacks add to its sum, in halves: bytes of 8-bit entries stand for odd
+    /// numbers of them, also where all activations are zero, and codes that are zeros find the negated entry of a byte.
+    fn halves_of_missing(self, weights: usize) -> i32 {
+        let tuples = self.group.div_ceil(self.tuple) - weights.div_ceil(self.tuple);
+        let bytes = (tuples * self.halves()) as i32 * ((1 << self.planes) - 1);
+        match (self.bits, self.table) {
+            (TableBits::Sixteen, _) => 0,
+            (TableBits::Eight, Table::Byte) if self.tuple == 8 => -bytes,
+            (TableBits::Eight, _) => bytes,
+        }
+    }
+
     /// 1 where half of what unsigned bytes add is no integer, else 0.
     fn half(self) -> i32 {
         if self.bits == TableBits::Eight { self.bytes() % 2 } else { 0 }
@@ -155,7 +167,7 @@ pub(crate) struct TableActs {
 pub(crate) struct GroupActs {
     /// What one in the sum of looked-up entries is worth.
     pub(crate) d: f32,
-    /// `−d / 2` where the sum is still half too large, see [`TableActs::start`].
+    /// `−d / 2` for every half that the sum is still too large by: see [`TableActs::start`], and tuples that are not there.
     pub(crate) bias: f32,
     /// Sum of the activations, as rounded.
     pub(crate) sum: f32,
@@ -357,7 +369,8 @@ fn round_row(x: &[f32], key: Key, q: &mut [i16], params: &mut [GroupActs]) {
         // An entry of 8 bits is the upper byte of a sum. Bits of a plane are signs, whose steps are half a code.
         let worth = if key.bits == TableBits::Eight { 256.0 } else { 1.0 };
         let d = step * worth * if key.tuple == 8 { 0.5 } else { 1.0 };
-        *params = GroupActs { d, bias: -0.5 * d * key.half() as f32, sum: step * sum as f32 };
+        let halves = key.half() + key.halves_of_missing(x.len());
+        *params = GroupActs { d, bias: -0.5 * d * halves as f32, sum: step * sum as f32 };
     }
 }
 

@@ -36,6 +36,8 @@ pub(crate) mod layout;
 mod neon;
 mod nibble;
 mod scalar;
+#[cfg(test)]
+mod worked_example;
 
 pub use acts::TableBits;
 pub(crate) use acts::{Key, Table, TableActs};
