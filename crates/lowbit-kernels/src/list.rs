@@ -6,6 +6,7 @@
 //! Names are `lut-8bit-once-avx2`: family, what sets it apart, level.
 
 use crate::{
+    ActRounding,
     IsaLevel::{self, Avx2, Avx512, Dotprod, Neon, Scalar},
     Lookup,
     TableBits::{self, Eight, Sixteen},
@@ -15,7 +16,7 @@ use crate::{
 };
 use Method::{Dot, Expand, Float};
 use WeightLayout::{Fields, Planes, Stored};
-use lowbit_format::{ElementFormat, GroupedSpec, WeightSpec};
+use lowbit_format::{ElementFormat, GroupedSpec, NK, SpecInfo, WeightSpec, all_specs};
 
 /// In which order a weight's bytes lie in memory; decided once, when it is loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -190,6 +191,29 @@ impl KernelCard {
         }
     }
 
+    /// Which of the formats of [`all_specs`] it takes, for some rounding of activations.
+    pub fn formats(&self) -> Vec<SpecInfo> {
+        let takes = |spec: &WeightSpec| {
+            let roundings = ActRounding::ALL.map(Some).into_iter().chain([None]);
+            // A whole number of blocks and groups of every format.
+            let (shape, tokens, threads) = (NK { n: 256, k: 256 }, TokenBucket::One, 1);
+            roundings
+                .map(|rounding| Query { spec, shape, tokens, rounding, isa: self.isa, threads })
+                .any(|q| self.accepts(&q).is_ok())
+        };
+        all_specs().into_iter().filter(|info| takes(&info.spec)).collect()
+    }
+
+    /// The same in words.
+    pub fn takes(&self) -> &'static str {
+        match (self.layout, self.method) {
+            (Planes, _) => "1 to 4 bits and ternary, one level of scales",
+            (Fields, _) => "blocks with a code for each weight",
+            (Stored, Float) => "all, as floats",
+            (Stored, _) => "blocks, and groups of a multiple of 16",
+        }
+    }
+
     /// Numbers in which activations meet weights.
     pub fn activations(&self) -> &'static str {
         match self.method {
@@ -233,7 +257,7 @@ fn look_up(bits: TableBits, tables: Tables, q: &Query<'_>) -> Result<(), Refusal
     let Some(rounding) = q.rounding else {
         return Err(Refusal::Accuracy("it rounds activations, and floats are asked for"));
     };
-    if rounding == crate::ActRounding::Token {
+    if rounding == ActRounding::Token {
         return Err(Refusal::Accuracy("it rounds activations by groups, and one scale a token is asked for"));
     }
     if TableBits::of(rounding) != bits {

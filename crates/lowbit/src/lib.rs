@@ -59,16 +59,17 @@
 #![forbid(unsafe_code)]
 
 pub use lowbit_engine::{
-    EngineError, Event, Finish, GenerateRequest, Generated, LoadOptions, LoadStats, Model, Session,
-    TensorSummary, Timing, sampler, synth,
+    EngineError, Event, Finish, GenerateRequest, Generated, Layer, LoadOptions, LoadStats, Model, Session,
+    TensorSummary, Timing, sampler, synth, tuning,
 };
 pub use lowbit_eval as eval;
-pub use lowbit_format::{FormatError, SpecInfo, SpecSource, WeightSpec, all_specs, suggest};
+pub use lowbit_format::{FormatError, NK, SpecInfo, SpecSource, WeightSpec, all_specs, suggest};
 pub use lowbit_hub as hub;
 pub use lowbit_io::Access;
 pub use lowbit_kernels::{
-    ActPrecision, ActRounding, Cache, Ctx, ForkJoin, Isa, IsaLevel, Machine, ReadBandwidth, fork_join,
-    read_bandwidth,
+    ActPrecision, ActRounding, Cache, Candidate, Ctx, Explanation, ForkJoin, Isa, IsaLevel, KERNELS,
+    KernelCard, Machine, Plan, PlanKey, Planner, Query, ReadBandwidth, Record, Refusal, Source, Subject,
+    Timing as KernelTiming, TokenBucket, WeightLayout, fork_join, kernel_set, read_bandwidth,
 };
 pub use lowbit_model::{
     ARCHITECTURES, Architecture, BlockSpec, Ffn, KvElement, Logits, ModelSpec, Part, Profile,

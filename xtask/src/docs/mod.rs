@@ -3,6 +3,7 @@
 mod architectures;
 mod commands;
 mod formats;
+mod kernels;
 mod models;
 mod sampling;
 
@@ -18,6 +19,7 @@ struct Page {
 
 static PAGES: &[Page] = &[
     Page { path: "docs/formats.md", make: formats::page },
+    Page { path: "docs/kernels.md", make: kernels::page },
     Page { path: "docs/architectures.md", make: architectures::page },
     Page { path: "docs/models.md", make: models::page },
     Page { path: "docs/sampling.md", make: sampling::page },

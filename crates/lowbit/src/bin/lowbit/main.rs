@@ -12,6 +12,7 @@ mod memory;
 mod open;
 mod options;
 mod progress;
+mod record;
 mod report;
 mod sampling;
 mod stdin;
@@ -36,6 +37,7 @@ Examples:
   lowbit run smollm2                              chat
   git diff | lowbit run qwen2.5-coder-0.5b \"Describe this change:\"
   lowbit bench smollm2 -t 1,2                     speed as llama-bench measures it
+  lowbit tune smollm2                             measure which kernels are fastest here
 
 A MODEL is a name of `lowbit list`, user/repo[:quant] of a model hub, or a path to a GGUF file, a Hugging Face folder,
 a .lowbit container or a llama2.c file. Environment variables: `lowbit list knobs`.")]

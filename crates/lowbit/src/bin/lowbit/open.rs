@@ -1,9 +1,9 @@
 //! From what a user calls a model to the model, loaded.
 
-use crate::{options::Compute, progress::Download, report};
+use crate::{options::Compute, progress::Download, record, report};
 use anyhow::{Context, Result};
 use lowbit::{
-    Ctx, Model,
+    Ctx, Model, Planner,
     hub::{Error, Found, Local, Origin, PullOptions, Remote, Store},
 };
 
@@ -25,15 +25,21 @@ pub(crate) fn locate(store: &Store, target: &str) -> Result<Local> {
     Ok(store.pull(target, &PullOptions::default(), &mut Download::new())?)
 }
 
-/// Finds, fetches and loads a model.
-pub(crate) fn load(ctx: &Ctx, target: &str, compute: &Compute) -> Result<Model> {
-    load_from(ctx, &Store::from_env()?, target, compute)
+/// Finds, fetches and loads a model for figures that must not depend on what was measured on this machine.
+pub(crate) fn load_untuned(ctx: &Ctx, target: &str, compute: &Compute) -> Result<Model> {
+    load(ctx, &locate(&Store::from_env()?, target)?, target, compute, Planner::new())
 }
 
-/// As [`load`], from a store that is open already.
+/// Finds, fetches and loads a model with the kernels that were the fastest on this machine, where they were measured.
 pub(crate) fn load_from(ctx: &Ctx, store: &Store, target: &str, compute: &Compute) -> Result<Model> {
     let local = locate(store, target)?;
-    Model::load(ctx, &local.path, compute.load_options()).with_context(|| format!("cannot load {target}"))
+    let record = record::read(store)?;
+    load(ctx, &local, target, compute, Planner::with_record(&record))
+}
+
+fn load(ctx: &Ctx, local: &Local, target: &str, compute: &Compute, planner: Planner<'_>) -> Result<Model> {
+    let options = compute.load_options(planner);
+    Model::load(ctx, &local.path, options).with_context(|| format!("cannot load {target}"))
 }
 
 /// Whether a target names a model, wherever it is. Text that is written like none is something else, a prompt.

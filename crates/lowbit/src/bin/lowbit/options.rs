@@ -3,7 +3,7 @@
 use crate::env;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use lowbit::{ActPrecision, ActRounding, Ctx, KvElement, LoadOptions, Machine, Model, Session};
+use lowbit::{ActPrecision, ActRounding, Ctx, KvElement, LoadOptions, Machine, Model, Planner, Session};
 
 /// More workers than any machine here has.
 pub(crate) const MOST_THREADS: usize = 1024;
@@ -40,6 +40,16 @@ impl Activations {
     pub(crate) fn name(self) -> String {
         self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
     }
+
+    /// What it asks of a product.
+    pub(crate) fn precision(self) -> ActPrecision {
+        match self {
+            Self::Int16 => ActPrecision::Int8(ActRounding::Group32Twice),
+            Self::Int8 => ActPrecision::Int8(ActRounding::Group32),
+            Self::Gguf => ActPrecision::Gguf,
+            Self::Float => ActPrecision::Float,
+        }
+    }
 }
 
 impl Compute {
@@ -48,19 +58,13 @@ impl Compute {
         Ok(Ctx::new(env::isa()?, threads(self.threads)?))
     }
 
-    pub(crate) fn load_options(&self) -> LoadOptions {
-        load_options(self.activations.unwrap_or(Activations::Int16))
+    pub(crate) fn load_options<'a>(&self, planner: Planner<'a>) -> LoadOptions<'a> {
+        load_options(self.activations.unwrap_or(Activations::Int16), planner)
     }
 }
 
-pub(crate) fn load_options(activations: Activations) -> LoadOptions {
-    let precision = match activations {
-        Activations::Int16 => ActPrecision::Int8(ActRounding::Group32Twice),
-        Activations::Int8 => ActPrecision::Int8(ActRounding::Group32),
-        Activations::Gguf => ActPrecision::Gguf,
-        Activations::Float => ActPrecision::Float,
-    };
-    LoadOptions { precision, ..LoadOptions::default() }
+pub(crate) fn load_options(activations: Activations, planner: Planner<'_>) -> LoadOptions<'_> {
+    LoadOptions { precision: activations.precision(), planner, ..LoadOptions::default() }
 }
 
 /// The number of workers: as asked for, else by the environment, else by the machine.

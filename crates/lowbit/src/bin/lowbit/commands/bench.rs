@@ -12,7 +12,7 @@ use crate::{
     memory::peak_rss_bytes,
     open,
     options::{self, Activations, CacheType, load_options, parse_threads},
-    report,
+    record, report,
     table::{
         Align::{Left, Right},
         Table,
@@ -22,7 +22,8 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use indicatif::ProgressBar;
 use lowbit::{
-    Ctx, ForkJoin, Logits, Model, Profile, ReadBandwidth, Session, fork_join, hub::Store, read_bandwidth,
+    Ctx, ForkJoin, Logits, Model, Planner, Profile, ReadBandwidth, Session, fork_join, hub::Store,
+    read_bandwidth,
 };
 use parts::Parts;
 use serde_json::{Value, json};
@@ -99,9 +100,12 @@ impl Bench {
         let threads =
             if self.threads.is_empty() { vec![options::threads(None)?] } else { self.threads.clone() };
         let tests = self.tests()?;
-        let local = open::locate(&Store::from_env()?, &self.model)?;
+        let store = Store::from_env()?;
+        let local = open::locate(&store, &self.model)?;
+        let record = record::read(&store)?;
+        let planner = Planner::with_record(&record);
         let most = threads.iter().copied().max().unwrap_or(1);
-        let model = Model::load(&Ctx::new(isa, most), &local.path, load_options(self.activations))
+        let model = Model::load(&Ctx::new(isa, most), &local.path, load_options(self.activations, planner))
             .with_context(|| format!("cannot load {}", self.model))?;
         // The peak of loading and running; taken before the buffer that measures bandwidth would hide it.
         let mut peak = None;

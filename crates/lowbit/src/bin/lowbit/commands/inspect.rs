@@ -13,7 +13,7 @@ use crate::{
 };
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use lowbit::{Access, Ctx, Ffn, LoadStats, Model, ModelSpec, TensorSummary, hub::Store};
+use lowbit::{Access, Ctx, Ffn, LoadStats, Model, ModelSpec, Planner, TensorSummary, hub::Store};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, io::Write};
 
@@ -62,8 +62,8 @@ impl Inspect {
         let context = if self.ctx_size == 0 { most } else { self.ctx_size };
         let loaded = if self.load {
             let ctx = Ctx::new(env::isa()?, options::threads(None)?);
-            let model =
-                Model::load(&ctx, &local.path, load_options(Activations::Int16)).with_context(failed)?;
+            let model = Model::load(&ctx, &local.path, load_options(Activations::Int16, Planner::new()))
+                .with_context(failed)?;
             let (stats, bytes_per_token) = (model.load_stats(), model.bytes_per_token());
             Some(Loaded { stats, bytes_per_token, peak_rss_bytes: peak_rss_bytes() })
         } else {

@@ -4,11 +4,13 @@ mod bench;
 mod completions;
 mod doctor;
 mod inspect;
+mod kernels;
 mod list;
 mod perplexity;
 mod pull;
 pub(crate) mod run;
 mod synth;
+mod tune;
 
 use crate::Outcome;
 use anyhow::Result;
@@ -28,6 +30,10 @@ pub(crate) enum Command {
     Inspect(inspect::Inspect),
     /// Measure speed, as llama-bench does
     Bench(bench::Bench),
+    /// List the kernels, or explain which one multiplies a weight
+    Kernels(kernels::Kernels),
+    /// Measure which kernels are fastest for a model on this machine
+    Tune(tune::Tune),
     /// Measure perplexity on a text
     Perplexity(perplexity::PerplexityCommand),
     /// Write a model with random weights, to measure speed
@@ -46,6 +52,8 @@ impl Command {
             Self::List(command) => command.run(out)?,
             Self::Inspect(command) => command.run(out)?,
             Self::Bench(command) => command.run(out)?,
+            Self::Kernels(command) => command.run(out)?,
+            Self::Tune(command) => return command.run(out),
             Self::Perplexity(command) => command.run(out)?,
             Self::Synth(command) => command.run(out)?,
             Self::Doctor(command) => command.run(out)?,

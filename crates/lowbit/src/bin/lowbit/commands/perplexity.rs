@@ -56,7 +56,7 @@ impl PerplexityCommand {
         let usual = if protocol.name == "llama.cpp" { Activations::Gguf } else { Activations::Int16 };
         let activations = self.compute.activations.unwrap_or(usual);
         let compute = Compute { activations: Some(activations), ..self.compute.clone() };
-        let model = open::load(&ctx, &self.model, &compute)?;
+        let model = open::load_untuned(&ctx, &self.model, &compute)?;
         let options = Options { protocol, chunks: self.chunks, cache: self.cache_type.element() };
         let bar = progress_bar();
         let start = Instant::now();
