@@ -1,6 +1,6 @@
 //! The worked example of `docs/tmac.md`, read from there and held against the code, so that neither drifts.
 
-use super::{Table, TableActs, TableBits, layout::Layout, nibble};
+use super::{Lookup, Table, TableActs, TableBits, Tables, layout::Layout, nibble};
 use crate::{Act, Ctx, Isa, LutWeights, MatMut, MatRef, reference};
 use lowbit_format::{
     Codes, GroupParams, GroupedSpec, GroupedTensor, NK, ParamFormat, QuantTensor, Storage, WeightSpec,
@@ -83,8 +83,9 @@ fn its_tables_are_those_that_are_looked_up() {
 #[test]
 fn its_bytes_are_those_of_the_layout_and_find_what_it_says() {
     let layout = Layout::of(&spec(), SIZE, Table::Nibble).unwrap();
-    let (mut codes, mut params) = (vec![0; layout.code_bytes()], vec![0; layout.param_bytes()]);
-    layout.pack(&weights(), &mut codes, &mut params);
+    let mut panel = vec![0; layout.panel_bytes()];
+    layout.pack(&weights(), &mut panel);
+    let codes = &panel[layout.codes_at(0)..];
     let tables = table("Tables");
     let entry = |e: u8, column: usize| number(tables[usize::from(e)][column]);
     for (n, row) in table("Look-ups").iter().enumerate() {
@@ -119,7 +120,12 @@ fn its_results_are_those_of_the_kernels() {
                 continue;
             }
             let mut got = [0.0; SIZE];
-            lut.multiply(&ctx, &Act::new(x), bits, MatMut::new(&mut got, 1, SIZE));
+            lut.multiply(
+                &ctx,
+                &Act::new(x),
+                Lookup { bits, tables: Tables::Once },
+                MatMut::new(&mut got, 1, SIZE),
+            );
             assert!(near(&got, &want), "{} {bits:?}: {got:?}", isa.level());
         }
     }
