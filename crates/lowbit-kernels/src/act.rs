@@ -270,11 +270,14 @@ fn quantize_row(x: &[f32], rounding: ActRounding, term: Term, out: RowOut<'_>) {
         let mut group = [0f32; ACT_GROUP];
         let start = g * ACT_GROUP;
         let have = (x.len() - start).min(ACT_GROUP);
-        group[..have].copy_from_slice(&x[start..start + have]);
+        match x[start..].first_chunk() {
+            Some(whole) => group = *whole,
+            None => group[..have].copy_from_slice(&x[start..]),
+        }
         if term == Term::Second {
-            let d = round_group(&group, max_abs(&group), q);
-            for (x, q) in group.iter_mut().zip(&*q) {
-                *x -= f32::from(*q) * d;
+            let (first, d) = round_group(&group, max_abs(&group));
+            for (x, q) in group.iter_mut().zip(&first) {
+                *x -= *q as f32 * d;
             }
         }
         if rounding == ActRounding::Gguf256 && start.is_multiple_of(256) {
@@ -284,44 +287,44 @@ fn quantize_row(x: &[f32], rounding: ActRounding, term: Term, out: RowOut<'_>) {
             ActRounding::Gguf256 => of_256,
             _ => whole.unwrap_or_else(|| max_abs(&group)),
         };
-        let exact = round_group(&group, max, q);
-        // What is stored of a scale or a sum.
-        let stored =
-            |x: f32| if rounding == ActRounding::Gguf32 { half::f16::from_f32(x).to_f32() } else { x };
-        let halves = [sum(&q[..16]), sum(&q[16..])];
-        out.d[g] = stored(exact);
+        let (codes, exact) = round_group(&group, max);
+        q.copy_from_slice(&codes.map(|code| code as i8));
+        let halves = [sum(&codes[..16]), sum(&codes[16..])];
+        out.d[g] = stored(exact, rounding);
         for (h, half) in halves.into_iter().enumerate() {
-            out.sums16[2 * g + h] = stored(exact * half as f32);
+            out.sums16[2 * g + h] = stored(exact * half as f32, rounding);
             out.bias16[2 * g + h] = -128 * half;
         }
-        out.sums32[g] = stored(exact * (halves[0] + halves[1]) as f32);
+        out.sums32[g] = stored(exact * (halves[0] + halves[1]) as f32, rounding);
         out.bias32[g] = -128 * (halves[0] + halves[1]);
     }
 }
 
-/// Rounds a group of which `max` is the largest magnitude, and returns its scale.
+/// What is stored of a scale or a sum.
 #[inline(always)]
-fn round_group(group: &[f32; ACT_GROUP], max: f32, q: &mut [i8]) -> f32 {
-    let inverse = if max > 0.0 { 127.0 / max } else { 0.0 };
-    for (q, x) in q.iter_mut().zip(group) {
-        *q = (x * inverse).round_ties_even() as i8;
-    }
-    max / 127.0
+fn stored(x: f32, rounding: ActRounding) -> f32 {
+    if rounding == ActRounding::Gguf32 { half::f16::from_f32(x).to_f32() } else { x }
 }
 
+/// Rounds a group of which `max` is the largest magnitude: codes and their scale. A NaN has code 0.
+#[inline(always)]
+fn round_group(group: &[f32; ACT_GROUP], max: f32) -> ([i32; ACT_GROUP], f32) {
+    let inverse = if max > 0.0 { 127.0 / max } else { 0.0 };
+    let mut codes = [0; ACT_GROUP];
+    for (code, x) in codes.iter_mut().zip(group) {
+        // Adding 1.5 · 2^23 rounds to a whole number, halves to even, and leaves it in the low bits.
+        *code = i32::from((x * inverse + 12_582_912.0).to_bits() as i8);
+    }
+    (codes, max / 127.0)
+}
+
+/// As whole numbers, magnitudes have the order they have as floats, and their maximum needs none of its steps in order.
 #[inline(always)]
 fn max_abs(x: &[f32]) -> f32 {
-    let mut lanes = [0f32; 16];
-    let (chunks, tail) = x.as_chunks::<16>();
-    for chunk in chunks {
-        for (lane, x) in lanes.iter_mut().zip(chunk) {
-            *lane = if x.abs() > *lane { x.abs() } else { *lane };
-        }
-    }
-    tail.iter().map(|x| x.abs()).chain(lanes).fold(0.0, f32::max)
+    f32::from_bits(x.iter().map(|x| x.abs().to_bits()).fold(0, u32::max))
 }
 
 #[inline(always)]
-fn sum(q: &[i8]) -> i32 {
-    q.iter().map(|q| i32::from(*q)).sum()
+fn sum(codes: &[i32]) -> i32 {
+    codes.iter().sum()
 }

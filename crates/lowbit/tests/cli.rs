@@ -324,6 +324,43 @@ fn bench_reports_both_tests_for_every_number_of_threads() {
 }
 
 #[test]
+fn bench_of_kernels_measures_what_a_file_defines_and_keeps_the_rows() {
+    let place = Place::new();
+    let definitions = r#"
+        tokens = [1, 3]
+        activations = ["int8", "int16"]
+        formats = ["int2-sym-g32", "q4_0", "q4_k"]
+        [[shapes]]
+        name = "small"
+        source = "nothing"
+        nk = [[48, 96]]
+    "#;
+    std::fs::write(place.path("small.toml"), definitions).unwrap();
+    let args = ["bench", "--kernels", "--definitions", "small.toml", "-t", "1,2", "-r", "1", "--energy"];
+    let json = place.json(&[&args[..], &["--json", "--record", "kept"]].concat());
+    let rows = json["rows"].as_array().unwrap();
+    assert_eq!(
+        rows.len(),
+        2 * 2 * 2 * 2,
+        "formats, tokens, activations, threads; K is no whole block of q4_k"
+    );
+    assert!(json["left_out"][0].as_str().unwrap().contains("q4_k"), "{json}");
+    for row in rows {
+        assert!(row["min_us"].as_f64() <= row["median_us"].as_f64() && row["cache"] == "warm", "{row}");
+        assert!(row["nmse"].as_f64().unwrap() < 1e-3, "{row}");
+        assert_eq!(row["joules"].is_null(), !json["no_energy"].is_null());
+    }
+    let of_processor = std::fs::read_dir(place.path("kept")).unwrap().next().unwrap().unwrap().path();
+    let kept = std::fs::read_dir(of_processor).unwrap().next().unwrap().unwrap().path();
+    assert_eq!(std::fs::read_to_string(kept).unwrap().lines().count(), 1 + rows.len());
+    let text = place.stdout(&[&args[..], &["--format", "ternary-row", "--tokens", "2"]].concat());
+    assert!(text.contains("48x96") && text.contains("ternary-row"), "{text}");
+    for wrong in [&["bench", "chat.gguf", "--cold"][..], &["bench", "--kernels", "-p", "4"], &["bench"]] {
+        assert!(!place.run(wrong).status.success(), "{wrong:?}");
+    }
+}
+
+#[test]
 fn perplexity_scores_what_the_preset_says_and_refuses_what_does_not_fit() {
     let place = Place::new();
     // Every byte is a token and the begin token makes one more, so these are two windows of 512.

@@ -6,8 +6,10 @@
 
 mod fill;
 mod shapes;
+mod tensor;
 
 pub use shapes::shape_names;
+pub use tensor::random_tensor;
 
 use crate::{EngineError, vocabulary::NO_VOCABULARY};
 use fill::Fill;

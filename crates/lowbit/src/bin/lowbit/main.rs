@@ -6,6 +6,7 @@
 
 mod chat;
 mod commands;
+mod energy;
 mod env;
 mod interrupt;
 mod memory;

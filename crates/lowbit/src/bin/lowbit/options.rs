@@ -22,7 +22,7 @@ pub(crate) struct Compute {
 }
 
 /// Numbers in which activations meet quantized weights.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Activations {
     /// Two 8-bit terms, scales for every 32: as good as floats

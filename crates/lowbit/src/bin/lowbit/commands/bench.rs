@@ -2,12 +2,14 @@
 //!
 //! `pp N` reads a prompt of N tokens at once, `tg N` writes N tokens one by one from an empty context; tokens are
 //! arbitrary, as no sampling is measured. `@ d N` says that N tokens were there before. Read bandwidth is measured in the same run with the same workers, so that
-//! the share of it that decoding reaches is of this machine at this time.
+//! the share of it that decoding reaches is of this machine at this time. `--kernels` measures products alone.
 
+mod kernels;
 mod parts;
 
 use crate::{
     commands::doctor::{BANDWIDTH_BYTES, BANDWIDTH_PASSES, bandwidth_json},
+    energy::Meter,
     env,
     memory::peak_rss_bytes,
     open,
@@ -36,7 +38,8 @@ const FORK_JOIN_ROUNDS: usize = 101;
 #[derive(Args)]
 pub(crate) struct Bench {
     /// The model
-    model: String,
+    #[arg(required_unless_present = "kernels")]
+    model: Option<String>,
     /// Tokens of the prompt; several separated by commas; 0: none
     #[arg(short = 'p', long, value_name = "TOKENS", value_delimiter = ',', default_value = "512")]
     n_prompt: Vec<usize>,
@@ -53,18 +56,23 @@ pub(crate) struct Bench {
     #[arg(short = 'r', long, value_name = "N", default_value_t = 5,
           value_parser = clap::value_parser!(u32).range(1..=10_000))]
     repetitions: u32,
-    /// Numbers in which activations meet quantized weights
-    #[arg(long, value_enum, value_name = "NUMBERS", default_value_t = Activations::Int16)]
-    activations: Activations,
+    /// Numbers in which activations meet quantized weights [default: int16; with --kernels those of the definitions]
+    #[arg(long, value_enum, value_name = "NUMBERS")]
+    activations: Option<Activations>,
     /// Floats in which keys and values are kept
     #[arg(long, value_enum, value_name = "TYPE", default_value_t = CacheType::F16)]
     cache_type: CacheType,
     /// Tell also where the time goes, from as many further repetitions
     #[arg(long)]
     profile: bool,
+    /// Count energy, where the machine does
+    #[arg(long)]
+    energy: bool,
     /// Report as JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    kernels: kernels::Options,
 }
 
 /// What is measured.
@@ -91,22 +99,31 @@ struct Row {
     threads: usize,
     /// Tokens a second of each repetition, ascending.
     rates: Vec<f64>,
+    /// Energy of the whole machine, if it was counted.
+    joules_per_token: Option<f64>,
     profile: Option<Profile>,
 }
 
 impl Bench {
     pub(crate) fn run(&self, out: &mut dyn Write) -> Result<()> {
-        let isa = env::isa()?;
         let threads =
             if self.threads.is_empty() { vec![options::threads(None)?] } else { self.threads.clone() };
+        let Some(name) = &self.model else {
+            let Self { repetitions, activations, energy, json, .. } = *self;
+            let run = kernels::Run { threads: &threads, rounds: repetitions, activations, energy, json };
+            return self.kernels.run(&run, out);
+        };
+        let isa = env::isa()?;
+        let activations = self.activations.unwrap_or(Activations::Int16);
+        let meter = self.energy.then(Meter::open);
         let tests = self.tests()?;
         let store = Store::from_env()?;
-        let local = open::locate(&store, &self.model)?;
+        let local = open::locate(&store, name)?;
         let record = record::read(&store)?;
         let planner = Planner::with_record(&record);
         let most = threads.iter().copied().max().unwrap_or(1);
-        let model = Model::load(&Ctx::new(isa, most), &local.path, load_options(self.activations, planner))
-            .with_context(|| format!("cannot load {}", self.model))?;
+        let model = Model::load(&Ctx::new(isa, most), &local.path, load_options(activations, planner))
+            .with_context(|| format!("cannot load {name}"))?;
         // The peak of loading and running; taken before the buffer that measures bandwidth would hide it.
         let mut peak = None;
         let mut rows = Vec::new();
@@ -116,7 +133,7 @@ impl Bench {
             for &test in &tests {
                 spinner.set_message(format!("{} with {}", test.name(), report::count(threads, "thread")));
                 spinner.tick();
-                rows.push(self.measure(&model, &ctx, test)?);
+                rows.push(self.measure(&model, &ctx, test, meter.as_ref().and_then(|m| m.as_ref().ok()))?);
             }
             peak = peak_rss_bytes();
         }
@@ -128,8 +145,18 @@ impl Bench {
             forks.push(fork_join(&ctx, FORK_JOIN_ROUNDS));
         }
         spinner.finish_and_clear();
-        let report =
-            Report { bench: self, model: &model, isa: isa.level().name(), rows, bandwidth, forks, peak };
+        let report = Report {
+            bench: self,
+            name,
+            activations,
+            model: &model,
+            isa: isa.level().name(),
+            rows,
+            bandwidth,
+            forks,
+            peak,
+            no_energy: meter.and_then(Result::err),
+        };
         if self.json { report::json(out, &report.json()) } else { report.write(out) }
     }
 
@@ -148,7 +175,7 @@ impl Bench {
         Ok(tests)
     }
 
-    fn measure(&self, model: &Model, ctx: &Ctx, test: Test) -> Result<Row> {
+    fn measure(&self, model: &Model, ctx: &Ctx, test: Test, meter: Option<&Meter>) -> Result<Row> {
         let length = test.depth + test.tokens;
         let mut session = Session::new(model, ctx, length, self.cache_type.element())?;
         let vocab = model.spec().vocab as u32;
@@ -161,9 +188,12 @@ impl Bench {
         time(&mut session, test, &tokens)?;
         let rate = |seconds: f64| test.tokens as f64 / seconds;
         let mut rates = Vec::new();
+        let before = meter.map(|meter| (meter, meter.read()));
         for _ in 0..self.repetitions {
             rates.push(rate(time(&mut session, test, &tokens)?));
         }
+        let made = (test.tokens * rates.len()) as f64;
+        let joules_per_token = before.map(|(meter, before)| meter.joules_since(&before) / made);
         rates.sort_by(f64::total_cmp);
         if self.profile {
             session.start_profile();
@@ -171,7 +201,7 @@ impl Bench {
                 time(&mut session, test, &tokens)?;
             }
         }
-        Ok(Row { test, threads: ctx.threads(), rates, profile: session.take_profile() })
+        Ok(Row { test, threads: ctx.threads(), rates, joules_per_token, profile: session.take_profile() })
     }
 }
 
@@ -207,12 +237,7 @@ impl Test {
 
 impl Row {
     fn median(&self) -> f64 {
-        let middle = self.rates.len() / 2;
-        if self.rates.len().is_multiple_of(2) {
-            (self.rates[middle - 1] + self.rates[middle]) / 2.0
-        } else {
-            self.rates[middle]
-        }
+        median(&self.rates)
     }
 
     fn slowest(&self) -> f64 {
@@ -224,14 +249,24 @@ impl Row {
     }
 }
 
+/// The median of ascending numbers.
+fn median(sorted: &[f64]) -> f64 {
+    let middle = sorted.len() / 2;
+    if sorted.len().is_multiple_of(2) { (sorted[middle - 1] + sorted[middle]) / 2.0 } else { sorted[middle] }
+}
+
 struct Report<'a> {
     bench: &'a Bench,
+    name: &'a str,
+    activations: Activations,
     model: &'a Model,
     isa: &'static str,
     rows: Vec<Row>,
     bandwidth: Vec<ReadBandwidth>,
     forks: Vec<ForkJoin>,
     peak: Option<u64>,
+    /// Why energy was not counted, where it was asked for.
+    no_energy: Option<String>,
 }
 
 impl Report<'_> {
@@ -249,7 +284,7 @@ impl Report<'_> {
         report::fields(
             out,
             &[
-                ("model", self.bench.model.clone()),
+                ("model", self.name.to_owned()),
                 ("file", report::bytes(stats.file_bytes)),
                 ("loaded in", format!("{:.3} s", stats.total_s)),
                 ("read/token", report::bytes(self.model.bytes_per_token() as u64)),
@@ -261,6 +296,9 @@ impl Report<'_> {
             let workers = report::count(measured.threads, "thread");
             writeln!(out, "read bandwidth with {workers}: {:.1} GB/s", measured.median_gb_per_s)?;
         }
+        if let Some(reason) = &self.no_energy {
+            writeln!(out, "energy was not counted: {reason}")?;
+        }
         writeln!(out)?;
         let mut table = Table::new(&[
             ("test", Left),
@@ -269,6 +307,7 @@ impl Report<'_> {
             ("slowest..fastest", Right),
             ("GB/s", Right),
             ("of bandwidth", Right),
+            ("mJ/token", Right),
         ]);
         for row in &self.rows {
             let read = row.median() * self.model.bytes_per_token() as f64 / 1e9;
@@ -280,6 +319,7 @@ impl Report<'_> {
                 format!("{:.2}..{:.2}", row.slowest(), row.fastest()),
                 share.map_or_else(|| "-".to_owned(), |_| format!("{read:.2}")),
                 share.map_or_else(|| "-".to_owned(), |share| format!("{:.0} %", 100.0 * share)),
+                row.joules_per_token.map_or_else(|| "-".to_owned(), |joules| format!("{:.1}", 1e3 * joules)),
             ]);
         }
         table.write(out)?;
@@ -303,11 +343,11 @@ impl Report<'_> {
         let stats = self.model.load_stats();
         let rows: Vec<Value> = self.rows.iter().map(|row| self.row_json(row)).collect();
         json!({
-            "model": self.bench.model,
+            "model": self.name,
             "model_path": self.model.path(),
             "architecture": self.model.spec().architecture,
             "isa": self.isa,
-            "activations": self.bench.activations,
+            "activations": self.activations,
             "cache_type": self.bench.cache_type,
             "repetitions": self.bench.repetitions,
             "file_bytes": stats.file_bytes,
@@ -315,6 +355,7 @@ impl Report<'_> {
             "load": stats,
             "peak_rss_bytes": self.peak,
             "bytes_per_token": self.model.bytes_per_token(),
+            "no_energy": self.no_energy,
             "read_bandwidth": self.bandwidth.iter().map(bandwidth_json).collect::<Vec<_>>(),
             "tests": rows,
         })
@@ -336,6 +377,7 @@ impl Report<'_> {
             "fastest_tokens_per_s": row.fastest(),
             "all_tokens_per_s": row.rates,
             "bandwidth_share": self.share(row),
+            "joules_per_token": row.joules_per_token,
         });
         if let Some(parts) = self.parts(row) {
             json["profile"] = parts.json();
@@ -357,10 +399,7 @@ mod tests {
 
     #[test]
     fn the_median_lies_in_the_middle() {
-        let test = Test { kind: Kind::Generate, tokens: 1, depth: 0 };
-        let row = |rates: &[f64]| Row { test, threads: 1, rates: rates.to_vec(), profile: None };
-        assert_eq!(row(&[1.0, 2.0, 9.0]).median(), 2.0);
-        assert_eq!(row(&[1.0, 2.0, 4.0, 9.0]).median(), 3.0);
-        assert_eq!((row(&[1.0, 9.0]).slowest(), row(&[1.0, 9.0]).fastest()), (1.0, 9.0));
+        assert_eq!(median(&[1.0, 2.0, 9.0]), 2.0);
+        assert_eq!(median(&[1.0, 2.0, 4.0, 9.0]), 3.0);
     }
 }
