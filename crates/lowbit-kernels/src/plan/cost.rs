@@ -11,7 +11,7 @@ use crate::{
 use lowbit_format::{ElementFormat, WeightSpec};
 
 /// Bytes of weights that a core reads in a picosecond, and that all cores do.
-const BYTES_PER_PS: (f64, f64) = (0.012, 0.024);
+const BYTES_PER_PS: (f64, f64) = (0.03, 0.045);
 
 /// Seconds to wake the workers.
 const FORK: f64 = 3e-6;
@@ -22,11 +22,15 @@ struct Costs {
     expand: [f64; 2],
     /// To multiply a byte by a row of activations.
     multiply: f64,
-    /// To take a code apart and multiply it by a row of activations, packed and as it is stored.
-    dot: [f64; 2],
-    /// To look up a plane of a weight for a token, in tables of 8 and of 16 bits.
-    look_up: [f64; 2],
-    /// To make a byte of tables.
+    /// To take a code apart in registers, packed and as it is stored, and to multiply it by a row of activations.
+    dot: ([f64; 2], f64),
+    /// To look up a plane for a token, in tables of 8 and of 16 bits.
+    plane: [f64; 2],
+    /// To add up what was looked up for a token, likewise.
+    sum: [f64; 2],
+    /// To go through weights in tiles.
+    tiles: f64,
+    /// For a column of a token and not for a weight: to round it and make tables of 8 bits.
     table: f64,
     /// To multiply floats, for a token, and to decode a weight to one.
     float: [f64; 2],
@@ -36,32 +40,42 @@ impl Costs {
     fn of(isa: IsaLevel) -> Self {
         match isa {
             IsaLevel::Scalar => Self {
-                expand: [400.0, 600.0],
+                expand: [350.0, 400.0],
                 multiply: 250.0,
-                dot: [f64::INFINITY; 2],
-                look_up: [250.0, 450.0],
-                table: 500.0,
-                float: [100.0, 2000.0],
+                dot: ([f64::INFINITY; 2], 0.0),
+                plane: [280.0, 450.0],
+                sum: [50.0, 80.0],
+                tiles: 2.0,
+                table: 20_000.0,
+                float: [100.0, 3000.0],
             },
             IsaLevel::Neon | IsaLevel::Dotprod | IsaLevel::Avx2 => Self {
-                expand: [45.0, 110.0],
-                multiply: 22.0,
-                dot: [f64::INFINITY; 2],
-                look_up: [12.0, 24.0],
-                table: 30.0,
+                expand: [40.0, 270.0],
+                multiply: 19.0,
+                dot: ([f64::INFINITY; 2], 0.0),
+                plane: [3.0, 4.6],
+                sum: [2.0, 4.0],
+                tiles: 10.0,
+                table: 1500.0,
                 float: [45.0, 2000.0],
             },
             IsaLevel::Avx512 => Self {
-                expand: [25.0, 60.0],
-                multiply: 7.0,
-                dot: [17.0, 70.0],
-                look_up: [6.0, 14.0],
-                table: 12.0,
+                expand: [35.0, 115.0],
+                multiply: 8.5,
+                dot: ([12.0, 95.0], 12.0),
+                plane: [2.0, 3.2],
+                sum: [1.2, 3.0],
+                tiles: 6.0,
+                table: 2000.0,
                 float: [25.0, 2000.0],
             },
         }
     }
 }
+
+/// Tokens from which on tables made before a product have left the cache when they are looked up in, and how much slower
+/// that is.
+const FAR: (f64, f64) = (16.0, 1.2);
 
 /// Seconds that a kernel takes for a query that it accepts, at the bucket's typical number of tokens.
 pub(super) fn seconds(card: &KernelCard, q: &Query<'_>) -> f64 {
@@ -71,35 +85,33 @@ pub(super) fn seconds(card: &KernelCard, q: &Query<'_>) -> f64 {
     let rows = tokens * q.rounding.map_or(1, |rounding| rounding.terms()) as f64;
     let threads = q.threads.max(1) as f64;
     let stored = usize::from(card.layout == WeightLayout::Stored);
-    // For a weight, and for a column of activations.
+    // Of all workers, for a weight and for a column of activations.
     let (weight, column) = match card.method {
         Method::Float => {
             let decode = if matches!(q.spec, WeightSpec::Float(_)) { 0.0 } else { costs.float[1] };
             (decode + tokens * costs.float[0], 0.0)
         }
-        Method::Dot => (rows * costs.dot[stored], 0.0),
+        Method::Dot => (costs.dot.0[stored] + rows * costs.dot.1, 0.0),
         Method::Expand => (costs.expand[stored] + rows * costs.multiply, 0.0),
         Method::Lookup(Lookup { bits, tables }) => {
             let sixteen = usize::from(bits == TableBits::Sixteen);
-            let entry = (1 + sixteen) as f64;
-            let per_column = costs.table * entry * if card.isa == IsaLevel::Avx512 { 16.0 } else { 4.0 };
-            let made = match tables {
-                Tables::Once => per_column / threads,
-                // Every task makes them for sixty-four panels of sixty-four rows.
-                Tables::Tiled => per_column * (n / threads / 4096.0).ceil(),
-            };
-            // Tables of many tokens fall out of the caches.
-            let far = if tables == Tables::Once && tokens > 4.0 { 1.5 } else { 1.0 };
-            (tokens * far * costs.look_up[sixteen] * planes(q.spec), tokens * made)
+            let look_up = tokens * (planes(q.spec) * costs.plane[sixteen] + costs.sum[sixteen]);
+            let made = tokens * costs.table * (1 + sixteen) as f64;
+            match tables {
+                Tables::Once if tokens > FAR.0 => (look_up * FAR.1, made),
+                Tables::Once => (look_up, made),
+                // Every worker makes them for itself.
+                Tables::Tiled => (look_up + costs.tiles, made * threads),
+            }
         }
     };
     let read = n * k * q.spec.bits_per_weight() / 8.0 / (BYTES_PER_PS.0 * threads).min(BYTES_PER_PS.1);
-    let work = n * k * weight / threads + k * column;
+    let work = (n * k * weight + k * column) / threads;
     let fork = if q.threads > 1 { FORK } else { 0.0 };
     read.max(work) * 1e-12 + fork
 }
 
-/// Look-ups of a weight, in eighths.
+/// Look-ups of eight weights for a token.
 fn planes(spec: &WeightSpec) -> f64 {
     match spec {
         WeightSpec::Grouped(spec) => match spec.element() {

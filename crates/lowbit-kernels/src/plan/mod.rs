@@ -1,8 +1,11 @@
 //! Which kernel multiplies a weight: its layout is decided once, when it is loaded, its kernel for every number of tokens.
 //!
 //! Kernels that accept a [`Query`] are candidates. Their times are those of a [`Record`], where the query was measured on
-//! this machine (`lowbit tune`), else those of a model of their costs; the least wins. A layout is judged by what a
-//! conversation costs with the best kernels that read it.
+//! this machine (`lowbit tune`), else those of a model of their costs; the least wins.
+//!
+//! Kernels of one layout compute the same bits, kernels of different layouts need not. So a layout is left to measurements
+//! where there are some, and judged by what a conversation costs with the best kernels that read it; without, it is the first
+//! of [`WeightLayout::ALL`] that the format can have, on every machine the same.
 
 mod cost;
 mod query;
@@ -116,15 +119,10 @@ impl<'a> Planner<'a> {
                 Some((layout, found.try_into().ok()?))
             })
             .collect();
-        // Times from different sources are not compared: where some buckets were measured in every layout, those decide.
+        // Layouts are compared by the buckets that were measured in all of them.
         let measured = |i: usize| layouts.iter().all(|(_, best)| best[i].source == Source::Measured);
         let any = (0..TokenBucket::ALL.len()).any(measured);
-        let cost = |i: usize, best: &Candidate| {
-            if !any {
-                return cost::seconds(best.card, &q.at(TokenBucket::ALL[i]));
-            }
-            if measured(i) { best.seconds } else { 0.0 }
-        };
+        let cost = |i: usize, best: &Candidate| if any && !measured(i) { 0.0 } else { best.seconds };
         let mut plans: Vec<Plan> = layouts
             .iter()
             .map(|(layout, best)| Plan {
@@ -133,7 +131,9 @@ impl<'a> Planner<'a> {
                 seconds: best.iter().enumerate().map(|(i, c)| CONVERSATION[i] * cost(i, c)).sum(),
             })
             .collect();
-        plans.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
+        if any {
+            plans.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
+        }
         plans
     }
 }
@@ -141,3 +141,88 @@ impl<'a> Planner<'a> {
 /// How many products of each bucket's typical number of tokens make a conversation: prompts of 512 tokens and answers of 256,
 /// and a few batches of every other size.
 const CONVERSATION: [f64; TokenBucket::ALL.len()] = [256.0, 4.0, 4.0, 4.0, 4.0];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ActRounding, IsaLevel};
+    use lowbit_format::{NK, WeightSpec};
+
+    fn query(spec: &WeightSpec) -> Query<'_> {
+        Query {
+            spec,
+            shape: NK { n: 4096, k: 4096 },
+            tokens: TokenBucket::One,
+            rounding: Some(ActRounding::Group32Twice),
+            isa: IsaLevel::Avx512,
+            threads: 2,
+        }
+    }
+
+    /// Times for every candidate of every bucket: what `of` says in units of what the cost model does.
+    fn record(q: &Query<'_>, of: impl Fn(&KernelCard, TokenBucket) -> f64) -> Record {
+        let mut record = Record::default();
+        for tokens in TokenBucket::ALL {
+            let q = q.at(tokens);
+            let candidates = Planner::new().explain(&q).candidates;
+            let time = |c: &Candidate| Timing { card: c.card, seconds: c.seconds * of(c.card, tokens) };
+            record.insert(PlanKey::from(&q), candidates.iter().map(time).collect());
+        }
+        record
+    }
+
+    #[test]
+    fn without_measurements_few_tokens_are_multiplied_in_registers_and_a_prompt_from_expanded_panels() {
+        let spec = WeightSpec::parse("q4_k").unwrap();
+        let plan = Planner::new().plans(&query(&spec))[0];
+        assert_eq!(plan.layout(), WeightLayout::Fields);
+        assert_eq!(plan.kernel(1).name, "packed-dot-avx512");
+        assert_eq!(plan.kernel(512).name, "packed-expand-avx512");
+        let spec = WeightSpec::parse("int2-asym-g128").unwrap();
+        let plan = Planner::new().plans(&query(&spec))[0];
+        assert_eq!(plan.layout(), WeightLayout::Planes);
+        assert_eq!(plan.kernel(1).name, "lut-16bit-once-avx512");
+        assert_eq!(plan.kernel(512).name, "lut-16bit-tiled-avx512");
+    }
+
+    #[test]
+    fn the_kernel_is_the_fastest_measured_one_that_reads_the_layout() {
+        let spec = WeightSpec::parse("q4_0").unwrap();
+        let q = query(&spec);
+        let record = record(&q, |card, tokens| match card.name {
+            "packed-expand-avx512" if tokens == TokenBucket::One => 0.01,
+            _ => 1.0,
+        });
+        let planner = Planner::with_record(&record);
+        let plan = planner.plans(&q)[0];
+        assert_eq!(plan.kernel(1).name, "packed-expand-avx512");
+        for tokens in TokenBucket::ALL {
+            let candidates = planner.explain(&q.at(tokens)).candidates;
+            let best = candidates.iter().find(|c| c.card.layout == plan.layout()).unwrap();
+            assert_eq!(best.card, plan.kernel(tokens.typical()));
+            assert!(candidates.iter().all(|c| c.source == Source::Measured));
+        }
+    }
+
+    #[test]
+    fn a_layout_is_judged_by_a_conversation() {
+        let spec = WeightSpec::parse("q4_0").unwrap();
+        let q = query(&spec);
+        let prompts = record(&q, |card, tokens| {
+            if tokens == TokenBucket::More && card.layout == WeightLayout::Stored { 0.9 } else { 1.0 }
+        });
+        assert_eq!(Planner::with_record(&prompts).plans(&q)[0].layout(), WeightLayout::Fields);
+        let all = record(&q, |card, _| if card.layout == WeightLayout::Stored { 0.01 } else { 1.0 });
+        assert_eq!(Planner::with_record(&all).plans(&q)[0].layout(), WeightLayout::Stored);
+    }
+
+    #[test]
+    fn measurements_of_another_number_of_workers_are_not_used() {
+        let spec = WeightSpec::parse("q4_0").unwrap();
+        let q = query(&spec);
+        let record = record(&q, |_, _| 1.0);
+        let other = Query { threads: 3, ..q };
+        let candidates = Planner::with_record(&record).explain(&other).candidates;
+        assert!(candidates.iter().all(|c| c.source == Source::Model));
+    }
+}

@@ -136,6 +136,14 @@ impl Answer<'_> {
         Ok((*choice, candidates.iter().find(|candidate| candidate.card != card).copied()))
     }
 
+    /// What decides about the layout.
+    fn rule(&self) -> &'static str {
+        match self.explanation.candidates.iter().any(|candidate| candidate.source == Source::Measured) {
+            true => "measurements",
+            false => "the format; `lowbit tune` measures",
+        }
+    }
+
     fn json(&self) -> Result<Value> {
         let (choice, runner_up) = self.choice()?;
         let candidates = self.explanation.candidates.iter().map(|candidate| {
@@ -196,6 +204,7 @@ impl Answer<'_> {
                 ("choice", name(choice)),
                 ("runner-up", runner_up.map_or("none".to_owned(), name)),
                 ("a conversation by layout", layouts),
+                ("layout chosen by", self.rule().to_owned()),
             ],
         )?;
         writeln!(out, "\nCandidates, {} tokens at once:", q.tokens.typical())?;
