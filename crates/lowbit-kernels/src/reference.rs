@@ -2,7 +2,7 @@
 
 use crate::{
     ActPrecision, Ctx, Int8Acts, Isa, MatRef, TableBits,
-    lut::{Table, TableActs, layout::Layout},
+    lut::{Table, TableActs, layout::Layout, nibble::negated},
 };
 use lowbit_format::{BlockCodec, BlockVisitor, ElementFormat, GroupedTensor, QuantTensor, TensorData, block};
 
@@ -98,7 +98,8 @@ pub fn lut(isa: Isa, w: &QuantTensor, x: MatRef<'_>, bits: TableBits) -> Option<
                         let tuples = codes.chunks(layout.tuple()).chain(std::iter::repeat(&[][..]));
                         tuples
                             .zip(q.chunks(layout.tuple()))
-                            .map(|(c, x)| entries_of_8_bits(table, planes, c, x))
+                            .enumerate()
+                            .map(|(i, (c, x))| entries_of_8_bits(table, planes, i, c, x))
                             .sum()
                     }
                 };
@@ -120,8 +121,8 @@ pub fn lut(isa: Isa, w: &QuantTensor, x: MatRef<'_>, bits: TableBits) -> Option<
     Some(out)
 }
 
-/// Twice the entries that a tuple of codes finds, all planes: signed sums over 256, rounded down, and a half.
-fn entries_of_8_bits(table: Table, planes: u32, codes: &[i32], x: &[i16]) -> i32 {
+/// Twice the entries that the codes of tuple `i` find, all planes: signed sums over 256, rounded down, and a half.
+fn entries_of_8_bits(table: Table, planes: u32, i: usize, codes: &[i32], x: &[i16]) -> i32 {
     let entry = |sum: i32| 2 * (sum >> 8) + 1;
     // Missing codes are zeros.
     let signed = |plane: u32, range: std::ops::Range<usize>| -> i32 {
@@ -130,7 +131,7 @@ fn entries_of_8_bits(table: Table, planes: u32, codes: &[i32], x: &[i16]) -> i32
     if planes == 0 {
         let value = codes.iter().rev().fold(0, |value, c| 3 * value + c - 1);
         let sum: i32 = codes.iter().zip(x).map(|(c, x)| (c - 1) * i32::from(*x)).sum();
-        return if value < 0 { -entry(-sum) } else { entry(sum) };
+        return if negated(i, value) && !codes.is_empty() { -entry(-sum) } else { entry(sum) };
     }
     let plane = |p: u32| match table {
         Table::Nibble => entry(signed(p, 0..4)) + entry(signed(p, 4..8)),

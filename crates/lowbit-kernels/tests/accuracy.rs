@@ -13,9 +13,9 @@
 //! have `Σ w² ≥ s² (4ᵇ − 1)/12` a weight, which leaves tables at most `(3½)² / 8 ≈ 1½` times the error: twice is the law.
 //!
 //! It does not hold for all weights. Those that are rounded to nearest in a range which an outlier sets use the middle of it and
-//! have a smaller `Σ w²`: the error of tables is one of the range, that of int8 one of the weights. And a ternary tuple of
-//! zeros finds an entry that stands for half a step, as no byte stands for zero; of three weights one tuple in 27 is such, and
-//! their halves add up. The second law is what was measured of both, rounded up.
+//! have a smaller `Σ w²`: the error of tables is one of the range, that of int8 one of the weights. And ternary groups of 32 are
+//! no whole number of tuples, so that their last one is rounded for fewer weights. The second law is what was measured of
+//! both, rounded up.
 
 use lowbit_format::{
     Codes, GroupParams, GroupedSpec, GroupedTensor, NK, ParamFormat, QuantTensor, Storage, WeightSpec,
@@ -173,23 +173,25 @@ fn all(kind: Weights) -> Vec<Errors> {
     found
 }
 
-/// Fails with all cases where one of them is above a bound.
+/// Prints all cases, which a test shows where it fails, or with `--nocapture`; fails where one is above a bound.
 fn check(cases: &[Errors], bound: impl Fn(&Errors) -> bool) {
-    let lines: Vec<String> = cases.iter().map(Errors::line).collect();
+    cases.iter().for_each(|case| println!("{}", case.line()));
     let broken: Vec<&str> = cases.iter().filter(|c| !bound(c)).map(|c| c.name.as_str()).collect();
-    assert!(broken.is_empty(), "{broken:#?}\nof\n{}", lines.join("\n"));
+    assert!(broken.is_empty(), "{broken:#?}");
 }
 
 #[test]
-fn tables_of_8_bits_cost_at_most_twice_what_int8_activations_do_where_integers_use_their_range() {
-    check(&all(Weights::Even), |case| case.name.starts_with("ternary") || case.ratio(0) <= 2.0);
+fn tables_of_8_bits_cost_at_most_twice_what_int8_activations_do_where_codes_use_their_range() {
+    check(&all(Weights::Even), |case| {
+        case.ratio(0) <= if case.name.starts_with("ternary-g32") { 3.0 } else { 2.0 }
+    });
 }
 
 #[test]
-fn tables_of_8_bits_cost_at_most_ten_times_what_int8_activations_do_for_any_weights() {
-    for kind in [Weights::Even, Weights::Nearest] {
-        check(&all(kind), |case| case.ratio(0) <= 10.0);
-    }
+fn tables_of_8_bits_cost_at_most_eight_times_what_int8_activations_do_for_any_weights() {
+    check(&all(Weights::Nearest), |case| {
+        case.ratio(0) <= if case.name.starts_with("ternary") { 3.0 } else { 8.0 }
+    });
 }
 
 /// A step of 16 bits is a 256th of one of 8, and its square 1/65536; f32 sums add less than that.

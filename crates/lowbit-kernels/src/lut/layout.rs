@@ -17,7 +17,7 @@
 
 use super::{
     Table,
-    nibble::{Place, ternary_bytes, ternary_index},
+    nibble::{Place, negated, ternary_bytes, ternary_index},
 };
 use lowbit_format::{
     ElementFormat, GroupShape, GroupedSpec, GroupedTensor, ParamFormat, ScaleLevel, ZeroPoint,
@@ -262,7 +262,7 @@ impl Layout {
             if self.ternary && self.table == Table::Nibble {
                 for (i, tuple) in weights.chunks(self.tuple()).enumerate() {
                     let place = Place::of(i, self.lookups);
-                    let (index, negative) = ternary_index(tuple);
+                    let (index, negative) = ternary_index(i, tuple);
                     out[PANEL * place.index + places[0]] |= index << place.index_shift;
                     out[PANEL * place.sign + places[0]] |= negative << place.sign_shift;
                 }
@@ -270,9 +270,9 @@ impl Layout {
             }
             // Missing weights meet activations of zero; their codes are zeros.
             let tuples = weights.chunks(self.tuple()).chain(std::iter::repeat(&[][..]));
-            for (tuple, out) in tuples.zip(out.chunks_exact_mut(step)) {
+            for (i, (tuple, out)) in tuples.zip(out.chunks_exact_mut(step)).enumerate() {
                 if self.ternary {
-                    out[places[0]] = ternary_byte(tuple);
+                    out[places[0]] = ternary_byte(i, tuple);
                     continue;
                 }
                 let mut eight = [0; 8];
@@ -322,9 +322,11 @@ impl Layout {
     }
 }
 
-/// Up to five ternary codes 0, 1, 2 as a number in base three, `Σ (code − 1) · 3ⁱ`: its magnitude, and the top bit where
-/// it is negative.
-fn ternary_byte(codes: &[u8]) -> u8 {
+/// Up to five ternary codes 0, 1, 2 of tuple `i` as a number in base three, `Σ (code − 1) · 3ⁱ`: its magnitude, and the top
+/// bit where it is to be negated.
+fn ternary_byte(i: usize, codes: &[u8]) -> u8 {
     let value = codes.iter().rev().fold(0, |v, c| 3 * v + i32::from(*c) - 1);
-    value.unsigned_abs() as u8 | if value < 0 { 0x80 } else { 0 }
+    // Tuples that are not there all find the same, which is taken back.
+    let negated = negated(i, value) && !codes.is_empty();
+    value.unsigned_abs() as u8 | if negated { 0x80 } else { 0 }
 }

@@ -34,7 +34,7 @@ mod avx512_tables;
 pub(crate) mod layout;
 #[cfg(target_arch = "aarch64")]
 mod neon;
-mod nibble;
+pub(crate) mod nibble;
 mod scalar;
 #[cfg(test)]
 mod worked_example;

@@ -41,10 +41,17 @@ impl Place {
     }
 }
 
-/// The entry that up to three ternary codes 0, 1, 2 find, and 1 where it is to be negated.
-pub(super) fn ternary_index(codes: &[u8]) -> (u8, u8) {
+/// The entry that the up to three ternary codes 0, 1, 2 of tuple `i` find, and 1 where it is to be negated.
+pub(super) fn ternary_index(i: usize, codes: &[u8]) -> (u8, u8) {
     let value = codes.iter().rev().fold(0, |v, c| 3 * v + i32::from(*c) - 1);
-    (value.unsigned_abs() as u8, u8::from(value < 0))
+    (value.unsigned_abs() as u8, u8::from(negated(i, value)))
+}
+
+/// Whether the entry of tuple `i`, whose codes are a number of base three, is to be negated. No 8-bit entry stands for zero,
+/// the one of tuples of zeros for half a step: every other such tuple takes it the other way round, so that they do not
+/// add up.
+pub(crate) fn negated(i: usize, value: i32) -> bool {
+    value < 0 || value == 0 && i % 2 == 1
 }
 
 /// What each activation of a table is multiplied with, entry by entry.
@@ -166,10 +173,11 @@ mod tests {
             }
             let mut table = [0; 16];
             build(isa, &x[..3], 3, TableBits::Eight, &mut table);
-            for codes in (0..27).map(|c| [c % 3, c / 3 % 3, c / 9u8]) {
-                let (index, negative) = ternary_index(&codes);
+            for (i, codes) in (0..27).map(|c| (usize::from(c), [c % 3, c / 3 % 3, c / 9u8])) {
+                let (index, negative) = ternary_index(i, &codes);
                 let sum: i32 = codes.iter().zip(x).map(|(c, x)| (i32::from(*c) - 1) * i32::from(x)).sum();
                 let want = if negative == 1 { -sum } else { sum };
+                assert_eq!(ternary_index(i, &[1; 3]), (0, (i % 2) as u8));
                 assert_eq!(i32::from(table[usize::from(index)]), (want >> 8) + 128, "{codes:?}");
             }
         }
