@@ -452,3 +452,54 @@ fn a_model_of_random_weights_is_made_inspected_and_measured() {
     assert!(error.contains("q8_0 is written to a .gguf file"), "{error}");
     assert!(!place.path("b.lowbit").exists());
 }
+
+#[test]
+fn a_choice_of_kernels_is_explained_with_every_refusal() {
+    let place = Place::new();
+    let listed = place.json(&["kernels", "--json"]);
+    let listed = listed.as_array().unwrap();
+    assert!(listed.iter().all(|kernel| !kernel["formats"].as_array().unwrap().is_empty()), "{listed:?}");
+    let explained =
+        place.json(&["kernels", "--explain", "4096", "4096", "q4_0", "-m", "3", "-t", "2", "--json"]);
+    let (candidates, refused) =
+        (explained["candidates"].as_array().unwrap(), explained["refused"].as_array().unwrap());
+    assert_eq!(candidates.len() + refused.len(), listed.len());
+    assert!(candidates.iter().any(|candidate| candidate["kernel"] == explained["choice"]), "{explained}");
+    assert!(refused.iter().all(|kernel| !kernel["reason"].as_str().unwrap().is_empty()), "{explained}");
+    let error = place.error(&["kernels", "--explain", "64", "64", "q4_9"]);
+    assert!(error.contains("did you mean `q4_0`"), "{error}");
+    let error = place.error(&["kernels", "--explain", "64", "33", "q4_0"]);
+    assert!(error.contains("expected a multiple of the 32"), "{error}");
+    let error = place.error(&["tune", "chat.gguf"]);
+    assert!(error.contains("no quantized weights"), "{error}");
+}
+
+#[test]
+fn what_was_tuned_is_kept_and_chosen_by() {
+    let place = Place::new();
+    let synth = [
+        "synth",
+        "--like",
+        "smollm2-135m",
+        "--layers",
+        "1",
+        "--vocab",
+        "64",
+        "--format",
+        "int2-sym-g64",
+        "-o",
+        "m.lowbit",
+    ];
+    place.stdout(&synth);
+    let tuned = place.json(&["tune", "m.lowbit", "-t", "1", "--json"]);
+    assert_eq!(tuned["complete"], true);
+    let products = tuned["products"].as_array().unwrap();
+    assert!(
+        !products.is_empty() && std::path::Path::new(tuned["path"].as_str().unwrap()).is_file(),
+        "{tuned}"
+    );
+    let (n, k) = (products[0]["n"].to_string(), products[0]["k"].to_string());
+    let explained = place.json(&["kernels", "--explain", &n, &k, "int2-sym-g64", "-t", "1", "--json"]);
+    assert_eq!(explained["choice"], products[0]["choice"]);
+    assert_eq!(explained["candidates"][0]["source"], "measured");
+}

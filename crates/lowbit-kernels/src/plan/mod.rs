@@ -4,8 +4,8 @@
 //! this machine (`lowbit tune`), else those of a model of their costs; the least wins.
 //!
 //! Kernels of one layout compute the same bits, kernels of different layouts need not. So a layout is left to measurements
-//! where there are some, and judged by what a conversation costs with the best kernels that read it; without, it is the first
-//! of [`WeightLayout::ALL`] that the format can have, on every machine the same.
+//! where there are some, and judged by what a conversation costs with the best kernels that read it; without, it is the
+//! format's own: the first of [`WeightLayout::ALL`] that it can have, on every machine the same.
 
 mod cost;
 mod query;
@@ -131,12 +131,16 @@ impl<'a> Planner<'a> {
                 seconds: best.iter().enumerate().map(|(i, c)| CONVERSATION[i] * cost(i, c)).sum(),
             })
             .collect();
-        if any {
-            plans.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
+        if let (true, Some(Plan { layout: own, .. })) = (any, plans.first().copied()) {
+            let judged = |plan: &Plan| plan.seconds * if plan.layout == own { OWN } else { 1.0 };
+            plans.sort_by(|a, b| judged(a).total_cmp(&judged(b)));
         }
         plans
     }
 }
+
+/// What a format's own layout is charged of its measured time: noise does not change a layout.
+const OWN: f64 = 0.95;
 
 /// How many products of each bucket's typical number of tokens make a conversation: prompts of 512 tokens and answers of 256,
 /// and a few batches of every other size.
@@ -214,6 +218,24 @@ mod tests {
         assert_eq!(Planner::with_record(&prompts).plans(&q)[0].layout(), WeightLayout::Fields);
         let all = record(&q, |card, _| if card.layout == WeightLayout::Stored { 0.01 } else { 1.0 });
         assert_eq!(Planner::with_record(&all).plans(&q)[0].layout(), WeightLayout::Stored);
+    }
+
+    #[test]
+    fn a_gain_as_small_as_noise_does_not_change_a_layout() {
+        let spec = WeightSpec::parse("q4_0").unwrap();
+        let q = query(&spec);
+        for (stored, expected) in [(0.98, WeightLayout::Fields), (0.9, WeightLayout::Stored)] {
+            let mut record = Record::default();
+            for tokens in TokenBucket::ALL {
+                let q = q.at(tokens);
+                let seconds =
+                    |c: &Candidate| if c.card.layout == WeightLayout::Stored { stored } else { 1.0 };
+                let candidates = Planner::new().explain(&q).candidates;
+                let times = candidates.iter().map(|c| Timing { card: c.card, seconds: seconds(c) }).collect();
+                record.insert(PlanKey::from(&q), times);
+            }
+            assert_eq!(Planner::with_record(&record).plans(&q)[0].layout(), expected, "{stored}");
+        }
     }
 
     #[test]
