@@ -6,11 +6,19 @@ use lowbit_hub::VARIABLES;
 use std::process::Command;
 
 pub(super) fn page() -> Result<String> {
-    let build = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--release", "--package", "lowbit", "--bin", "lowbit"])
-        .current_dir(tree::root())
-        .status()?;
-    ensure!(build.success(), "lowbit does not build");
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--quiet", "--release", "--package", "lowbit", "--bin", "lowbit"]);
+    // What cargo told this program about its own package: build scripts that ask for such variables would run again, and
+    // whatever depends on them be built anew.
+    for (name, _) in std::env::vars_os() {
+        if name
+            .to_str()
+            .is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"))
+        {
+            build.env_remove(name);
+        }
+    }
+    ensure!(build.current_dir(tree::root()).status()?.success(), "lowbit does not build");
     let main = help(&[])?;
     let mut text = format!(
         "# Commands\n\n\
