@@ -262,11 +262,6 @@ impl TableActs {
         self.params[token * self.key.groups + group]
     }
 
-    /// Steps and sums of a token's groups.
-    pub(super) fn groups(&self, token: usize) -> &[GroupActs] {
-        &self.params[token * self.key.groups..][..self.key.groups]
-    }
-
     /// The tables of all tokens, made on first use, `[token][group][look-up]`.
     pub(super) fn built(&self, isa: Isa) -> &[u8] {
         self.built.get_or_init(|| {

@@ -53,8 +53,6 @@ unsafe fn sized<const PLANES: usize, const BYTES: usize>(tile: &Tile<'_>, acc: &
             (1, 1) => panels::<PLANES, BYTES, 1, 1>(tile, acc),
             (2, 1) => panels::<PLANES, BYTES, 2, 1>(tile, acc),
             (4, 1) => panels::<PLANES, BYTES, 4, 1>(tile, acc),
-            (8, 1) => panels::<PLANES, BYTES, 8, 1>(tile, acc),
-            (8, 2) => panels::<PLANES, BYTES, 4, 2>(tile, acc),
             (1, 2) => panels::<PLANES, BYTES, 1, 2>(tile, acc),
             (2, 2) => panels::<PLANES, BYTES, 2, 2>(tile, acc),
             (4, 2) => panels::<PLANES, BYTES, 4, 2>(tile, acc),
@@ -84,7 +82,6 @@ unsafe fn panels<const PLANES: usize, const BYTES: usize, const P: usize, const 
     assert!(panels.iter().all(|panel| end <= panel.len()));
     assert!(tile.tables.len() >= (T - 1) * tile.token_stride + tile.groups.len() * lookups * lookup_bytes);
     let start: [i32; BYTES] = std::array::from_fn(|b| tile.acts.start()[b]);
-    let tokens: [&[GroupActs]; T] = std::array::from_fn(|t| tile.acts.groups(tile.tokens.start + t));
     for (i, group) in tile.groups.clone().enumerate() {
         let (codes_at, params_at) = (layout.codes_at(group), layout.params_at(group));
         // SAFETY: codes and tables reach this far by the assertions.
@@ -101,7 +98,7 @@ unsafe fn panels<const PLANES: usize, const BYTES: usize, const P: usize, const 
         };
         let mut x = [GroupActs::default(); T];
         for t in 0..T {
-            x[t] = tokens[t][group];
+            x[t] = tile.acts.group(tile.tokens.start + t, group);
         }
         for p in 0..P {
             let params = &panels[p][params_at..][..layout.scale_bytes()];

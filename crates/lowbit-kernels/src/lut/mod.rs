@@ -47,6 +47,9 @@ use layout::{Layout, PANEL, Params};
 use lowbit_format::{NK, QuantTensor, TensorData, WeightSpec};
 use std::{ops::Range, sync::Mutex};
 
+/// Most panels at a time. As many streams of memory are what a core needs to reach its share of bandwidth.
+const STREAMS: usize = 4;
+
 /// Tasks for each worker when tables are made before the product: they even out workers of different speed.
 const TASKS: usize = 4;
 
@@ -147,7 +150,7 @@ impl LutWeights {
         let built = (how.tables == Tables::Once).then(|| acts.built(ctx.isa()));
         let panels = self.shape.n.div_ceil(PANEL);
         let share = panels.div_ceil(ctx.threads());
-        let streams = Most::of(ctx.isa(), &self.layout, how.bits).panels;
+        let streams = Most::of(ctx.isa(), &self.layout, how.bits).panels(1);
         let run = match built {
             Some(_) if share < streams => 1,
             Some(_) => (share / TASKS).next_multiple_of(streams).max(streams),
@@ -203,7 +206,7 @@ impl Task<'_> {
     /// - Nobody else refers to the columns of these panels in `out`.
     unsafe fn run(&self, isa: Isa, scratch: &mut Scratch) {
         let most = Most::of(isa, &self.w.layout, self.acts.bits());
-        let streams = if self.acts.tokens() == 1 { most.panels } else { 1 };
+        let streams = if self.acts.tokens() == 1 { most.panels(1) } else { 1 };
         let order = side_by_side(self.panels.clone(), streams);
         let panels: Vec<_> = order.iter().map(|panel| self.w.panel(*panel)).collect();
         for first in (0..self.acts.tokens()).step_by(PASS) {
@@ -253,8 +256,7 @@ impl Task<'_> {
                     }
                 };
                 let sums = &mut sums[(some.start - tokens.start) * panels.len()..];
-                let width = if some.len() <= 2 { most.panels } else { 1 };
-                for these in pieces(0..panels.len(), width) {
+                for these in pieces(0..panels.len(), most.panels(some.len())) {
                     let sums = &mut sums[these.start * some.len()..these.end * some.len()];
                     let tile = Tile {
                         layout,
@@ -306,25 +308,33 @@ fn pieces(range: Range<usize>, most: usize) -> impl Iterator<Item = Range<usize>
 struct Most {
     /// Tokens of one panel.
     tokens: usize,
-    /// Panels for one token: as many streams of memory.
-    panels: usize,
+    /// Panels times tokens for which registers have room, where several panels are taken at a time.
+    blocks: usize,
 }
 
 impl Most {
     fn of(isa: Isa, layout: &Layout, bits: TableBits) -> Self {
+        // Vectors of sums for a panel and token, of which there may be sixteen.
+        let vectors = layout.planes.next_multiple_of(2) * bits.bytes();
         match (isa.level(), layout.planes, bits) {
-            (IsaLevel::Avx512, 3.., TableBits::Sixteen) => Self { tokens: 2, panels: 2 },
-            (IsaLevel::Avx512, 1, TableBits::Eight) => Self { tokens: 2, panels: 4 },
-            (IsaLevel::Avx512, ..) => Self { tokens: 4, panels: 4 },
-            (IsaLevel::Avx2, 3.., TableBits::Sixteen) => Self { tokens: 1, panels: 1 },
-            (IsaLevel::Avx2, 3.., _) | (IsaLevel::Avx2, _, TableBits::Sixteen) => {
-                Self { tokens: 2, panels: 1 }
+            (IsaLevel::Avx512, 3.., TableBits::Sixteen) | (IsaLevel::Avx512, 1, TableBits::Eight) => {
+                Self { tokens: 2, blocks: 16 / vectors }
             }
-            (IsaLevel::Avx2, ..) => Self { tokens: 4, panels: 1 },
-            (IsaLevel::Neon | IsaLevel::Dotprod, _, TableBits::Sixteen) => Self { tokens: 2, panels: 1 },
-            (IsaLevel::Neon | IsaLevel::Dotprod, ..) => Self { tokens: 4, panels: 1 },
-            _ => Self { tokens: 1, panels: 1 },
+            (IsaLevel::Avx512, ..) => Self { tokens: 4, blocks: 16 / vectors },
+            (IsaLevel::Avx2, 3.., TableBits::Sixteen) => Self { tokens: 1, blocks: 1 },
+            (IsaLevel::Avx2, 3.., _) | (IsaLevel::Avx2, _, TableBits::Sixteen) => {
+                Self { tokens: 2, blocks: 1 }
+            }
+            (IsaLevel::Avx2, ..) => Self { tokens: 4, blocks: 1 },
+            (IsaLevel::Neon | IsaLevel::Dotprod, _, TableBits::Sixteen) => Self { tokens: 2, blocks: 1 },
+            (IsaLevel::Neon | IsaLevel::Dotprod, ..) => Self { tokens: 4, blocks: 1 },
+            _ => Self { tokens: 1, blocks: 1 },
         }
+    }
+
+    /// Panels for so many tokens: for one as many streams of memory, for more than two one.
+    fn panels(self, tokens: usize) -> usize {
+        if tokens > 2 { 1 } else { (self.blocks / tokens).clamp(1, STREAMS) }
     }
 }
 

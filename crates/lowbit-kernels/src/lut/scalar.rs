@@ -21,10 +21,11 @@ fn one_panel(tile: &Tile<'_>, panel: &[u8], sums: &mut [[f32; PANEL]]) {
                 &tile.tables[(t - tile.tokens.start) * tile.token_stride + i * group_bytes..][..group_bytes];
             let x = tile.acts.group(t, group);
             for (row, acc) in acc.iter_mut().enumerate() {
+                let places: [usize; 4] = std::array::from_fn(|plane| layout.at(row, plane));
                 let mut sum = tile.acts.start_of_sum();
                 for (l, table) in tables.chunks_exact(tile.acts.lookup_bytes()).enumerate() {
-                    for plane in 0..layout.planes {
-                        sum += entry(tile, codes, table, (l, row, plane)) << plane;
+                    for (plane, at) in places[..layout.planes].iter().enumerate() {
+                        sum += entry(tile, codes, table, (l, *at)) << plane;
                     }
                 }
                 let t = layout.middle(zeros, row).mul_add(x.sum, x.bias);
@@ -35,8 +36,8 @@ fn one_panel(tile: &Tile<'_>, panel: &[u8], sums: &mut [[f32; PANEL]]) {
     }
 }
 
-/// What a tuple of a row finds in a plane, in the entries that are the tuple's.
-fn entry(tile: &Tile<'_>, codes: &[u8], entries: &[u8], (tuple, row, plane): (usize, usize, usize)) -> i32 {
+/// What a tuple of the row and plane whose bytes are at `at` finds, in the entries that are the tuple's.
+fn entry(tile: &Tile<'_>, codes: &[u8], entries: &[u8], (tuple, at): (usize, usize)) -> i32 {
     let (layout, bits) = (tile.layout, tile.acts.bits());
     let found = |at: usize, width: usize, negative: bool| {
         let byte = |at: usize| i32::from(if negative { !entries[at] } else { entries[at] });
@@ -45,7 +46,6 @@ fn entry(tile: &Tile<'_>, codes: &[u8], entries: &[u8], (tuple, row, plane): (us
             TableBits::Sixteen => 255 * byte(at) + byte(at + width),
         }
     };
-    let at = layout.at(row, plane);
     if layout.table == Table::Nibble && layout.ternary {
         let place = Place::of(tuple, layout.lookups);
         let index = codes[PANEL * place.index + at] >> place.index_shift & 15;
