@@ -5,7 +5,7 @@
 //! tried in every round. Stretches start at different offsets within a page, so that they do not compete for the same
 //! sets of a cache.
 
-use crate::{Ctx, isa::multiversion, pages::Pages};
+use crate::{Ctx, isa::multiversion, pages::Arena};
 use std::{hint::black_box, time::Instant};
 
 /// Numbers of streams that are tried.
@@ -38,7 +38,7 @@ pub fn read_bandwidth(ctx: &Ctx, bytes: usize, passes: usize) -> ReadBandwidth {
     let threads = ctx.threads();
     let part = (bytes / 64 / threads).max(STREAMS[STREAMS.len() - 1] * (STAGGER + RUN));
     let none = ReadBandwidth { threads, streams: 0, bytes: 0, median_gb_per_s: 0.0, best_gb_per_s: 0.0 };
-    let Some(mut pages) = Pages::new(64 * part * threads) else { return none };
+    let Some(mut pages) = Arena::default().pages(64 * part * threads) else { return none };
     // Every page is a page of its own, and not the one of zeros.
     pages.bytes_mut().fill(1);
     let lines: &[[u64; 8]] = bytemuck::cast_slice(pages.bytes());

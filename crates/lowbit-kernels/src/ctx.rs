@@ -1,13 +1,14 @@
 //! What every kernel call is given: instruction set, workers, scratch memory. There is no global.
 
-use crate::{isa::Isa, pool::Pool};
+use crate::{isa::Isa, pages::Arena, pool::Pool};
 use std::sync::{Mutex, MutexGuard};
 
-/// Instruction set, workers and their scratch memory.
+/// Instruction set, workers and their scratch memory, and where weights are kept.
 pub struct Ctx {
     isa: Isa,
     pool: Pool,
     scratch: Vec<Mutex<Scratch>>,
+    arena: Arena,
 }
 
 impl Ctx {
@@ -15,7 +16,7 @@ impl Ctx {
     pub fn new(isa: Isa, threads: usize) -> Self {
         let pool = Pool::new(threads);
         let scratch = (0..pool.threads()).map(|_| Mutex::new(Scratch::default())).collect();
-        Self { isa, pool, scratch }
+        Self { isa, pool, scratch, arena: Arena::default() }
     }
 
     /// The instructions in use.
@@ -26,6 +27,11 @@ impl Ctx {
     /// Number of workers.
     pub fn threads(&self) -> usize {
         self.pool.threads()
+    }
+
+    /// Where weights are kept.
+    pub(crate) fn arena(&self) -> &Arena {
+        &self.arena
     }
 
     /// Calls so far that went to several workers: what costs a [`crate::fork_join`] each.

@@ -18,7 +18,10 @@ use super::{
     acts::GroupActs,
     layout::{Float, LONGEST, PANEL, Params, Zero},
 };
-use std::arch::x86_64::*;
+use std::{
+    arch::x86_64::*,
+    sync::atomic::{Ordering, compiler_fence},
+};
 
 /// Sums of 16 bits hold a group: three planes of unsigned bytes, the most, are worth 7 · 255.
 const _: () =
@@ -53,6 +56,7 @@ unsafe fn sized<const PLANES: usize, const BYTES: usize>(tile: &Tile<'_>, acc: &
             (1, 1) => panels::<PLANES, BYTES, 1, 1>(tile, acc),
             (2, 1) => panels::<PLANES, BYTES, 2, 1>(tile, acc),
             (4, 1) => panels::<PLANES, BYTES, 4, 1>(tile, acc),
+            (8, 1) => panels::<PLANES, BYTES, 8, 1>(tile, acc),
             (1, 2) => panels::<PLANES, BYTES, 1, 2>(tile, acc),
             (2, 2) => panels::<PLANES, BYTES, 2, 2>(tile, acc),
             (4, 2) => panels::<PLANES, BYTES, 4, 2>(tile, acc),
@@ -89,6 +93,10 @@ unsafe fn panels<const PLANES: usize, const BYTES: usize, const P: usize, const 
             let mut codes = [std::ptr::null(); P];
             for p in 0..P {
                 codes[p] = panels[p].as_ptr().add(codes_at);
+                // Needed last, and asked for first: the hardware follows a stream that is read in order.
+                for line in (0..layout.scale_bytes()).step_by(64) {
+                    _mm_prefetch::<_MM_HINT_T0>(panels[p].as_ptr().add(params_at + line).cast());
+                }
             }
             let mut tables = [std::ptr::null(); T];
             for t in 0..T {
@@ -145,9 +153,10 @@ fn scale_and_add<const PLANES: usize, const T: usize>(
     }
 }
 
-/// Bytes that a stream is asked for before they are needed: what the second cache takes to answer. The hardware fetches
+/// Bytes that a stream of a single plane, of which there are so many that the hardware does not bring all into the first
+/// cache, is asked for before they are needed: what the second cache takes to answer. It is the hardware that fetches
 /// streams from memory; asking for what is further away keeps it from that.
-const AHEAD: usize = 320;
+const AHEAD: usize = 128;
 
 /// One table: 128 entries.
 #[derive(Clone, Copy)]
@@ -217,7 +226,12 @@ unsafe fn sums<const PLANES: usize, const BYTES: usize, const P: usize, const T:
     let mut l = 0;
     // SAFETY: passed on.
     unsafe {
-        if T == 1 && BYTES == 1 && PLANES == 1 {
+        if T == 1 && PLANES <= 2 {
+            while l + 2 <= lookups {
+                step::<PLANES, BYTES, P, T, 2>(&mut words, codes, tables, l);
+                l += 2;
+            }
+        } else if T == 1 {
             while l + 4 <= lookups {
                 step::<PLANES, BYTES, P, T, 4>(&mut words, codes, tables, l);
                 l += 4;
@@ -269,12 +283,16 @@ unsafe fn step<const PLANES: usize, const BYTES: usize, const P: usize, const T:
         }
     }
     for p in 0..P {
+        if T == 1 {
+            // The compiler would begin with all panels' look-ups, for which it has no registers.
+            compiler_fence(Ordering::SeqCst);
+        }
         for l in 0..L {
             for v in 0..PLANES {
                 let at = codes[p].wrapping_add(64 * (PLANES * (first + l) + v));
                 // SAFETY: by the contract.
                 let c = unsafe { _mm512_loadu_si512(at.cast()) };
-                if T == 1 {
+                if T == 1 && PLANES == 1 {
                     _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(AHEAD).cast());
                 }
                 let negative = _mm512_gf2p8affine_epi64_epi8::<0>(c, top_bit);

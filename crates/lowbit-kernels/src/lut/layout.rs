@@ -32,6 +32,12 @@ pub(super) const LONGEST: usize = 256;
 /// Shortest piece that a longer group is cut into.
 const SHORTEST: usize = 32;
 
+/// How far neighbouring panels are from a multiple of [`SETS`] bytes. Also twice to sixteen times as far is far enough.
+const STAGGER: usize = 5 * 64;
+
+/// A divisor of the distance at which lines compete for the same set of a cache; at most so many bytes a panel are spent.
+const SETS: usize = 1024;
+
 /// How a matrix with K columns is cut up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Layout {
@@ -201,9 +207,12 @@ impl Layout {
         }
     }
 
-    /// Bytes of a panel, one stream: for every scale its parameters, then the codes of the groups that share it.
+    /// Bytes of a panel, one stream: for every scale its parameters, then the codes of the groups that share it. Panels
+    /// that are read side by side would compete for the same sets of a cache if they were a power of two apart, as they
+    /// often were: some bytes at the end keep them from it.
     pub(super) fn panel_bytes(&self) -> usize {
-        self.scales() * self.scale_bytes() + self.groups * self.group_bytes()
+        let bytes = self.scales() * self.scale_bytes() + self.groups * self.group_bytes();
+        bytes.saturating_sub(STAGGER).next_multiple_of(SETS) + STAGGER
     }
 
     /// Where in a panel the codes of a group start.

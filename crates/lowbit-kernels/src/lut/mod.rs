@@ -47,8 +47,9 @@ use layout::{Layout, PANEL, Params};
 use lowbit_format::{NK, QuantTensor, TensorData, WeightSpec};
 use std::{ops::Range, sync::Mutex};
 
-/// Most panels at a time. As many streams of memory are what a core needs to reach its share of bandwidth.
-const STREAMS: usize = 4;
+/// Panels at a time for one token, with one bit plane and with more: as many streams of memory are what a core needs to
+/// reach its share of bandwidth, and more lines at a time are more than the hardware follows.
+const STREAMS: [usize; 2] = [8, 4];
 
 /// Tasks for each worker when tables are made before the product: they even out workers of different speed.
 const TASKS: usize = 4;
@@ -100,7 +101,7 @@ impl LutWeights {
         let layout = Layout::of(grouped.spec(), shape.k, Table::of(ctx.isa()))?;
         let panels = shape.n.div_ceil(PANEL);
         let mut lut =
-            Self { spec: w.spec(), shape, bytes: Pages::new(panels * layout.panel_bytes())?, layout };
+            Self { spec: w.spec(), shape, bytes: ctx.arena().pages(panels * layout.panel_bytes())?, layout };
         let parts = lut.bytes.bytes_mut().chunks_exact_mut(lut.layout.panel_bytes().max(1));
         let targets: Vec<_> = parts.map(|panel| Mutex::new(Some(panel))).collect();
         let layout = &lut.layout;
@@ -310,31 +311,37 @@ struct Most {
     tokens: usize,
     /// Panels times tokens for which registers have room, where several panels are taken at a time.
     blocks: usize,
+    /// Panels of one token that are as many streams as memory is read best in.
+    streams: usize,
 }
 
 impl Most {
     fn of(isa: Isa, layout: &Layout, bits: TableBits) -> Self {
         // Vectors of sums for a panel and token, of which there may be sixteen.
         let vectors = layout.planes.next_multiple_of(2) * bits.bytes();
-        match (isa.level(), layout.planes, bits) {
+        let streams = STREAMS[usize::from(layout.planes > 1)];
+        let (tokens, blocks) = match (isa.level(), layout.planes, bits) {
             (IsaLevel::Avx512, 3.., TableBits::Sixteen) | (IsaLevel::Avx512, 1, TableBits::Eight) => {
-                Self { tokens: 2, blocks: 16 / vectors }
+                (2, 16 / vectors)
             }
-            (IsaLevel::Avx512, ..) => Self { tokens: 4, blocks: 16 / vectors },
-            (IsaLevel::Avx2, 3.., TableBits::Sixteen) => Self { tokens: 1, blocks: 1 },
-            (IsaLevel::Avx2, 3.., _) | (IsaLevel::Avx2, _, TableBits::Sixteen) => {
-                Self { tokens: 2, blocks: 1 }
-            }
-            (IsaLevel::Avx2, ..) => Self { tokens: 4, blocks: 1 },
-            (IsaLevel::Neon | IsaLevel::Dotprod, _, TableBits::Sixteen) => Self { tokens: 2, blocks: 1 },
-            (IsaLevel::Neon | IsaLevel::Dotprod, ..) => Self { tokens: 4, blocks: 1 },
-            _ => Self { tokens: 1, blocks: 1 },
-        }
+            (IsaLevel::Avx512, ..) => (4, 16 / vectors),
+            (IsaLevel::Avx2, 3.., TableBits::Sixteen) => (1, 1),
+            (IsaLevel::Avx2, 3.., _) | (IsaLevel::Avx2, _, TableBits::Sixteen) => (2, 1),
+            (IsaLevel::Avx2, ..) => (4, 1),
+            (IsaLevel::Neon | IsaLevel::Dotprod, _, TableBits::Sixteen) => (2, 1),
+            (IsaLevel::Neon | IsaLevel::Dotprod, ..) => (4, 1),
+            _ => (1, 1),
+        };
+        Self { tokens, blocks, streams }
     }
 
     /// Panels for so many tokens: for one as many streams of memory, for more than two one.
     fn panels(self, tokens: usize) -> usize {
-        if tokens > 2 { 1 } else { (self.blocks / tokens).clamp(1, STREAMS) }
+        match tokens {
+            1 => self.blocks.min(self.streams),
+            2 => (self.blocks / tokens).clamp(1, 4),
+            _ => 1,
+        }
     }
 }
 

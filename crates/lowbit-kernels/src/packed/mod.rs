@@ -66,8 +66,8 @@ impl Packed {
             format: *format,
             shape,
             tensor_scale: *tensor_scale,
-            codes: Pages::new(panels * panel.codes)?,
-            params: Pages::new(panels * panel.params)?,
+            codes: ctx.arena().pages(panels * panel.codes)?,
+            params: ctx.arena().pages(panels * panel.params)?,
             panel,
         };
         // As many panels a task as make a run of pages worth giving back.
