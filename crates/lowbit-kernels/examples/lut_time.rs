@@ -5,7 +5,9 @@
 //! same in every product, whose tables are made once; otherwise each product rounds activations and makes tables anew.
 
 use lowbit_format::{NK, QuantTensor, WeightSpec};
-use lowbit_kernels::{Act, Ctx, Isa, IsaLevel, Lookup, LutWeights, MatMut, MatRef, TableBits, Tables};
+use lowbit_kernels::{
+    Act, ActRounding, Ctx, Isa, IsaLevel, Lookup, LutWeights, MatMut, MatRef, TableBits, Tables,
+};
 use std::time::{Duration, Instant};
 
 fn main() {
@@ -38,13 +40,22 @@ fn main() {
         lut.bytes() as f64 * 8.0 / (n * k) as f64
     );
     let tables = if m <= 4 { Tables::Once } else { Tables::Tiled };
+    let show = |(least, median): (f64, f64)| {
+        format!("min {least:.1} median {median:.1} µs, {:.0} G MAC/s", (m * n * k) as f64 / median / 1e3)
+    };
     for bits in TableBits::ALL {
         let how = Lookup { bits, tables };
         let cached = Act::new(x);
         let anew = median(|| lut.multiply(&ctx, &Act::new(x), how, MatMut::new(&mut out, m, n)));
         let again = median(|| lut.multiply(&ctx, &cached, how, MatMut::new(&mut out, m, n)));
-        let show = |(least, median): (f64, f64)| format!("min {least:.1} median {median:.1}");
-        println!("  {bits:?}: {} µs, cached {} µs", show(anew), show(again));
+        println!("  tables of {bits:?}: {}; cached {}", show(anew), show(again));
+    }
+    for rounding in [ActRounding::Group32, ActRounding::Group32Twice] {
+        if lut.can_expand(level) {
+            let time =
+                median(|| lut.multiply_expanded(&ctx, &Act::new(x), rounding, MatMut::new(&mut out, m, n)));
+            println!("  expanded, {} terms: {}", rounding.terms(), show(time));
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::{
     Ctx,
     isa::multiversion,
-    lut::{Key, TableActs, TableBits, layout::Layout},
+    lut::{Form, Key, TableActs, layout::Layout},
     mat::MatRef,
 };
 use std::sync::{Arc, Mutex, OnceLock};
@@ -89,14 +89,14 @@ impl<'a> Act<'a> {
         }
     }
 
-    /// The form for look-up with a layout, made on first use.
-    pub(crate) fn tables(&self, ctx: &Ctx, layout: &Layout, bits: TableBits) -> Arc<TableActs> {
-        let key = Key::new(layout, bits);
+    /// The form for look-up, or for expanded codes, with a layout; made on first use.
+    pub(crate) fn tables(&self, ctx: &Ctx, layout: &Layout, form: Form) -> Arc<TableActs> {
+        let key = Key::new(layout, form);
         let mut made = self.tables.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some(found) = made.iter().find(|acts| acts.key() == key) {
             return found.clone();
         }
-        let acts = Arc::new(TableActs::new(ctx, self.x, layout, bits));
+        let acts = Arc::new(TableActs::new(ctx, self.x, layout, form));
         made.push(acts.clone());
         acts
     }

@@ -98,6 +98,9 @@ impl Arrangement {
     pub(crate) fn prepare(&self, ctx: &Ctx, x: &Act<'_>, how: How) {
         match (self, how) {
             (Self::Planes(w), (Method::Lookup(lookup), _)) => w.prepare(ctx, x, lookup),
+            (Self::Planes(w), (Method::Expand, Some(rounding))) => {
+                w.prepare_expanded(ctx, x, rounding);
+            }
             (_, (Method::Dot | Method::Expand, Some(rounding))) => {
                 x.int8(ctx, rounding);
             }
@@ -111,6 +114,9 @@ impl Arrangement {
         let codes = if method == Method::Dot { Codes::InRegisters } else { Codes::Expanded };
         match (self, method, rounding) {
             (Self::Planes(w), Method::Lookup(lookup), _) => w.multiply(ctx, x, lookup, out),
+            (Self::Planes(w), Method::Expand, Some(rounding)) => {
+                w.multiply_expanded(ctx, x, rounding, out);
+            }
             (Self::Fields(w), Method::Dot | Method::Expand, Some(rounding)) => {
                 w.multiply(ctx, x, Integers { rounding, codes }, out);
             }

@@ -8,10 +8,10 @@
 use crate::{
     ActRounding,
     IsaLevel::{self, Avx2, Avx512, Dotprod, Neon, Scalar},
-    Lookup,
+    Lookup, LutWeights,
     TableBits::{self, Eight, Sixteen},
     Tables::{self, Once, Tiled},
-    lut::{Key, Table, layout::Layout},
+    lut::{Form, Key, Table, layout::Layout},
     plan::{Query, Refusal, TokenBucket},
 };
 use Method::{Dot, Expand, Float};
@@ -91,6 +91,7 @@ pub static KERNELS: &[KernelCard] = &[
     card("lut-16bit-tiled-dotprod", Planes, lookup(Sixteen, Tiled), Dotprod),
     card("lut-16bit-tiled-avx2", Planes, lookup(Sixteen, Tiled), Avx2),
     card("lut-16bit-tiled-avx512", Planes, lookup(Sixteen, Tiled), Avx512),
+    card("planes-expand-avx512", Planes, Expand, Avx512),
     card("packed-dot-avx512", Fields, Dot, Avx512),
     card("packed-expand-scalar", Fields, Expand, Scalar),
     card("packed-expand-neon", Fields, Expand, Neon),
@@ -149,6 +150,10 @@ impl KernelCard {
         }
         match self.method {
             Method::Lookup(Lookup { bits, tables }) => look_up(bits, tables, q),
+            Expand if self.layout == Planes => match planes(q)? {
+                (layout, _) if LutWeights::expands(layout.is_ternary(), q.isa) => Ok(()),
+                _ => Err(Refusal::Format("its codes are several weights each")),
+            },
             Dot | Expand => {
                 match (self.layout, q.spec) {
                     (_, WeightSpec::Float(_)) => return Err(Refusal::Format("it has no integer codes")),
@@ -207,6 +212,7 @@ impl KernelCard {
     /// The same in words.
     pub fn takes(&self) -> &'static str {
         match (self.layout, self.method) {
+            (Planes, Expand) => "1 to 4 bits, one level of scales",
             (Planes, _) => "1 to 4 bits and ternary, one level of scales",
             (Fields, _) => "blocks with a code for each weight",
             (Stored, Float) => "all, as floats",
@@ -219,6 +225,7 @@ impl KernelCard {
         match self.method {
             Method::Lookup(Lookup { bits: Eight, .. }) => "16-bit integers a group, in tables of 8 bits",
             Method::Lookup(Lookup { bits: Sixteen, .. }) => "16-bit integers a group, in tables of 16 bits",
+            Expand if self.layout == Planes => "one or two terms of 8 bits, a scale a group",
             Dot | Expand => "one or two terms of 8 bits, a scale for 32, 256 or all",
             Float => "f32",
         }
@@ -241,6 +248,9 @@ impl KernelCard {
             Method::Lookup(Lookup { bits: Sixteen, .. }) => {
                 "half of 1/32500 of a group's largest sum of 8 magnitudes for each weight"
             }
+            Expand if self.layout == Planes => {
+                "half of 1/127 of a group's largest activation for each weight; two terms: as tables of 16 bits"
+            }
             Dot | Expand => {
                 "half of 1/127 of a group's largest activation for each weight; two terms: 1/254 of that"
             }
@@ -249,24 +259,30 @@ impl KernelCard {
     }
 }
 
-fn look_up(bits: TableBits, tables: Tables, q: &Query<'_>) -> Result<(), Refusal> {
+/// The layout of bit planes that is asked for, and how activations are to be rounded for it.
+fn planes(q: &Query<'_>) -> Result<(Layout, ActRounding), Refusal> {
     let WeightSpec::Grouped(spec) = q.spec else {
         return Err(Refusal::Format("its codes are no bit planes with scales apart"));
     };
     let Some(layout) = Layout::of(spec, q.shape.k, Table::at(q.isa)) else { return Err(no_planes(spec)) };
-    let Some(rounding) = q.rounding else {
-        return Err(Refusal::Accuracy("it rounds activations, and floats are asked for"));
-    };
-    if rounding == ActRounding::Token {
-        return Err(Refusal::Accuracy("it rounds activations by groups, and one scale a token is asked for"));
+    match q.rounding {
+        None => Err(Refusal::Accuracy("it rounds activations, and floats are asked for")),
+        Some(ActRounding::Token) => {
+            Err(Refusal::Accuracy("it rounds activations by groups, and one scale a token is asked for"))
+        }
+        Some(rounding) => Ok((layout, rounding)),
     }
+}
+
+fn look_up(bits: TableBits, tables: Tables, q: &Query<'_>) -> Result<(), Refusal> {
+    let (layout, rounding) = planes(q)?;
     if TableBits::of(rounding) != bits {
         return Err(Refusal::Accuracy(match bits {
             Eight => "its tables have 8 bits, and activations in 16 are asked for",
             Sixteen => "its tables have 16 bits, and activations in 8 are asked for",
         }));
     }
-    let bytes = Key::new(&layout, bits).table_bytes().saturating_mul(q.tokens.most());
+    let bytes = Key::new(&layout, Form::Tables(bits)).table_bytes().saturating_mul(q.tokens.most());
     if tables == Once && bytes > TABLE_BYTES {
         return Err(Refusal::Memory { bytes, most: TABLE_BYTES });
     }
@@ -292,10 +308,11 @@ mod tests {
     #[test]
     fn names_follow_the_grammar_and_are_unique() {
         for (i, card) in KERNELS.iter().enumerate() {
-            let family = match card.layout {
-                Planes => "lut",
-                Fields => "packed",
-                Stored => "stored",
+            let family = match (card.layout, card.method) {
+                (Planes, Method::Lookup(_)) => "lut",
+                (Planes, _) => "planes",
+                (Fields, _) => "packed",
+                (Stored, _) => "stored",
             };
             let method = match card.method {
                 Method::Lookup(Lookup { bits: Eight, tables: Once }) => "8bit-once",

@@ -1,8 +1,8 @@
 //! What a product means, in scalar code: exactly in f64, and with the roundings that the kernels make.
 
 use crate::{
-    ActPrecision, Ctx, Int8Acts, Isa, MatRef, TableBits,
-    lut::{Table, TableActs, layout::Layout, nibble::negated},
+    ActPrecision, ActRounding, Ctx, Int8Acts, Isa, MatRef, TableBits,
+    lut::{Form, Table, TableActs, layout::Layout, nibble::negated},
 };
 use lowbit_format::{BlockCodec, BlockVisitor, ElementFormat, GroupedTensor, QuantTensor, TensorData, block};
 
@@ -68,11 +68,21 @@ pub fn mpgemm(w: &QuantTensor, x: MatRef<'_>, precision: ActPrecision) -> Vec<f3
 /// `x[M, K] · W[N, K]ᵀ` with the roundings of [`crate::LutWeights::multiply`] at a level, row-major `[M, N]`; `None` for
 /// formats without tables there. Entries of 16 bits are exact, so what is computed from them is a plain integer product.
 pub fn lut(isa: Isa, w: &QuantTensor, x: MatRef<'_>, bits: TableBits) -> Option<Vec<f32>> {
+    planes(isa, w, x, Form::Tables(bits))
+}
+
+/// The same where codes of bit planes are expanded: with activations of 16 bits what tables of as many give, else with
+/// activations rounded to 8 bits by the groups of the weights.
+pub fn expanded_planes(isa: Isa, w: &QuantTensor, x: MatRef<'_>, rounding: ActRounding) -> Option<Vec<f32>> {
+    planes(isa, w, x, Form::expanded(rounding))
+}
+
+fn planes(isa: Isa, w: &QuantTensor, x: MatRef<'_>, form: Form) -> Option<Vec<f32>> {
     let TensorData::Grouped(grouped) = w.data() else { return None };
     let shape = w.shape();
     let table = Table::of(isa);
     let layout = Layout::of(grouped.spec(), shape.k, table)?;
-    let acts = TableActs::new(&Ctx::new(Isa::SCALAR, 1), x, &layout, bits);
+    let acts = TableActs::new(&Ctx::new(Isa::SCALAR, 1), x, &layout, form);
     let planes = match grouped.spec().element() {
         ElementFormat::Int { bits, .. } => bits.get(),
         ElementFormat::Ternary => 0,
@@ -87,14 +97,14 @@ pub fn lut(isa: Isa, w: &QuantTensor, x: MatRef<'_>, bits: TableBits) -> Option<
             for (g, codes) in codes.chunks(layout.group).enumerate() {
                 let (q, x) = (acts.integers(m, g), acts.group(m, g));
                 // Twice the sum of the entries as they are meant.
-                let twice: i32 = match bits {
-                    TableBits::Sixteen if planes == 0 => {
+                let twice: i32 = match form {
+                    Form::Bytes | Form::Tables(TableBits::Sixteen) if planes == 0 => {
                         2 * codes.iter().zip(q).map(|(c, x)| (c - 1) * i32::from(*x)).sum::<i32>()
                     }
-                    TableBits::Sixteen => {
+                    Form::Bytes | Form::Tables(TableBits::Sixteen) => {
                         2 * codes.iter().zip(q).map(|(c, x)| (2 * c - highest) * i32::from(*x)).sum::<i32>()
                     }
-                    TableBits::Eight => {
+                    Form::Tables(TableBits::Eight) => {
                         let tuples = codes.chunks(layout.tuple()).chain(std::iter::repeat(&[][..]));
                         tuples
                             .zip(q.chunks(layout.tuple()))

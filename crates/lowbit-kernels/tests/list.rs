@@ -50,6 +50,9 @@ fn want(
         (Method::Lookup(Lookup { bits, .. }), _) => {
             reference::lut(isa, w, x, bits).expect("tables of the format")
         }
+        (Method::Expand, Some(rounding)) if card.layout == WeightLayout::Planes => {
+            reference::expanded_planes(isa, w, x, rounding).expect("bit planes of the format")
+        }
         (Method::Float, _) | (_, None) => reference::mpgemm(w, x, ActPrecision::Float),
         (_, Some(rounding)) => reference::mpgemm(w, x, ActPrecision::Int8(rounding)),
     }
@@ -80,12 +83,13 @@ const ROUNDINGS: [Option<ActRounding>; 4] =
     [None, Some(ActRounding::Group32), Some(ActRounding::Group32Twice), Some(ActRounding::Token)];
 
 /// Formats of every family, and shapes: more rows than any panel is wide, a row end within a group, one row, many tokens.
-const CASES: [(&str, NK, usize); 12] = [
+const CASES: [(&str, NK, usize); 13] = [
     ("int2-asym-g32", NK { n: 4097, k: 3 * 32 + 12 }, 1),
     ("int4-sym-g128", NK { n: 4097, k: 3 * 32 + 5 }, 3),
     ("int1-sym-row", NK { n: 1, k: 37 }, 300),
     ("int3-fzero-g64", NK { n: 70, k: 1100 }, 17),
     ("ternary-g128", NK { n: 65, k: 300 }, 64),
+    ("int4-asym-g20", NK { n: 70, k: 130 }, 11),
     ("int8-sym-g32", NK { n: 33, k: 100 }, 9),
     ("int5-asym-g20", NK { n: 33, k: 100 }, 2),
     ("q4_0", NK { n: 4097, k: 96 }, 2),
@@ -131,10 +135,11 @@ fn every_kernel_of_the_list_can_be_selected_and_equals_the_reference_bit_for_bit
 }
 
 /// A prompt that is cut otherwise must not give other logits: kernels of one layout that accept the same rounding compute
-/// the same.
+/// the same. Of bit planes, those for activations of 16 bits do: with 8, tables round sums of activations, and expanded codes
+/// meet activations that are rounded themselves.
 #[test]
 fn kernels_of_a_layout_give_the_same_bits_for_every_number_of_tokens() {
-    for label in ["int2-asym-g64", "q4_k", "iq2_xxs"] {
+    for label in ["int2-asym-g64", "int4-sym-g128", "q4_k", "iq2_xxs"] {
         let spec = WeightSpec::parse(label).unwrap();
         let shape = NK { n: 70, k: 512 };
         let w = tensor(&spec, shape);
@@ -143,6 +148,13 @@ fn kernels_of_a_layout_give_the_same_bits_for_every_number_of_tokens() {
         {
             let ctx = Ctx::new(isa, 2);
             let arranged = Arranged::new(&ctx, &w, &Planner::new(), rounding);
+            let methods = TokenBucket::ALL.map(|tokens| arranged.plan().kernel(tokens.typical()).method);
+            if rounding == Some(ActRounding::Group32)
+                && arranged.plan().layout() == WeightLayout::Planes
+                && methods.contains(&Method::Expand)
+            {
+                continue;
+            }
             let product = |m: usize| {
                 let mut out = vec![f32::NAN; m * shape.n];
                 let x = MatRef::new(&x[..m * shape.k], m, shape.k);

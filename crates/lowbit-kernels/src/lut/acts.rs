@@ -5,7 +5,7 @@
 //! the tables. An entry `v` of 16 bits is two such bytes `h`, `l` with `v = 255 · (h − 127½) + (l − 127½)`, which holds for
 //! every integer up to 32640; a table of 8 bits keeps `h = ⌊v / 256⌋ + 128`, the nearest.
 
-use super::{layout::Layout, nibble};
+use super::{layout::Layout, nibble, terms::Terms};
 use crate::{ActRounding, Ctx, Isa, IsaLevel, mat::MatRef};
 use std::{
     ops::Range,
@@ -82,6 +82,25 @@ impl TableBits {
     }
 }
 
+/// What activations become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Form {
+    /// 16-bit integers, looked up in tables.
+    Tables(TableBits),
+    /// 8-bit integers, multiplied.
+    Bytes,
+}
+
+impl Form {
+    /// What they are multiplied as where codes are expanded: 16-bit integers are two terms of 8 bits, exactly.
+    pub(crate) fn expanded(rounding: ActRounding) -> Self {
+        match TableBits::of(rounding) {
+            TableBits::Eight => Self::Bytes,
+            TableBits::Sixteen => Self::Tables(TableBits::Sixteen),
+        }
+    }
+}
+
 /// Largest magnitude of a signed sum before its activations are rounded: rounding eight of them adds at most 4.
 const LARGEST: f32 = 32500.0;
 
@@ -89,7 +108,7 @@ const LARGEST: f32 = 32500.0;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
     table: Table,
-    bits: TableBits,
+    form: Form,
     tuple: usize,
     group: usize,
     groups: usize,
@@ -97,10 +116,10 @@ pub(crate) struct Key {
 }
 
 impl Key {
-    pub(crate) fn new(layout: &Layout, bits: TableBits) -> Self {
+    pub(crate) fn new(layout: &Layout, form: Form) -> Self {
         Self {
             table: layout.table,
-            bits,
+            form,
             tuple: layout.tuple(),
             group: layout.group,
             groups: layout.groups,
@@ -129,7 +148,15 @@ impl Key {
 
     /// Bytes of the tables of a token.
     pub(crate) fn table_bytes(self) -> usize {
-        self.groups * self.group.div_ceil(self.tuple) * self.entries() * self.bits.bytes()
+        self.groups * self.group.div_ceil(self.tuple) * self.entries() * self.bits().bytes()
+    }
+
+    /// Bits of an entry.
+    fn bits(self) -> TableBits {
+        match self.form {
+            Form::Tables(bits) => bits,
+            Form::Bytes => unreachable!("there are no tables of bytes that are multiplied"),
+        }
     }
 
     /// What the tuples that a group of so many weights lacks add to its sum, in halves: bytes of 8-bit entries stand for odd
@@ -137,16 +164,16 @@ impl Key {
     fn halves_of_missing(self, weights: usize) -> i32 {
         let tuples = self.group.div_ceil(self.tuple) - weights.div_ceil(self.tuple);
         let bytes = (tuples * self.halves()) as i32 * ((1 << self.planes) - 1);
-        match (self.bits, self.table) {
-            (TableBits::Sixteen, _) => 0,
-            (TableBits::Eight, Table::Byte) if self.tuple == 8 => -bytes,
-            (TableBits::Eight, _) => bytes,
+        match (self.form, self.table) {
+            (Form::Tables(TableBits::Eight), Table::Byte) if self.tuple == 8 => -bytes,
+            (Form::Tables(TableBits::Eight), _) => bytes,
+            _ => 0,
         }
     }
 
     /// 1 where half of what unsigned bytes add is no integer, else 0.
     fn half(self) -> i32 {
-        if self.bits == TableBits::Eight { self.bytes() % 2 } else { 0 }
+        if self.form == Form::Tables(TableBits::Eight) { self.bytes() % 2 } else { 0 }
     }
 }
 
@@ -160,6 +187,7 @@ pub(crate) struct TableActs {
     /// `[token][group]`.
     params: Vec<GroupActs>,
     built: OnceLock<Vec<u8>>,
+    terms: OnceLock<Terms>,
 }
 
 /// What a group's activations are multiplied with.
@@ -175,10 +203,10 @@ pub(crate) struct GroupActs {
 
 impl TableActs {
     /// Rounds every token's activations: `d = max / 32500` over the group's tuples of `Σ |x|`, `q = round(x / d)`, halves to
-    /// even.
-    pub(crate) fn new(ctx: &Ctx, x: MatRef<'_>, layout: &Layout, bits: TableBits) -> Self {
+    /// even; to bytes, `d = max |x| / 127`.
+    pub(crate) fn new(ctx: &Ctx, x: MatRef<'_>, layout: &Layout, form: Form) -> Self {
         assert_eq!(x.cols(), layout.k(), "K of activations and weights");
-        let key = Key::new(layout, bits);
+        let key = Key::new(layout, form);
         let tokens = x.rows();
         let width = layout.lookups * key.tuple;
         let mut acts = Self {
@@ -188,6 +216,7 @@ impl TableActs {
             x: vec![0; tokens * layout.groups * width],
             params: vec![GroupActs::default(); tokens * layout.groups],
             built: OnceLock::new(),
+            terms: OnceLock::new(),
         };
         let row = layout.groups * width;
         let rows =
@@ -216,7 +245,7 @@ impl TableActs {
     /// bytes is 127½, and `255 h + l` of two sums starts as far below zero as that adds.
     pub(super) fn start(&self) -> [i32; 2] {
         let bytes = self.key.bytes();
-        match self.key.bits {
+        match self.key.bits() {
             TableBits::Eight => [-(255 * bytes / 2), 0],
             TableBits::Sixteen => [bytes / 2 - 128 * bytes, -255 * (bytes / 2)],
         }
@@ -224,7 +253,7 @@ impl TableActs {
 
     /// The same for the sum of both.
     pub(super) fn start_of_sum(&self) -> i32 {
-        match (self.key.bits, self.start()) {
+        match (self.key.bits(), self.start()) {
             (TableBits::Eight, [start, _]) => start,
             (TableBits::Sixteen, [high, low]) => 255 * high + low,
         }
@@ -242,12 +271,20 @@ impl TableActs {
 
     /// Bits of an entry.
     pub(super) fn bits(&self) -> TableBits {
-        self.key.bits
+        self.key.bits()
+    }
+
+    /// The integers as 8-bit terms, made on first use.
+    pub(super) fn terms(&self) -> &Terms {
+        self.terms.get_or_init(|| {
+            let width = self.lookups * self.key.tuple;
+            Terms::new(&self.x, width, self.key.groups * width, self.key.planes, self.key.form == Form::Bytes)
+        })
     }
 
     /// Bytes of the tables of one look-up.
     pub(super) fn lookup_bytes(&self) -> usize {
-        self.key.entries() * self.key.bits.bytes()
+        self.key.entries() * self.key.bits().bytes()
     }
 
     /// The integers of a group, filled up to whole tuples.
@@ -280,18 +317,18 @@ impl TableActs {
         let start = (token * self.key.groups + groups.start) * width;
         let x = &self.x[start..start + groups.len() * width];
         if self.key.table == Table::Nibble {
-            return nibble::build(isa, x, self.key.tuple, self.key.bits, out);
+            return nibble::build(isa, x, self.key.tuple, self.key.bits(), out);
         }
         let outs = out.chunks_exact_mut(self.lookup_bytes());
         #[cfg(target_arch = "x86_64")]
         if isa.level() == IsaLevel::Avx512 {
             // SAFETY: the ISA value proves the instructions.
-            return unsafe { super::avx512_tables::build(x, self.key.tuple, self.key.bits, out) };
+            return unsafe { super::avx512_tables::build(x, self.key.tuple, self.key.bits(), out) };
         }
         for (x, out) in x.chunks_exact(self.key.tuple).zip(outs) {
             match self.key.tuple {
-                8 => fill(out, self.key.bits, |e| signed_sum(&x[..7], e) + i32::from(x[7])),
-                _ => fill(out, self.key.bits, |e| ternary_sum(x, e)),
+                8 => fill(out, self.key.bits(), |e| signed_sum(&x[..7], e) + i32::from(x[7])),
+                _ => fill(out, self.key.bits(), |e| ternary_sum(x, e)),
             }
         }
     }
@@ -346,32 +383,71 @@ crate::isa::multiversion! {
 
 #[inline(always)]
 fn round_row(x: &[f32], key: Key, q: &mut [i16], params: &mut [GroupActs]) {
-    // 8-bit entries of narrow tables are sums of four, whose largest is smaller.
-    let narrow = key.table == Table::Nibble && key.bits == TableBits::Eight;
-    let span = if narrow { key.tuple.min(4) } else { key.tuple };
+    let (span, largest, worth) = match (key.form, key.table) {
+        (Form::Bytes, _) => (1, 127.0, 1.0),
+        // An entry of 8 bits is the upper byte of a sum.
+        (Form::Tables(TableBits::Eight), Table::Nibble) => (key.tuple.min(4), LARGEST, 256.0),
+        (Form::Tables(TableBits::Eight), Table::Byte) => (key.tuple, LARGEST, 256.0),
+        (Form::Tables(TableBits::Sixteen), _) => (key.tuple, LARGEST, 1.0),
+    };
     let width = q.len() / params.len().max(1);
     for ((x, q), params) in x.chunks(key.group).zip(q.chunks_exact_mut(width)).zip(params) {
-        let max = x.chunks(span).map(|x| x.iter().fold(0f32, |sum, x| sum + x.abs())).fold(0f32, f32::max);
-        let inverse = if max > 0.0 { LARGEST / max } else { 0.0 };
+        let max = match span {
+            1 => largest_sum::<1>(x),
+            3 => largest_sum::<3>(x),
+            4 => largest_sum::<4>(x),
+            5 => largest_sum::<5>(x),
+            _ => largest_sum::<8>(x),
+        };
+        let inverse = if max > 0.0 { largest / max } else { 0.0 };
         // So small that its reciprocal is none.
         let inverse = if inverse.is_finite() { inverse } else { 0.0 };
         let mut sum = 0i32;
         for (q, x) in q.iter_mut().zip(x) {
-            *q = (x * inverse).round_ties_even() as i16;
+            // Adding 1.5 · 2^23 rounds to a whole number, halves to even, and leaves it in the low bits.
+            *q = (x * inverse + 12_582_912.0).to_bits() as i16;
             sum += i32::from(*q);
         }
-        let step = if inverse > 0.0 { max / LARGEST } else { 0.0 };
-        // An entry of 8 bits is the upper byte of a sum. Bits of a plane are signs, whose steps are half a code.
-        let worth = if key.bits == TableBits::Eight { 256.0 } else { 1.0 };
+        let step = if inverse > 0.0 { max / largest } else { 0.0 };
+        // Bits of a plane are signs, whose steps are half a code.
         let d = step * worth * if key.tuple == 8 { 0.5 } else { 1.0 };
         let halves = key.half() + key.halves_of_missing(x.len());
         *params = GroupActs { d, bias: -0.5 * d * halves as f32, sum: step * sum as f32 };
     }
 }
 
+/// Largest sum of the magnitudes of `SPAN` neighbours, which are added by halves.
+#[inline(always)]
+fn largest_sum<const SPAN: usize>(x: &[f32]) -> f32 {
+    let sum = |x: &[f32; SPAN]| {
+        let mut sums = x.map(f32::abs);
+        let mut len = SPAN;
+        while len > 1 {
+            let half = len.div_ceil(2);
+            for i in 0..len / 2 {
+                sums[i] += sums[half + i];
+            }
+            len = half;
+        }
+        sums[0]
+    };
+    let (whole, rest) = x.as_chunks();
+    let mut last = [0.0; SPAN];
+    last[..rest.len()].copy_from_slice(rest);
+    // As whole numbers, magnitudes have the order they have as floats, and their maximum needs none of its steps in order.
+    f32::from_bits(whole.iter().chain([&last]).map(|x| sum(x).to_bits()).fold(0, u32::max))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_largest_sum_is_that_of_some_neighbours() {
+        let x = [1.0, -2.0, 3.0, 0.5, -4.0, 1.5, 2.0, -1.0, 0.0, 9.0, -8.0];
+        assert_eq!((largest_sum::<1>(&x), largest_sum::<3>(&x), largest_sum::<4>(&x)), (9.0, 17.0, 17.0));
+        assert_eq!((largest_sum::<5>(&x), largest_sum::<8>(&x), largest_sum::<8>(&[])), (13.5, 17.0, 0.0));
+    }
 
     #[test]
     fn the_complement_of_an_entry_is_its_negative_and_sixteen_bits_are_exact() {

@@ -118,7 +118,7 @@ unsafe fn panels<const PLANES: usize, const BYTES: usize, const P: usize, const 
 /// Adds a group's integer sums, in what they are worth, to the sums of a panel.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c,bmi2,gfni,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
-fn scale_and_add<const PLANES: usize, const T: usize>(
+pub(super) fn scale_and_add<const PLANES: usize, const T: usize>(
     format: Params,
     params: &[u8],
     integers: &[[__m512i; 4]; T],
@@ -130,11 +130,10 @@ fn scale_and_add<const PLANES: usize, const T: usize>(
     for q in 0..4 {
         scale[q] = floats(scales, format.scale, q);
     }
-    let mut add = |t: usize, middle: [__m512; 4]| {
-        let (sum, bias, d) = (_mm512_set1_ps(x[t].sum), _mm512_set1_ps(x[t].bias), _mm512_set1_ps(x[t].d));
+    let mut add = |t: usize, offset: [__m512; 4]| {
+        let d = _mm512_set1_ps(x[t].d);
         for q in 0..4 {
-            let part = _mm512_fmadd_ps(middle[q], sum, bias);
-            let part = _mm512_fmadd_ps(_mm512_cvtepi32_ps(integers[t][q]), d, part);
+            let part = _mm512_fmadd_ps(_mm512_cvtepi32_ps(integers[t][q]), d, offset[q]);
             let acc = acc[t][16 * q..].as_mut_ptr();
             // SAFETY: sixteen floats.
             unsafe { _mm512_storeu_ps(acc, _mm512_fmadd_ps(part, scale[q], _mm512_loadu_ps(acc))) };
@@ -142,14 +141,21 @@ fn scale_and_add<const PLANES: usize, const T: usize>(
     };
     // The same for all rows: a constant of the token.
     if let Zero::Half(half) = format.zero {
-        let middle = _mm512_set1_ps(f32::from(half) * 0.5);
-        (0..T).for_each(|t| add(t, [middle; 4]));
+        let middle = f32::from(half) * 0.5;
+        (0..T).for_each(|t| add(t, [_mm512_set1_ps(middle.mul_add(x[t].sum, x[t].bias)); 4]));
     } else {
         let mut middles = [_mm512_setzero_ps(); 4];
         for q in 0..4 {
             middles[q] = middle::<PLANES>(zeros, format.zero, q);
         }
-        (0..T).for_each(|t| add(t, middles));
+        for t in 0..T {
+            let (sum, bias) = (_mm512_set1_ps(x[t].sum), _mm512_set1_ps(x[t].bias));
+            let mut offset = middles;
+            for offset in &mut offset {
+                *offset = _mm512_fmadd_ps(*offset, sum, bias);
+            }
+            add(t, offset);
+        }
     }
 }
 

@@ -189,6 +189,11 @@ impl Layout {
         Float::of(format).is_some()
     }
 
+    /// Whether a byte is several ternary weights and not bits.
+    pub(crate) fn is_ternary(&self) -> bool {
+        self.ternary
+    }
+
     /// Weights of a tuple.
     pub(crate) fn tuple(&self) -> usize {
         self.table.tuple(self.ternary)

@@ -9,7 +9,8 @@
 //! - [`layout`]: what bytes a matrix becomes, offline;
 //! - [`acts`]: activations as integers, and the tables made from them, on line;
 //! - [`nibble`]: tables of sixteen entries;
-//! - [`scalar`], `avx2`, `avx512`, `neon`: the kernels.
+//! - [`scalar`], `avx2`, `avx512`, `neon`: the kernels;
+//! - [`expand`]: the same product without tables, for many tokens.
 //!
 //! # What is computed
 //! For row `n`, token `m` and groups `g` of weights, in order, with exact integer sums `I` of looked-up entries:
@@ -31,16 +32,20 @@ mod avx2;
 mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod avx512_tables;
+mod expand;
+#[cfg(target_arch = "x86_64")]
+mod expand_avx512;
 pub(crate) mod layout;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 pub(crate) mod nibble;
 mod scalar;
+mod terms;
 #[cfg(test)]
 mod worked_example;
 
 pub use acts::TableBits;
-pub(crate) use acts::{Key, Table, TableActs};
+pub(crate) use acts::{Form, Key, Table, TableActs};
 
 use crate::{Act, Ctx, Isa, IsaLevel, MatMut, SharedMut, ctx::Scratch, pages::Pages};
 use layout::{Layout, PANEL, Params};
@@ -133,7 +138,7 @@ impl LutWeights {
 
     /// Rounds activations, and makes their tables where that is done once, unless it is done.
     pub fn prepare(&self, ctx: &Ctx, x: &Act<'_>, how: Lookup) {
-        let acts = x.tables(ctx, &self.layout, how.bits);
+        let acts = x.tables(ctx, &self.layout, Form::Tables(how.bits));
         if how.tables == Tables::Once {
             acts.built(ctx.isa());
         }
@@ -147,7 +152,7 @@ impl LutWeights {
         let (m, k) = (x.x().rows(), x.x().cols());
         assert_eq!((k, out.rows(), out.cols()), (self.shape.k, m, self.shape.n), "shapes of a product");
         assert_eq!(self.layout.table, Table::of(ctx.isa()), "weights arranged for another instruction set");
-        let acts = x.tables(ctx, &self.layout, how.bits);
+        let acts = x.tables(ctx, &self.layout, Form::Tables(how.bits));
         let built = (how.tables == Tables::Once).then(|| acts.built(ctx.isa()));
         let panels = self.shape.n.div_ceil(PANEL);
         let share = panels.div_ceil(ctx.threads());

@@ -1,6 +1,6 @@
 //! The worked example of `docs/tmac.md`, read from there and held against the code, so that neither drifts.
 
-use super::{Lookup, Table, TableActs, TableBits, Tables, layout::Layout, nibble};
+use super::{Form, Lookup, Table, TableActs, TableBits, Tables, layout::Layout, nibble};
 use crate::{Act, Ctx, Isa, LutWeights, MatMut, MatRef, reference};
 use lowbit_format::{
     Codes, GroupParams, GroupedSpec, GroupedTensor, NK, ParamFormat, QuantTensor, Storage, WeightSpec,
@@ -56,7 +56,7 @@ fn its_tables_are_those_that_are_looked_up() {
     let ctx = Ctx::new(Isa::detect(), 1);
     let layout = Layout::of(&spec(), SIZE, Table::Nibble).unwrap();
     for bits in TableBits::ALL {
-        let acts = TableActs::new(&ctx, x, &layout, bits);
+        let acts = TableActs::new(&ctx, x, &layout, Form::Tables(bits));
         let integers = &acts.integers(0, 0)[..SIZE];
         let mut entries = vec![0; 32 * bits.bytes()];
         nibble::build(ctx.isa(), integers, 8, bits, &mut entries);

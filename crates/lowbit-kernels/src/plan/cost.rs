@@ -22,6 +22,8 @@ struct Costs {
     expand: [f64; 2],
     /// To multiply a byte by a row of activations.
     multiply: f64,
+    /// To expand bit planes to a byte, and to multiply that by a row of activations.
+    planes: [f64; 2],
     /// To take a code apart in registers, packed and as it is stored, and to multiply it by a row of activations.
     dot: ([f64; 2], f64),
     /// To look up a plane for a token, in tables of 8 and of 16 bits.
@@ -42,6 +44,7 @@ impl Costs {
             IsaLevel::Scalar => Self {
                 expand: [350.0, 400.0],
                 multiply: 250.0,
+                planes: [f64::INFINITY; 2],
                 dot: ([f64::INFINITY; 2], 0.0),
                 plane: [280.0, 450.0],
                 sum: [50.0, 80.0],
@@ -52,6 +55,7 @@ impl Costs {
             IsaLevel::Neon | IsaLevel::Dotprod | IsaLevel::Avx2 => Self {
                 expand: [40.0, 270.0],
                 multiply: 19.0,
+                planes: [f64::INFINITY; 2],
                 dot: ([f64::INFINITY; 2], 0.0),
                 plane: [3.0, 4.6],
                 sum: [2.0, 4.0],
@@ -62,9 +66,10 @@ impl Costs {
             IsaLevel::Avx512 => Self {
                 expand: [35.0, 115.0],
                 multiply: 8.5,
+                planes: [25.0, 4.8],
                 dot: ([12.0, 95.0], 12.0),
-                plane: [2.0, 3.2],
-                sum: [1.2, 3.0],
+                plane: [1.4, 2.6],
+                sum: [1.1, 1.8],
                 tiles: 6.0,
                 table: 2000.0,
                 float: [25.0, 2000.0],
@@ -92,6 +97,10 @@ pub(super) fn seconds(card: &KernelCard, q: &Query<'_>) -> f64 {
             (decode + tokens * costs.float[0], 0.0)
         }
         Method::Dot => (costs.dot.0[stored] + rows * costs.dot.1, 0.0),
+        Method::Expand if card.layout == WeightLayout::Planes => {
+            let [expand, multiply] = costs.planes;
+            (expand + rows * multiply, 0.0)
+        }
         Method::Expand => (costs.expand[stored] + rows * costs.multiply, 0.0),
         Method::Lookup(Lookup { bits, tables }) => {
             let sixteen = usize::from(bits == TableBits::Sixteen);

@@ -3,7 +3,8 @@
 //! Kernels that accept a [`Query`] are candidates. Their times are those of a [`Record`], where the query was measured on
 //! this machine (`lowbit tune`), else those of a model of their costs; the least wins.
 //!
-//! Kernels of one layout compute the same bits, kernels of different layouts need not. So a layout is left to measurements
+//! Kernels of one layout compute the same bits, but for activations of 8 bits, which tables and expanded planes round otherwise;
+//! kernels of different layouts need not. So a layout is left to measurements
 //! where there are some, and judged by what a conversation costs with the best kernels that read it; without, it is the
 //! format's own: the first of [`WeightLayout::ALL`] that it can have, on every machine the same.
 
@@ -187,6 +188,10 @@ mod tests {
         assert_eq!(plan.layout(), WeightLayout::Planes);
         assert_eq!(plan.kernel(1).name, "lut-16bit-once-avx512");
         assert_eq!(plan.kernel(512).name, "lut-16bit-tiled-avx512");
+        let spec = WeightSpec::parse("int4-asym-g128").unwrap();
+        let plan = Planner::new().plans(&query(&spec))[0];
+        assert_eq!(plan.kernel(1).name, "lut-16bit-once-avx512");
+        assert_eq!(plan.kernel(512).name, "planes-expand-avx512");
     }
 
     #[test]
