@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::engines::{self, EngineSpec, REFERENCE};
+use crate::entry::Entry;
 
 /// lowbit beside llama.cpp and candle on the same GGUF files.
 #[derive(Debug, Parser)]
@@ -26,12 +27,13 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct Compare {
-    /// GGUF files
+    /// Files that are compared; an engine that names its own reads that instead
     #[arg(required = true)]
     pub(crate) models: Vec<PathBuf>,
-    /// Engines, in the order they take turns
-    #[arg(long, value_delimiter = ',', value_parser = engines::parse, default_values = engines::NAMES)]
-    pub(crate) engines: Vec<&'static EngineSpec>,
+    /// Engines, in the order they take turns; ENGINE=FILE gives one a file of its own
+    #[arg(long, value_name = "ENGINE[=FILE]", value_delimiter = ',', value_parser = Entry::parse,
+          default_values = engines::NAMES)]
+    pub(crate) engines: Vec<Entry>,
     /// Thread counts
     #[arg(short, long, value_delimiter = ',', default_value = "1,2")]
     pub(crate) threads: Vec<usize>,

@@ -8,11 +8,15 @@ use peers_protocol::LoadOptions;
 use crate::accuracy::{DivergenceSum, PerplexitySum, rows};
 use crate::child::EngineProcess;
 use crate::cli::Compare;
+use crate::entry;
 use crate::report::{Accuracy, AccuracyRow, EngineHead, Machine, ModelReport, Report};
 use crate::speed;
 use crate::windows::{WINDOW, Windows};
 
 pub(crate) fn run(arguments: &Compare) -> Result<()> {
+    if arguments.text.is_some() {
+        entry::same_file(&arguments.engines)?;
+    }
     let models = arguments
         .models
         .iter()
@@ -59,13 +63,15 @@ fn compare(arguments: &Compare, model: &Path) -> Result<ModelReport> {
 
 /// Asks every engine who it is.
 fn heads(arguments: &Compare, model: &Path, threads: usize) -> Result<Vec<EngineHead>> {
-    let options = LoadOptions { model: model.to_owned(), threads, context: WINDOW };
     arguments
         .engines
         .iter()
-        .map(|spec| {
-            let description = EngineProcess::start(spec, &options)?.loaded().description.clone();
-            Ok(EngineHead { name: spec.name, description })
+        .map(|entry| {
+            let file = entry.file(model);
+            let file_bytes = std::fs::metadata(file).with_context(|| file.display().to_string())?.len();
+            let options = LoadOptions { model: file.to_owned(), threads, context: WINDOW };
+            let description = EngineProcess::start(entry.spec, &options)?.loaded().description.clone();
+            Ok(EngineHead { name: entry.label(), file: file.to_owned(), file_bytes, description })
         })
         .collect()
 }
@@ -79,7 +85,8 @@ fn accuracy(arguments: &Compare, model: &Path, text: &Path, threads: usize) -> R
     let mut others = arguments
         .engines
         .iter()
-        .filter(|spec| **spec != arguments.reference)
+        .map(|entry| entry.spec)
+        .filter(|spec| *spec != arguments.reference)
         .map(|spec| Ok((EngineProcess::start(spec, &options)?, Sums::default())))
         .collect::<Result<Vec<_>>>()?;
 

@@ -132,11 +132,7 @@ mod tests {
     #[test]
     fn an_unknown_engine_is_answered_with_the_known_ones() {
         let error = parse("lama").unwrap_err();
-        assert!(
-            error.contains("lama")
-                && error.contains("llama.cpp, llama.cpp-no-repack, llama.cpp-no-flash, lowbit, candle"),
-            "{error}"
-        );
+        assert!(error.contains("lama;") && error.ends_with(&NAMES.join(", ")), "{error}");
         assert!(NAMES.iter().all(|name| parse(name).is_ok()));
     }
 }

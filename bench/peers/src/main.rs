@@ -1,4 +1,4 @@
-//! `peers`: the same GGUF file through lowbit and its peers, in one sitting.
+//! `peers`: the same file, or the same model in each one's format, through lowbit and its peers, in one sitting.
 //!
 //! A comparison of two engines is only as good as their sharing the minute in which they were measured:
 //! on a rented machine memory bandwidth drifts by half between minutes. `compare` keeps one process of
@@ -13,6 +13,7 @@ mod child;
 mod cli;
 mod compare;
 mod engines;
+mod entry;
 mod perplexity;
 mod reference;
 mod report;

@@ -41,7 +41,9 @@ pub(crate) struct ModelReport {
 /// Who an engine says it is.
 #[derive(Debug, Serialize)]
 pub(crate) struct EngineHead {
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
+    pub(crate) file: PathBuf,
+    pub(crate) file_bytes: u64,
     #[serde(flatten)]
     pub(crate) description: Description,
 }
@@ -49,7 +51,7 @@ pub(crate) struct EngineHead {
 /// One engine with one number of threads.
 #[derive(Debug, Serialize)]
 pub(crate) struct SpeedRow {
-    pub(crate) engine: &'static str,
+    pub(crate) engine: String,
     #[serde(skip)]
     pub(crate) family: Family,
     pub(crate) threads: usize,
@@ -121,8 +123,12 @@ impl Report {
         let name = model.model.file_name().unwrap_or_default().to_string_lossy();
         writeln!(f, "{name}  {:.1} MB", model.file_bytes as f64 / 1e6)?;
         for engine in &model.engines {
-            let description = &engine.description;
-            writeln!(f, "  {}: {}; {}", engine.name, description.engine, description.system)?;
+            let EngineHead { name, file, file_bytes, description } = engine;
+            let own = match *file == model.model {
+                true => String::new(),
+                false => format!(" {:.1} MB", *file_bytes as f64 / 1e6),
+            };
+            writeln!(f, "  {name}{own}: {}; {}", description.engine, description.system)?;
         }
         writeln!(f, "\nmedian of {} rounds, ± = half of (max - min) / median\n", self.rounds)?;
         write!(f, "{}", self.speed_table(model))?;
@@ -137,7 +143,7 @@ impl Report {
         }
         for engine in &model.engines {
             if let Some(caveat) = &engine.description.caveat {
-                writeln!(f, "\n{} {}", model.marked(engine.name), caveat)?;
+                writeln!(f, "\n{} {}", model.marked(&engine.name), caveat)?;
             }
         }
         Ok(())
@@ -164,7 +170,7 @@ impl Report {
         ]);
         for row in &model.speed {
             let mut cells = vec![
-                model.marked(row.engine),
+                model.marked(&row.engine),
                 row.threads.to_string(),
                 format!("{:.1}", row.prompt.median),
                 percent(row.prompt.spread / 2.0),
@@ -227,7 +233,7 @@ mod tests {
             vocabulary: 1,
             caveat: caveat.map(str::to_owned),
         };
-        EngineHead { name, description }
+        EngineHead { name: name.to_owned(), file: "m.gguf".into(), file_bytes: 0, description }
     }
 
     fn row(engine: &'static str) -> AccuracyRow {

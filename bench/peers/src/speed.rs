@@ -7,13 +7,15 @@ use peers_protocol::{Description, LoadOptions, Memory, Request};
 
 use crate::child::EngineProcess;
 use crate::cli::Compare;
-use crate::engines::{EngineSpec, Family};
+use crate::engines::Family;
+use crate::entry::Entry;
 use crate::report::{Ratios, SpeedRow};
 use crate::statistics::Samples;
 
 /// What one engine showed over all rounds, in tokens per second and seconds.
-struct Measured {
-    spec: &'static EngineSpec,
+struct Measured<'a> {
+    entry: &'a Entry,
+    options: LoadOptions,
     prompt: Vec<f64>,
     generate: Vec<f64>,
     load: Vec<f64>,
@@ -21,15 +23,21 @@ struct Measured {
     memory: Option<Memory>,
 }
 
+impl Measured<'_> {
+    fn start(&self) -> Result<EngineProcess> {
+        EngineProcess::start(self.entry.spec, &self.options)
+    }
+}
+
 /// Measures all engines on one model with one number of threads.
 pub(crate) fn measure(arguments: &Compare, model: &Path, threads: usize) -> Result<Vec<SpeedRow>> {
-    let options =
-        LoadOptions { model: model.to_owned(), threads, context: arguments.prompt.max(arguments.generate) };
-    let mut measured: Vec<Measured> = arguments
+    let context = arguments.prompt.max(arguments.generate);
+    let mut measured: Vec<Measured<'_>> = arguments
         .engines
         .iter()
-        .map(|spec| Measured {
-            spec,
+        .map(|entry| Measured {
+            entry,
+            options: LoadOptions { model: entry.file(model).to_owned(), threads, context },
             prompt: Vec::new(),
             generate: Vec::new(),
             load: Vec::new(),
@@ -37,16 +45,16 @@ pub(crate) fn measure(arguments: &Compare, model: &Path, threads: usize) -> Resu
             memory: None,
         })
         .collect();
-    load_rounds(arguments, &options, &mut measured)?;
-    run_rounds(arguments, &options, &mut measured)?;
+    load_rounds(arguments, &mut measured)?;
+    run_rounds(arguments, &mut measured)?;
     Ok(rows(measured, threads))
 }
 
 /// Starts and ends every engine once a round.
-fn load_rounds(arguments: &Compare, options: &LoadOptions, measured: &mut [Measured]) -> Result<()> {
+fn load_rounds(arguments: &Compare, measured: &mut [Measured<'_>]) -> Result<()> {
     for _ in 0..arguments.rounds {
         for engine in &mut *measured {
-            let process = EngineProcess::start(engine.spec, options)?;
+            let process = engine.start()?;
             engine.load.push(process.loaded().load_s);
             engine.first_token.push(process.loaded().first_token_s);
         }
@@ -55,11 +63,9 @@ fn load_rounds(arguments: &Compare, options: &LoadOptions, measured: &mut [Measu
 }
 
 /// Keeps one process of every engine and gives each its turn in every round.
-fn run_rounds(arguments: &Compare, options: &LoadOptions, measured: &mut [Measured]) -> Result<()> {
-    let mut processes = measured
-        .iter()
-        .map(|engine| EngineProcess::start(engine.spec, options))
-        .collect::<Result<Vec<EngineProcess>>>()?;
+fn run_rounds(arguments: &Compare, measured: &mut [Measured<'_>]) -> Result<()> {
+    let mut processes =
+        measured.iter().map(|engine| engine.start()).collect::<Result<Vec<EngineProcess>>>()?;
     let vocabulary = smallest_vocabulary(processes.iter().map(|process| &process.loaded().description));
     let prompt = Request::Prefill { ids: random_ids(arguments.prompt, vocabulary) };
     let generate = Request::Decode { ids: random_ids(arguments.generate, vocabulary) };
@@ -99,14 +105,14 @@ fn random_ids(count: usize, vocabulary: usize) -> Vec<u32> {
     (0..count).map(|_| (next() % vocabulary as u64) as u32).collect()
 }
 
-fn rows(measured: Vec<Measured>, threads: usize) -> Vec<SpeedRow> {
+fn rows(measured: Vec<Measured<'_>>, threads: usize) -> Vec<SpeedRow> {
     let mut rows: Vec<SpeedRow> = measured
         .into_iter()
         .map(|engine| {
             let memory = engine.memory.expect("every engine reported its memory");
             SpeedRow {
-                engine: engine.spec.name,
-                family: engine.spec.family,
+                engine: engine.entry.label(),
+                family: engine.entry.spec.family,
                 threads,
                 prompt: Samples::new(engine.prompt),
                 generate: Samples::new(engine.generate),
@@ -156,11 +162,11 @@ impl Best {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engines;
 
-    fn measured(name: &str, prompt: [f64; 3], generate: [f64; 3], peak_bytes: u64) -> Measured {
+    fn measured(entry: &Entry, prompt: [f64; 3], generate: [f64; 3], peak_bytes: u64) -> Measured<'_> {
         Measured {
-            spec: engines::parse(name).unwrap(),
+            entry,
+            options: LoadOptions { model: "m.gguf".into(), threads: 1, context: 1 },
             prompt: prompt.to_vec(),
             generate: generate.to_vec(),
             load: vec![1.0; 3],
@@ -171,11 +177,13 @@ mod tests {
 
     #[test]
     fn ratios_are_to_the_better_llama_cpp_of_each_column() {
+        let entry = |name| Entry::parse(name).unwrap();
+        let (repacked, stored, own) = (entry("llama.cpp"), entry("llama.cpp-no-repack"), entry("lowbit"));
         let rows = rows(
             vec![
-                measured("llama.cpp", [10.0, 20.0, 10.0], [9.0; 3], 300),
-                measured("llama.cpp-no-repack", [40.0, 80.0, 40.0], [3.0; 3], 200),
-                measured("lowbit", [20.0, 40.0, 20.0], [18.0; 3], 100),
+                measured(&repacked, [10.0, 20.0, 10.0], [9.0; 3], 300),
+                measured(&stored, [40.0, 80.0, 40.0], [3.0; 3], 200),
+                measured(&own, [20.0, 40.0, 20.0], [18.0; 3], 100),
             ],
             1,
         );
@@ -186,7 +194,8 @@ mod tests {
 
     #[test]
     fn without_llama_cpp_there_is_nothing_to_compare_with() {
-        assert!(rows(vec![measured("lowbit", [1.0; 3], [1.0; 3], 1)], 1)[0].ratios.is_none());
+        let own = Entry::parse("lowbit").unwrap();
+        assert!(rows(vec![measured(&own, [1.0; 3], [1.0; 3], 1)], 1)[0].ratios.is_none());
     }
 
     #[test]

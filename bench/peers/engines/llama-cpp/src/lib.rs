@@ -4,8 +4,10 @@
 
 mod engine;
 mod model;
+mod product;
 mod session;
 
 pub use engine::{LlamaCpp, Setting};
 pub use model::{Contents, Model, ParseSpecial, Weights, system_info, version};
+pub use product::{Product, ProductOptions, TYPES};
 pub use session::{Attention, Session, SessionOptions};
