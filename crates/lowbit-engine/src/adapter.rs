@@ -2,7 +2,7 @@
 
 use lowbit_format::QuantTensor;
 use lowbit_io::{
-    Checkpoint,
+    Checkpoint, Config,
     gguf::{Metadata, Value},
 };
 use lowbit_model::{GgufMeta, Naming, PackedBytes, WeightError, Weights};
@@ -55,16 +55,21 @@ impl GgufMeta for Meta<'_> {
     }
 }
 
+/// How a checkpoint names its tensors: as those do that say their hyper-parameters so.
+pub fn naming(checkpoint: &Checkpoint) -> Naming {
+    match checkpoint.config() {
+        Config::Json(_) => Naming::HuggingFace,
+        // The llama2.c reader names its tensors as GGUF does.
+        Config::Gguf(_) | Config::Llama2c(_) => Naming::Gguf,
+    }
+}
+
 /// Tensors of a checkpoint by name.
 pub(crate) struct Tensors<'a>(pub(crate) &'a Checkpoint);
 
 impl Weights for Tensors<'_> {
     fn scheme(&self) -> Naming {
-        match self.0 {
-            Checkpoint::HuggingFace(_) | Checkpoint::Container(_) => Naming::HuggingFace,
-            // The llama2.c reader names its tensors as GGUF does.
-            Checkpoint::Gguf(_) | Checkpoint::Llama2c(_) => Naming::Gguf,
-        }
+        naming(self.0)
     }
 
     fn has(&self, name: &str) -> bool {

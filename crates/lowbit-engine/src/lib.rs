@@ -20,8 +20,9 @@ pub mod synth;
 pub mod tuning;
 mod vocabulary;
 
+pub use adapter::naming;
 pub use error::EngineError;
 pub use generate::{Event, Finish, GenerateRequest, Generated, Timing};
-pub use load::{Layer, LoadOptions, LoadStats};
+pub use load::{Layer, LoadOptions, LoadStats, spec as model_spec};
 pub use model::{Model, TensorSummary};
 pub use session::Session;

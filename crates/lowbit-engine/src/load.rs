@@ -155,7 +155,10 @@ impl Model {
 }
 
 /// The hyper-parameters of a checkpoint.
-fn spec(checkpoint: &Checkpoint) -> Result<ModelSpec, ModelError> {
+///
+/// # Errors
+/// Where they are none of a model that is known.
+pub fn spec(checkpoint: &Checkpoint) -> Result<ModelSpec, ModelError> {
     let read = |config: lowbit_model::Config<'_>| (Architecture::of(&config)?.spec)(&config);
     match checkpoint.config() {
         Config::Gguf(meta) => {

@@ -2,9 +2,9 @@
 
 use crate::EngineError;
 use lowbit_io::{
-    Checkpoint, IoError,
+    Checkpoint, Config, IoError,
     container::{Container, ContainerText},
-    gguf::{Gguf, Metadata},
+    gguf::Metadata,
     hf::HfFolder,
 };
 use lowbit_text::{HfFiles, TextError, Tokenizer, VocabData};
@@ -18,14 +18,17 @@ pub(crate) type MaybeTokenizer = Result<Tokenizer, &'static str>;
 
 /// Builds the tokenizer of `checkpoint`, which was opened at `path`. A model without one can be run on token ids.
 pub(crate) fn tokenizer(checkpoint: &Checkpoint, path: &Path) -> Result<MaybeTokenizer, EngineError> {
-    let (built, missing) = match checkpoint {
-        Checkpoint::Gguf(file) => {
-            let vocabulary = gguf(file)?;
-            if vocabulary.as_ref().is_some_and(|v| v.model == NO_VOCABULARY) {
-                return Ok(Err("the file says that it has no vocabulary"));
-            }
-            (vocabulary.map(|v| Tokenizer::from_vocab(&v)), "tokenizer.ggml.model is missing")
+    // Of a GGUF file, or of a container made from one.
+    if let Config::Gguf(metadata) = checkpoint.config() {
+        let Some(vocabulary) = gguf(metadata)? else { return Ok(Err("tokenizer.ggml.model is missing")) };
+        if vocabulary.model == NO_VOCABULARY {
+            return Ok(Err("the file says that it has no vocabulary"));
         }
+        let text = |source: TextError| EngineError::Text { path: path.to_owned(), source };
+        return Tokenizer::from_vocab(&vocabulary).map(Ok).map_err(text);
+    }
+    let (built, missing) = match checkpoint {
+        Checkpoint::Gguf(_) => unreachable!("GGUF files have GGUF metadata"),
         Checkpoint::HuggingFace(folder) => {
             (hugging_face(folder)?, "tokenizer.json is missing beside the weights")
         }
@@ -40,9 +43,8 @@ pub(crate) fn tokenizer(checkpoint: &Checkpoint, path: &Path) -> Result<MaybeTok
     built.map_or(Ok(Err(missing)), |tokenizer| tokenizer.map(Ok).map_err(text))
 }
 
-/// The vocabulary in a GGUF file's metadata, borrowed from the file; `None` where it has none.
-fn gguf(file: &Gguf) -> Result<Option<VocabData<'_>>, IoError> {
-    let meta = file.metadata();
+/// The vocabulary in GGUF metadata, borrowed from the file; `None` where it has none.
+fn gguf(meta: &Metadata) -> Result<Option<VocabData<'_>>, IoError> {
     let key = |name: &str| format!("tokenizer.ggml.{name}");
     let Some(model) = meta.get_str(&key("model"))? else { return Ok(None) };
     let id = |name: &str| meta.get_u32(&key(&format!("{name}_token_id")));

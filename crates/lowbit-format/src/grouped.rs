@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::{
-    Codes, ElementFormat, FormatError, GroupParams, GroupShape, GroupedSpec, NK, ZeroPoint, nearest,
+    Codes, ElementFormat, FormatError, GroupFit, GroupParams, GroupShape, GroupedSpec, NK, ZeroPoint, nearest,
 };
 
 /// Codes and their parameters. A weight is `(code − zero) · scale`, in single precision; with two scale levels the
@@ -66,15 +66,28 @@ impl GroupedTensor {
     /// # Errors
     /// Where the count of weights is not the shape's or zero, or a weight is not finite.
     pub fn quantize_nearest(spec: &GroupedSpec, weights: &[f32], shape: NK) -> Result<Self, FormatError> {
-        let expected =
-            shape.n.checked_mul(shape.k).ok_or(FormatError::Overflow { n: shape.n, k: shape.k })?;
-        if expected != weights.len() || weights.is_empty() {
-            return Err(FormatError::WeightCount { shape, found: weights.len() });
-        }
-        if let Some(i) = weights.iter().position(|w| !w.is_finite()) {
-            return Err(FormatError::NotFinite { n: i / shape.k, k: i % shape.k, value: weights[i] });
-        }
+        check_weights(weights, shape)?;
         nearest::quantize(spec, weights, shape)
+    }
+
+    /// Rounds `n · k` weights, row after row, to the nearest codes under given scales and zero points: one for every
+    /// group of the first level, in the order of rows. They are stored first, in the format's precision.
+    ///
+    /// # Errors
+    /// As [`Self::quantize_nearest`], and where there are more or fewer fits than groups.
+    pub fn quantize_with(
+        spec: &GroupedSpec,
+        weights: &[f32],
+        shape: NK,
+        fits: &[GroupFit],
+    ) -> Result<Self, FormatError> {
+        check_weights(weights, shape)?;
+        let level = spec.levels()[0].shape;
+        let rows = if level == GroupShape::Tensor { 1 } else { shape.n };
+        if fits.len() != rows * level.per_row(shape.k) {
+            return Err(FormatError::Levels { reason: "the fits are not one for every group" });
+        }
+        nearest::quantize_with(spec, weights, shape, fits)
     }
 
     /// Rows `rows` of this matrix, sharing its bytes.
@@ -240,5 +253,17 @@ fn repeat(values: &mut [f32], times: usize) {
             let end = (times * (i + 1)).min(values.len());
             values[times * i..end].fill(value);
         }
+    }
+}
+
+/// Refuses weights that are not `n · k` finite numbers.
+fn check_weights(weights: &[f32], shape: NK) -> Result<(), FormatError> {
+    let expected = shape.n.checked_mul(shape.k).ok_or(FormatError::Overflow { n: shape.n, k: shape.k })?;
+    if expected != weights.len() || weights.is_empty() {
+        return Err(FormatError::WeightCount { shape, found: weights.len() });
+    }
+    match weights.iter().position(|w| !w.is_finite()) {
+        Some(i) => Err(FormatError::NotFinite { n: i / shape.k, k: i % shape.k, value: weights[i] }),
+        None => Ok(()),
     }
 }

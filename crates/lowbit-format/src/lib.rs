@@ -48,6 +48,7 @@ pub use error::FormatError;
 pub use float::{FloatFormat, f16_to_f32};
 pub use group::{GroupShape, ParamFormat, ScaleLevel};
 pub use grouped::GroupedTensor;
+pub use nearest::GroupFit;
 pub use params::{GroupParams, Params};
 pub use shape::{Bits, NK};
 pub use spec::{GroupedSpec, SpecInfo, SpecSource, WeightSpec, all_specs};

@@ -10,14 +10,36 @@ use crate::{
 };
 
 /// Scale and zero point of one group before they are stored.
-struct Fit {
-    scale: f32,
-    zero: f32,
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GroupFit {
+    /// What a code less the zero point is multiplied with.
+    pub scale: f32,
+    /// What is subtracted from codes; ignored where the format has no zero points.
+    pub zero: f32,
+}
+
+impl GroupFit {
+    /// From the range of the weights: largest magnitude for symmetric formats, mean magnitude for one bit and ternary,
+    /// smallest and largest weight, zero included, for the others.
+    pub fn of_range(element: ElementFormat, group: &[f32]) -> Self {
+        fit(element, group)
+    }
 }
 
 pub(crate) fn quantize(spec: &GroupedSpec, weights: &[f32], shape: NK) -> Result<GroupedTensor, FormatError> {
     let fine = spec.levels()[0].shape;
-    let fits: Vec<Fit> = groups(fine, weights, shape).map(|group| fit(spec.element(), group)).collect();
+    let fits: Vec<GroupFit> = groups(fine, weights, shape).map(|group| fit(spec.element(), group)).collect();
+    quantize_with(spec, weights, shape, &fits)
+}
+
+/// Stores the parameters, one for every group in the order of rows, then rounds to the nearest codes of what is stored.
+pub(crate) fn quantize_with(
+    spec: &GroupedSpec,
+    weights: &[f32],
+    shape: NK,
+    fits: &[GroupFit],
+) -> Result<GroupedTensor, FormatError> {
+    let fine = spec.levels()[0].shape;
     let scales: Vec<f32> = fits.iter().map(|f| f.scale).collect();
     let levels = store_scales(spec, &scales, shape);
     let zeros = spec.zero_format().map(|format| {
@@ -56,14 +78,14 @@ fn groups(level: GroupShape, weights: &[f32], shape: NK) -> Box<dyn Iterator<Ite
     }
 }
 
-fn fit(element: ElementFormat, group: &[f32]) -> Fit {
+fn fit(element: ElementFormat, group: &[f32]) -> GroupFit {
     let absmax = group.iter().fold(0f32, |m, w| m.max(w.abs()));
     let absmean = (group.iter().map(|w| f64::from(w.abs())).sum::<f64>() / group.len().max(1) as f64) as f32;
     match element {
-        ElementFormat::Ternary => Fit { scale: absmean, zero: 1.0 },
+        ElementFormat::Ternary => GroupFit { scale: absmean, zero: 1.0 },
         ElementFormat::Int { bits, zero: ZeroPoint::Symmetric } => match bits.levels() {
-            2 => Fit { scale: 2.0 * absmean, zero: 0.5 },
-            levels => Fit { scale: absmax / (levels / 2 - 1) as f32, zero: levels as f32 / 2.0 },
+            2 => GroupFit { scale: 2.0 * absmean, zero: 0.5 },
+            levels => GroupFit { scale: absmax / (levels / 2 - 1) as f32, zero: levels as f32 / 2.0 },
         },
         ElementFormat::Int { bits, zero } => {
             let (low, high) = group.iter().fold((0f32, 0f32), |(l, h), w| (l.min(*w), h.max(*w)));
@@ -71,7 +93,10 @@ fn fit(element: ElementFormat, group: &[f32]) -> Fit {
             // Halves first: the range of finite weights may be infinite.
             let scale = (high / highest) - (low / highest);
             let exact = if scale > 0.0 { -low / scale } else { 0.0 };
-            Fit { scale, zero: if zero == ZeroPoint::Integer { exact.round().min(highest) } else { exact } }
+            GroupFit {
+                scale,
+                zero: if zero == ZeroPoint::Integer { exact.round().min(highest) } else { exact },
+            }
         }
     }
 }

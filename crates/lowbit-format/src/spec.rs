@@ -18,8 +18,8 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Bits, BlockFormat, ElementFormat, FloatFormat, FormatError, GroupShape, ParamFormat, ScaleLevel,
-    ZeroPoint, group::check_group, suggest,
+    Bits, BlockFormat, ElementFormat, FloatFormat, FormatError, GroupFit, GroupShape, ParamFormat,
+    ScaleLevel, ZeroPoint, group::check_group, suggest,
 };
 
 /// The whole meaning of a stored weight.
@@ -94,6 +94,21 @@ impl GroupedSpec {
             }),
             _ => None,
         }
+    }
+
+    /// Scale and zero point as they are after storing them. With two levels the scale is stored in units that depend on
+    /// its neighbours and is left as it is.
+    pub fn stored(&self, fit: GroupFit) -> GroupFit {
+        let through = |format: ParamFormat, x: f32| format.decode(format.encode(x));
+        let scale = match self.levels[..] {
+            [level] => through(level.format, fit.scale),
+            _ => fit.scale,
+        };
+        let zero = match self.zero_format() {
+            Some(format) => through(format, fit.zero),
+            None => self.element.center().unwrap_or(0.0),
+        };
+        GroupFit { scale, zero }
     }
 
     /// Weights that share a scale and an offset after [`GroupedTensor::expand_row`]: the largest of 4, 16 and 32 that

@@ -72,7 +72,7 @@ impl Checkpoint {
             Self::Gguf(c) => Config::Gguf(c.metadata()),
             Self::HuggingFace(c) => Config::Json(c.config()),
             Self::Llama2c(c) => Config::Llama2c(c.header()),
-            Self::Container(c) => Config::Json(c.config()),
+            Self::Container(c) => c.config(),
         }
     }
 

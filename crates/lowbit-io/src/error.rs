@@ -260,7 +260,8 @@ pub enum IoError {
 }
 
 impl IoError {
-    pub(crate) fn os(doing: &'static str, error: io::Error) -> Self {
+    /// What the operating system refused.
+    pub fn os(doing: &'static str, error: io::Error) -> Self {
         Self::Os { doing, error }
     }
 

@@ -5,8 +5,10 @@ use crate::IoError;
 use lowbit_format::Storage;
 use std::{
     fmt,
-    io::{self, BufWriter, Write},
+    fs::File,
+    io::{self, BufWriter, Read, Seek, SeekFrom, Write},
     path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 /// Where the bytes of a tensor that is to be written come from.
@@ -40,6 +42,53 @@ impl Payload {
         let found = format!("a payload of {} bytes", out.bytes);
         Err(IoError::invalid(format!("tensor {name:?}"), found, format!("{len} bytes")))
     }
+}
+
+/// Bytes that wait on the disk until a file is written, so that a model larger than memory can be made tensor by tensor.
+/// They go with the program, however it ends.
+#[derive(Debug)]
+pub struct Spool(Arc<Mutex<File>>);
+
+impl Spool {
+    /// An empty one in the folder in which `path` will be.
+    ///
+    /// # Errors
+    /// Where no file can be made there.
+    pub fn beside(path: &Path) -> Result<Self, IoError> {
+        let made = tempfile::tempfile_in(folder(path));
+        let file = made.map_err(|e| IoError::os("create a temporary file beside", e).in_file(path))?;
+        Ok(Self(Arc::new(Mutex::new(file))))
+    }
+
+    /// Puts bytes away; the payload gives them back.
+    ///
+    /// # Errors
+    /// Where the disk is full.
+    pub fn keep(&self, bytes: &[u8]) -> Result<Payload, IoError> {
+        let write = || {
+            let mut file = lock(&self.0);
+            let start = file.seek(SeekFrom::End(0))?;
+            file.write_all(bytes)?;
+            Ok(start)
+        };
+        let start = write().map_err(|e| IoError::os("write", e))?;
+        let (file, len) = (Arc::clone(&self.0), bytes.len() as u64);
+        Ok(Payload::made(move |out| {
+            let mut file = lock(&file);
+            file.seek(SeekFrom::Start(start))?;
+            io::copy(&mut (&mut *file).take(len), out).map(drop)
+        }))
+    }
+}
+
+/// A file's position is set before every use, so that a panic elsewhere leaves nothing half done.
+fn lock(file: &Mutex<File>) -> MutexGuard<'_, File> {
+    file.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The folder that a file is in.
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 impl From<Vec<u8>> for Payload {
@@ -86,8 +135,7 @@ pub(crate) fn write_new(
     put: impl FnOnce(&mut dyn Write) -> Result<(), IoError>,
 ) -> Result<(), IoError> {
     let inner = || {
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut file = temporary(folder).map_err(|e| IoError::os("create", e))?;
+        let mut file = temporary(folder(path)).map_err(|e| IoError::os("create", e))?;
         let mut out = BufWriter::with_capacity(1 << 20, &mut file);
         put(&mut out)?;
         out.flush().map_err(|e| IoError::os("write", e))?;

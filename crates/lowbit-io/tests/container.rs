@@ -7,6 +7,7 @@ use lowbit_format::{
 use lowbit_io::{
     Access, Checkpoint, Config, Encoding, Payload,
     container::{Container, ContainerText, ContainerWriter},
+    gguf::{Gguf, GgufWriter, OwnedValue, ValueType},
 };
 use std::{fs, path::Path};
 
@@ -115,7 +116,8 @@ fn blocks_floats_and_texts_come_back_as_they_went_in() {
     }
     writer.note("provenance", "a test");
     let container = Container::parse(Storage::from(writer.to_bytes())).unwrap();
-    assert_eq!(container.config()["model_type"], "llama");
+    let Config::Json(config) = container.config() else { panic!("written with a config.json") };
+    assert_eq!(config["model_type"], "llama");
     for text in ContainerText::ALL {
         assert!(container.text(text).unwrap().starts_with(&format!("the text of {}", text.key())));
     }
@@ -366,4 +368,44 @@ fn bytes_that_are_no_ternary_codes_are_refused_with_the_tensor() {
     *bytes.last_mut().unwrap() = 243;
     let error = Container::parse(Storage::from(bytes)).unwrap().tensor("w").unwrap_err().to_string();
     says(&error, &["tensor \"w\"", "byte 0 of ternary codes is 243"]);
+}
+
+/// A container with the metadata of a GGUF file of one shard.
+fn with_gguf() -> ContainerWriter {
+    let mut gguf = GgufWriter::new();
+    gguf.metadata("general.architecture", "llama").unwrap();
+    gguf.metadata("llama.block_count", OwnedValue::U32(2)).unwrap();
+    gguf.metadata(
+        "tokenizer.ggml.tokens",
+        OwnedValue::Array(ValueType::Str, vec!["a".into(), "\u{1f980}".into()]),
+    )
+    .unwrap();
+    gguf.metadata("split.count", OwnedValue::U16(1)).unwrap();
+    let gguf = Gguf::parse(Storage::from(gguf.to_bytes())).unwrap();
+    ContainerWriter::with_gguf(gguf.metadata()).unwrap()
+}
+
+#[test]
+fn the_metadata_of_a_gguf_file_come_back_but_for_those_of_shards() {
+    let container = Container::parse(Storage::from(with_gguf().to_bytes())).unwrap();
+    assert!(container.tensors().is_empty());
+    let Config::Gguf(metadata) = container.config() else { panic!("written with GGUF metadata") };
+    assert_eq!(metadata.get_str("general.architecture").unwrap(), Some("llama"));
+    assert_eq!(metadata.get_u32("llama.block_count").unwrap(), Some(2));
+    let tokens: Vec<_> = metadata.get_strings("tokenizer.ggml.tokens").unwrap().unwrap().collect();
+    assert_eq!(tokens.into_iter().map(Result::unwrap).collect::<Vec<_>>(), ["a", "\u{1f980}"]);
+    assert_eq!(metadata.len(), 3);
+}
+
+#[test]
+fn gguf_metadata_and_a_configuration_together_are_refused() {
+    let bytes = with_gguf().to_bytes();
+    let text = String::from_utf8_lossy(&bytes[8..]).into_owned();
+    let head = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let json =
+        text[..head].replacen("{\"lowbit.version\"", "{\"lowbit.config\":\"{}\",\"lowbit.version\"", 1);
+    assert_ne!(json, text[..head]);
+    let both = [&(json.len() as u64).to_le_bytes(), json.as_bytes(), &bytes[8 + head..]].concat();
+    let error = Container::parse(Storage::from(both)).unwrap_err().to_string();
+    assert!(error.contains("lowbit.gguf") && error.contains("one of the two"), "{error}");
 }

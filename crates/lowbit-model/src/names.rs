@@ -139,7 +139,66 @@ impl Names {
     }
 }
 
+impl Names {
+    /// What the weight matrix of a name is for; `None` for norms, biases and whatever else. Query, key and value in one
+    /// tensor count as query, gate and up in one as gate.
+    pub fn role(&self, tensor: &str) -> Option<Role> {
+        let name = tensor.strip_suffix(".weight")?;
+        let patterns = [
+            (Some(self.query), Role::Query),
+            (self.qkv, Role::Query),
+            (Some(self.key), Role::Key),
+            (Some(self.value), Role::Value),
+            (Some(self.output), Role::Output),
+            (Some(self.gate), Role::Gate),
+            (self.gate_up, Role::Gate),
+            (Some(self.expert_gate), Role::Gate),
+            (Some(self.up), Role::Up),
+            (Some(self.expert_up), Role::Up),
+            (Some(self.down), Role::Down),
+            (Some(self.expert_down), Role::Down),
+            (Some(self.router), Role::Router),
+            (Some(self.embed), Role::Embed),
+            (Some(self.head), Role::Head),
+        ];
+        patterns
+            .into_iter()
+            .find(|(pattern, _)| pattern.is_some_and(|p| is_like(p, name)))
+            .map(|(_, role)| role)
+    }
+}
+
+/// Whether a name is a pattern with numbers filled in.
+fn is_like(pattern: &str, name: &str) -> bool {
+    let Some((before, rest)) = pattern.split_once('{') else { return pattern == name };
+    let (Some((_, after)), Some(left)) = (rest.split_once('}'), name.strip_prefix(before)) else {
+        return false;
+    };
+    let digits = left.len() - left.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    digits > 0 && is_like(after, &left[digits..])
+}
+
 /// A pattern with the block's number filled in.
 pub(crate) fn in_block(pattern: &str, block: usize) -> String {
     pattern.replace("{block}", &block.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_role_is_found_by_the_name_that_a_layer_has() {
+        for (names, expert) in [(&HUGGING_FACE, Some(7)), (&GGUF, None)] {
+            for role in Role::ALL {
+                let name = names.linear(LinearId { block: 12, role, expert: None });
+                assert_eq!(names.role(&format!("{name}.weight")), Some(role), "{name}");
+                assert_eq!(names.role(&format!("{name}.bias")), None, "{name}");
+            }
+            let name = names.linear(LinearId { block: 3, role: Role::Up, expert });
+            assert_eq!(names.role(&format!("{name}.weight")), Some(Role::Up), "{name}");
+        }
+        assert_eq!(GGUF.role("blk.0.attn_norm.weight"), None);
+        assert_eq!(GGUF.role("blk.x.attn_q.weight"), None);
+    }
 }

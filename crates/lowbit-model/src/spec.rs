@@ -19,6 +19,38 @@ pub enum Role {
     Head,
 }
 
+impl Role {
+    /// Every role.
+    pub const ALL: [Self; 10] = [
+        Self::Query,
+        Self::Key,
+        Self::Value,
+        Self::Output,
+        Self::Gate,
+        Self::Up,
+        Self::Down,
+        Self::Router,
+        Self::Embed,
+        Self::Head,
+    ];
+
+    /// Name in options and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Query => "query",
+            Self::Key => "key",
+            Self::Value => "value",
+            Self::Output => "output",
+            Self::Gate => "gate",
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Router => "router",
+            Self::Embed => "embedding",
+            Self::Head => "head",
+        }
+    }
+}
+
 /// One linear layer of a model. Embedding and head count to block 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LinearId {

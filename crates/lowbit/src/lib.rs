@@ -74,4 +74,5 @@ pub use lowbit_kernels::{
 pub use lowbit_model::{
     ARCHITECTURES, Architecture, BlockSpec, Ffn, KvElement, Logits, ModelSpec, Part, Profile,
 };
+pub use lowbit_quant as quant;
 pub use lowbit_text::{ChatTemplate, Message, SpecialText, Tokenizer};

@@ -503,3 +503,58 @@ fn what_was_tuned_is_kept_and_chosen_by() {
     assert_eq!(explained["choice"], products[0]["choice"]);
     assert_eq!(explained["candidates"][0]["source"], "measured");
 }
+
+#[test]
+fn a_quantized_model_runs_keeps_its_template_and_is_the_same_file_with_any_number_of_threads() {
+    let place = Place::new();
+    let quantize = |out: &str, threads: &str| {
+        let formats = ["--format", "int4-asym-g32", "--role", "down=int8-sym-g32", "--embedding", "f16"];
+        place.json(&[&["quantize", "chat.gguf", "--json", "-o", out, "-t", threads], &formats[..]].concat())
+    };
+    let json = quantize("a.lowbit", "1");
+    quantize("b.lowbit", "3");
+    let bytes = |name: &str| std::fs::read(place.path(name)).unwrap();
+    assert_eq!(bytes("a.lowbit"), bytes("b.lowbit"));
+    assert_eq!(json["bytes"], bytes("a.lowbit").len());
+    let tensors = json["tensors"].as_array().unwrap();
+    // Seven a block and the embedding.
+    assert_eq!(tensors.len(), 15);
+    for tensor in tensors {
+        let (role, format) = (tensor["role"].as_str().unwrap(), tensor["format"].as_str().unwrap());
+        let (expected, most) = match role {
+            "down" => ("int8-sym-g32", 1e-4),
+            "embedding" => ("f16", 1e-6),
+            _ => ("int4-asym-g32", 1e-2),
+        };
+        assert_eq!(format, expected, "{tensor}");
+        assert!(tensor["nmse"].as_f64().unwrap() < most, "{tensor}");
+    }
+    let output = success(place.run(&["run", "a.lowbit", "hello", "-n", "4", "--temp", "0"]));
+    assert!(text(&output.stdout).ends_with('\n'));
+    let inspected = place.stdout(&["inspect", "a.lowbit"]);
+    assert!(inspected.contains("int4-asym-g32"), "{inspected}");
+}
+
+#[test]
+fn what_cannot_be_quantized_is_refused_by_name_and_leaves_no_file() {
+    let place = Place::new();
+    let error = |args: &[&str]| place.error(&[&["quantize", "chat.gguf", "-o", "x.lowbit"], args].concat());
+    for (args, parts) in [
+        (&["--format", "int4-sim-g32"][..], &["did you mean `int4-sym-g32`"][..]),
+        (&["--method", "hqqq"], &["did you mean `hqq`", "known are rtn"]),
+        (&["--method", "hqq", "--format", "int4-sym-g32"], &["blk.0.attn_q.weight", "asym and fzero"]),
+        (&["--method", "mse", "--set", "gird=3"], &["settings of mse", "unknown field `gird`"]),
+        (&["--format", "int4-sym-g128"], &["blk.0.attn_q.weight", "[32, 32]", "groups of 128", "--tensor"]),
+        (&["--format", "q4_k"], &["q4_k", "no encoder"]),
+        (&["--role", "dwn=int4-sym-g32"], &["did you mean `down`"]),
+        (&["--tensor", "nothing*=int4-sym-g32", "--format", "int4-sym-g32"], &["nothing*", "lowbit inspect"]),
+    ] {
+        let error = error(args);
+        for part in parts {
+            assert!(error.contains(part), "{args:?}: {error}");
+        }
+    }
+    assert!(!place.path("x.lowbit").exists());
+    let error = place.error(&["quantize", "chat.gguf", "-o", "x.gguf"]);
+    assert!(error.contains(".lowbit"), "{error}");
+}

@@ -4,6 +4,7 @@ mod architectures;
 mod commands;
 mod formats;
 mod kernels;
+mod methods;
 mod models;
 mod sampling;
 
@@ -22,6 +23,7 @@ static PAGES: &[Page] = &[
     Page { path: "docs/kernels.md", make: kernels::page },
     Page { path: "docs/architectures.md", make: architectures::page },
     Page { path: "docs/models.md", make: models::page },
+    Page { path: "docs/methods.md", make: methods::page },
     Page { path: "docs/sampling.md", make: sampling::page },
     Page { path: "docs/cli.md", make: commands::page },
 ];

@@ -40,6 +40,16 @@ impl ContainerText {
     pub const ALL: [Self; 4] =
         [Self::Tokenizer, Self::TokenizerConfig, Self::GenerationConfig, Self::ChatTemplate];
 
+    /// The file of a Hugging Face folder that it is.
+    pub fn file(self) -> &'static str {
+        match self {
+            Self::Tokenizer => "tokenizer.json",
+            Self::TokenizerConfig => "tokenizer_config.json",
+            Self::GenerationConfig => "generation_config.json",
+            Self::ChatTemplate => "chat_template.jinja",
+        }
+    }
+
     /// The metadata key that holds it.
     pub fn key(self) -> &'static str {
         match self {
@@ -64,7 +74,8 @@ pub(super) struct Declared {
 /// All metadata of a container.
 #[derive(Debug)]
 pub(super) struct Manifest {
-    pub(super) config: serde_json::Value,
+    /// Absent where the container holds the metadata of a GGUF file instead.
+    pub(super) config: Option<serde_json::Value>,
     pub(super) texts: BTreeMap<ContainerText, String>,
     pub(super) tensors: BTreeMap<String, Declared>,
 }
@@ -91,7 +102,6 @@ impl Manifest {
                 },
             }
         }
-        let config = config.ok_or_else(|| IoError::MissingKey { key: CONFIG_KEY.into() })?;
         Ok(Self { config, texts, tensors })
     }
 }

@@ -14,9 +14,9 @@ pub use parts::{Part, PartKind};
 pub use write::ContainerWriter;
 
 use crate::{
-    Access, Encoding, IoError, RawTensor, TensorInfo,
+    Access, Config, Encoding, IoError, RawTensor, TensorInfo,
     bytes::{self, Opened},
-    gguf::sort_names,
+    gguf::{Gguf, Metadata, sort_names},
     hf::safetensors::{self, Header},
     problem,
     tensor::{quant_tensor, to_vector},
@@ -31,18 +31,27 @@ use std::{
 
 /// Stored tensors whose names begin with this and that are no floats may be skipped.
 const SKIPPED_TENSOR: &str = "x-";
+/// The stored tensor whose bytes are a GGUF file without tensors: its metadata are those of the model.
+const GGUF_TENSOR: &str = "lowbit.gguf";
 
 /// An opened container.
 #[derive(Clone, Debug)]
 pub struct Container {
     bytes: Storage,
     opened: Vec<Opened>,
-    config: serde_json::Value,
+    config: Settings,
     texts: BTreeMap<ContainerText, String>,
     tensors: Vec<TensorInfo>,
     /// For each tensor what it is made of; `None` for floats, which are one run of bytes.
     stored: Vec<Option<Stored>>,
     sorted: Vec<u32>,
+}
+
+/// The model's hyper-parameters; they also say by which scheme its tensors are named.
+#[derive(Clone, Debug)]
+enum Settings {
+    Json(serde_json::Value),
+    Gguf(Metadata),
 }
 
 /// What a quantized tensor is made of.
@@ -87,16 +96,20 @@ impl Container {
     }
 
     fn assemble(bytes: Storage, opened: Vec<Opened>, header: Header) -> Result<Self, IoError> {
-        let Header { tensors: files, own } = header;
+        let Header { tensors: mut files, own } = header;
         let Manifest { config, texts, tensors: declared } = Manifest::parse(own)?;
+        let config = settings(&bytes, config, &mut files)?;
         let (tensors, stored) = put_together(&files, &declared)?;
         let sorted = sort_names(&tensors)?;
         Ok(Self { bytes, opened, config, texts, tensors, stored, sorted })
     }
 
-    /// The model's configuration, an object as in a `config.json`.
-    pub fn config(&self) -> &serde_json::Value {
-        &self.config
+    /// The model's hyper-parameters: an object as in a `config.json`, or the metadata of a GGUF file.
+    pub fn config(&self) -> Config<'_> {
+        match &self.config {
+            Settings::Json(json) => Config::Json(json),
+            Settings::Gguf(metadata) => Config::Gguf(metadata),
+        }
     }
 
     /// A text that the container brings, `None` where it does not.
@@ -209,6 +222,37 @@ impl Container {
     pub(crate) fn opened(&self) -> &[Opened] {
         &self.opened
     }
+}
+
+/// Takes the GGUF metadata out of the stored tensors; a container has these or a `config.json`.
+fn settings(
+    bytes: &Storage,
+    config: Option<serde_json::Value>,
+    files: &mut Vec<TensorInfo>,
+) -> Result<Settings, IoError> {
+    let Some(i) = files.iter().position(|file| file.name == GGUF_TENSOR) else {
+        let missing = || IoError::MissingKey { key: manifest::CONFIG_KEY.into() };
+        return config.map(Settings::Json).ok_or_else(missing);
+    };
+    let file = files.remove(i);
+    let what = || format!("tensor {GGUF_TENSOR:?}");
+    if config.is_some() {
+        let found = format!("it and {}", manifest::CONFIG_KEY);
+        return Err(IoError::invalid(what(), found, "one of the two"));
+    }
+    let expected = safetensors::encoding(::safetensors::Dtype::U8);
+    if file.encoding != expected || file.dims.len() != 1 {
+        let found = format!("{} {:?}", file.encoding.label(), file.dims);
+        return Err(IoError::invalid(what(), found, "a vector of bytes"));
+    }
+    let start = file.offset as usize;
+    let head = bytes.slice(start..start + file.bytes).expect("spans were checked at opening");
+    let gguf = Gguf::parse(head)?;
+    if !gguf.tensors().is_empty() {
+        let found = format!("a GGUF file with {} tensors", gguf.tensors().len());
+        return Err(IoError::invalid(what(), found, "one with metadata only"));
+    }
+    Ok(Settings::Gguf(gguf.metadata().clone()))
 }
 
 /// The tensors of a model from those of the file.

@@ -1,12 +1,13 @@
 //! Writing a container: header and tensors, to a file that appears whole or not at all.
 
 use super::{
-    ContainerText, Part,
+    ContainerText, GGUF_TENSOR, Part,
     manifest::{self, CONFIG_KEY, TENSORS_KEY, VERSION, VERSION_KEY},
     parts,
 };
 use crate::{
     IoError, Payload,
+    gguf::Metadata,
     hf::{
         parse_config,
         safetensors::{MAX_HEADER, MAX_NAME, MAX_RANK, MAX_TENSORS, SKIPPED},
@@ -57,6 +58,23 @@ impl ContainerWriter {
             names: HashSet::new(),
             stored: Vec::new(),
         })
+    }
+
+    /// A model without tensors whose hyper-parameters and vocabulary are those of a GGUF file; its tensors are named as
+    /// there.
+    ///
+    /// # Errors
+    /// Where the metadata are more than a header may hold.
+    pub fn with_gguf(metadata: &Metadata) -> Result<Self, IoError> {
+        let mut writer = Self {
+            metadata: BTreeMap::from([(VERSION_KEY.to_owned(), VERSION.to_string())]),
+            declared: String::new(),
+            names: HashSet::new(),
+            stored: Vec::new(),
+        };
+        let head = metadata.to_gguf();
+        writer.store(GGUF_TENSOR, Dtype::U8, &[head.len()], head.into())?;
+        Ok(writer)
     }
 
     /// Adds a text of the model's folder, in place of the one that was there.

@@ -68,6 +68,23 @@ impl Metadata {
         self.pairs.iter().map(|p| (self.key(p), self.read_pair(p)))
     }
 
+    /// A GGUF file of these pairs and no tensors. What tells shards of a set apart is left out.
+    pub(crate) fn to_gguf(&self) -> Vec<u8> {
+        let all = self.bytes.bytes();
+        let kept = || self.pairs.iter().filter(|pair| !self.key(pair).starts_with("split."));
+        let mut out = b"GGUF".to_vec();
+        out.extend(3u32.to_le_bytes());
+        out.extend(0u64.to_le_bytes());
+        out.extend((kept().count() as u64).to_le_bytes());
+        for pair in kept() {
+            out.extend((pair.key.len() as u64).to_le_bytes());
+            out.extend(&all[pair.key.clone()]);
+            out.extend(pair.kind.number().to_le_bytes());
+            out.extend(&all[pair.value.clone()]);
+        }
+        out
+    }
+
     /// The value of a key, whatever its type.
     ///
     /// # Errors

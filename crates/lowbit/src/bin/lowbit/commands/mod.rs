@@ -8,6 +8,7 @@ mod kernels;
 mod list;
 mod perplexity;
 mod pull;
+mod quantize;
 pub(crate) mod run;
 mod synth;
 mod tune;
@@ -36,6 +37,8 @@ pub(crate) enum Command {
     Tune(tune::Tune),
     /// Measure perplexity on a text
     Perplexity(perplexity::PerplexityCommand),
+    /// Quantize a model into a .lowbit file that runs as it is stored
+    Quantize(quantize::QuantizeCommand),
     /// Write a model with random weights, to measure speed
     Synth(synth::SynthCommand),
     /// Show what this machine offers and what would be used of it
@@ -55,6 +58,7 @@ impl Command {
             Self::Kernels(command) => command.run(out)?,
             Self::Tune(command) => return command.run(out),
             Self::Perplexity(command) => command.run(out)?,
+            Self::Quantize(command) => command.run(out)?,
             Self::Synth(command) => command.run(out)?,
             Self::Doctor(command) => command.run(out)?,
             Self::Completions(command) => command.run(out)?,

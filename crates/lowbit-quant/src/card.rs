@@ -1,0 +1,24 @@
+//! Who a method is and where it comes from.
+
+/// What reports and generated pages say of a method.
+#[derive(Clone, Copy, Debug)]
+pub struct Card {
+    /// Name on the command line.
+    pub name: &'static str,
+    /// One line: what it does.
+    pub summary: &'static str,
+    /// Formats that it can make, in words.
+    pub formats: &'static str,
+    /// Where it was described; `None` for what everybody knows.
+    pub paper: Option<Paper>,
+}
+
+/// A publication.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)]
+pub struct Paper {
+    pub title: &'static str,
+    /// Where it can be read.
+    pub source: &'static str,
+    pub year: u16,
+}

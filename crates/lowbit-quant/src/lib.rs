@@ -1,0 +1,37 @@
+//! Quantization: from a checkpoint to a container of low-bit weights that runs as it is stored.
+//!
+//! A method is one file of `methods/` and one line of [`METHODS`]: a card, settings with the paper's defaults, and a
+//! [`Recipe`] put together from parts. The parts are in `fit/`. [`quantize`] is the driver: it streams a checkpoint
+//! through a recipe tensor by tensor, rows in parallel, and writes the file. The same input gives the same bytes,
+//! whatever the number of threads.
+//!
+//! ```
+//! use lowbit_format::WeightSpec;
+//! use lowbit_quant::METHODS;
+//!
+//! let method = lowbit_quant::method("hqq")?;
+//! let recipe = (method.recipe)(&serde_json::json!({"iterations": 10}))?;
+//! let WeightSpec::Grouped(spec) = WeightSpec::parse("int4-asym-g128")? else { unreachable!() };
+//! assert!(recipe.accepts(&spec).is_ok());
+//! assert!(lowbit_quant::method("hhq").unwrap_err().to_string().contains("did you mean `hqq`?"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![forbid(unsafe_code)]
+
+mod card;
+mod driver;
+mod error;
+pub mod fit;
+mod formats;
+mod matrix;
+pub mod methods;
+mod provenance;
+mod report;
+
+pub use card::{Card, Paper};
+pub use driver::{Progress, Request, quantize};
+pub use error::QuantError;
+pub use formats::{Formats, Pattern};
+pub use matrix::{Quantized, quantize_matrix};
+pub use methods::{METHODS, Method, MethodEntry, Recipe, method};
+pub use report::{Report, TensorReport};

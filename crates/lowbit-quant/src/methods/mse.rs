@@ -1,0 +1,66 @@
+//! Clip search.
+//!
+//! # What it does
+//! Clips the range of every group where that makes its squared error smaller. Needs no data. A smaller error of weights
+//! is not always a smaller one of the model: large weights that are clipped may be those that matter.
+//!
+//! # Method
+//! For shrink factors p = 1, 1 − 1/grid, …, 1 − max_shrink the scale is p · s with the zero point of the whole range; the
+//! one with the smallest sum of (w − ŵ)² is kept.
+//!
+//! # Shapes
+//! W [N, K], scales and zero points [N, K / group_size].
+//!
+//! # Departures
+//! The released code of GPTQ sums |w − ŵ|^2.4 over whole rows; here it is the square, over a group. Errors are those of
+//! scales as they are stored.
+//!
+//! # Cost
+//! `grid · max_shrink` passes over the weights.
+//!
+//! # Reference
+//! E. Frantar, S. Ashkboos, T. Hoefler, D. Alistarh: GPTQ, ICLR 2023, arXiv:2210.17323; option `mse` of the released code.
+
+use super::{Method, Recipe, wrong};
+use crate::{Card, Paper, QuantError, fit::MseGrid};
+use serde::{Deserialize, Serialize};
+
+/// Settings of `mse`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Mse {
+    /// Steps into which the range is cut, 1 to 10000.
+    pub grid: u32,
+    /// Part of the range that may be cut off, 0 to 1.
+    pub max_shrink: f32,
+}
+
+impl Default for Mse {
+    fn default() -> Self {
+        Self { grid: 100, max_shrink: 0.8 }
+    }
+}
+
+impl Method for Mse {
+    const CARD: Card = Card {
+        name: "mse",
+        summary: "nearest codes, the range of each group clipped for the least squared error",
+        formats: "all",
+        paper: Some(Paper {
+            title: "GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers",
+            source: "arXiv:2210.17323",
+            year: 2022,
+        }),
+    };
+
+    fn recipe(&self) -> Result<Recipe, QuantError> {
+        if !(1..=10_000).contains(&self.grid) {
+            return Err(wrong::<Self>(format!("grid is {}, expected 1 to 10000", self.grid)));
+        }
+        if !(0.0..=1.0).contains(&self.max_shrink) {
+            return Err(wrong::<Self>(format!("max_shrink is {}, expected 0 to 1", self.max_shrink)));
+        }
+        let fit = MseGrid { grid: self.grid, max_shrink: self.max_shrink };
+        Ok(Recipe { card: &Self::CARD, fit: Box::new(fit), check: |_| Ok(()) })
+    }
+}
