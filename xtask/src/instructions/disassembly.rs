@@ -15,10 +15,10 @@ pub(super) fn counts(example: &Path) -> Result<Vec<Count>> {
     let (text, _) = output(Command::new("objdump").args(["-dC", "--no-show-raw-insn"]).arg(example))?;
     let mut counts: Vec<Count> = functions(&text)
         .iter()
-        .filter_map(|function| look_up(function).or_else(|| packed(function)))
+        .filter_map(|function| look_up(function).or_else(|| packed(function)).or_else(|| expanded(function)))
         .collect();
     counts.sort_by(|a, b| (&a.kernel, &a.weights).cmp(&(&b.kernel, &b.weights)));
-    ensure!(counts.len() == 8 + PACKED.len(), "{} of the kernels were found: {counts:?}", counts.len());
+    ensure!(counts.len() == 9 + PACKED.len(), "{} of the kernels were found: {counts:?}", counts.len());
     Ok(counts)
 }
 
@@ -27,13 +27,32 @@ fn look_up(function: &Function<'_>) -> Option<Count> {
     let numbers = parameters(function.symbol, "lowbit_kernels::lut::avx512::panels")?;
     let numbers: Vec<usize> = numbers.iter().filter_map(|number| number.parse().ok()).collect();
     let [planes, bytes, panels, tokens] = numbers[..] else { return None };
-    let most = if planes >= 3 && bytes == 2 { 2 } else { 4 };
+    let most = match (planes, bytes) {
+        (1, 1) => 8,
+        (3.., 2) => 2,
+        _ => 4,
+    };
     let (length, found) = function.inner_loop("vpermi2b").filter(|_| (panels, tokens) == (most, 1))?;
     Some(Count {
         level: "avx512",
         kernel: format!("lut-int{}-loop", 8 * bytes),
         weights: format!("{planes} planes {panels} panels"),
         per_weight: length as f64 / (found * 64 * 8) as f64 * (planes * bytes) as f64,
+    })
+}
+
+/// The kernel that multiplies expanded planes, of six tokens; all have one loop.
+fn expanded(function: &Function<'_>) -> Option<Count> {
+    let ["4", "1", _, "6"] = parameters(function.symbol, "lowbit_kernels::lut::expand_avx512::tokens")?[..]
+    else {
+        return None;
+    };
+    let (length, found) = function.inner_loop("vpdpbusd")?;
+    Some(Count {
+        level: "avx512",
+        kernel: "planes-expand-int8-loop".to_owned(),
+        weights: "6 tokens".to_owned(),
+        per_weight: length as f64 / (found * 64) as f64,
     })
 }
 
