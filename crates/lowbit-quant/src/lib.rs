@@ -13,7 +13,7 @@
 //! let recipe = (method.recipe)(&serde_json::json!({"iterations": 10}))?;
 //! let WeightSpec::Grouped(spec) = WeightSpec::parse("int4-asym-g128")? else { unreachable!() };
 //! assert!(recipe.accepts(&spec).is_ok());
-//! assert!(lowbit_quant::method("hhq").unwrap_err().to_string().contains("did you mean `hqq`?"));
+//! assert!(lowbit_quant::method("hhq").is_err_and(|error| error.to_string().contains("did you mean `hqq`?")));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 #![forbid(unsafe_code)]
