@@ -312,10 +312,16 @@ fn round_group(group: &[f32; ACT_GROUP], max: f32) -> ([i32; ACT_GROUP], f32) {
     let inverse = if max > 0.0 { 127.0 / max } else { 0.0 };
     let mut codes = [0; ACT_GROUP];
     for (code, x) in codes.iter_mut().zip(group) {
-        // Adding 1.5 · 2^23 rounds to a whole number, halves to even, and leaves it in the low bits.
-        *code = i32::from((x * inverse + 12_582_912.0).to_bits() as i8);
+        *code = i32::from(whole_bits(x * inverse) as i8);
     }
     (codes, max / 127.0)
+}
+
+/// The nearest whole number, halves to even, in the low bits.
+#[inline(always)]
+pub(crate) fn whole_bits(x: f32) -> u32 {
+    // Adding 1.5 · 2^23 leaves no place for digits after the point.
+    (x + 12_582_912.0).to_bits()
 }
 
 /// As whole numbers, magnitudes have the order they have as floats, and their maximum needs none of its steps in order.

@@ -45,7 +45,7 @@ impl Arena {
             return Some(Pages { map: None, start: 0, len });
         }
         let mut rest = self.rest.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let fitting = rest.take().filter(|rest| rest.start + len <= rest.map.len());
+        let fitting = rest.take().filter(|rest| len <= rest.map.len().saturating_sub(rest.start));
         let Rest { map, start } = match fitting {
             Some(rest) => rest,
             None => Rest::new(len)?,
@@ -88,8 +88,8 @@ impl Pages {
     }
 }
 
-/// Gives memory back that others of the mapping do not let go of.
-#[cfg(target_os = "linux")]
+/// Gives memory back that others of the mapping do not let go of: where no page is longer than what runs are aligned to.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 impl Drop for Pages {
     fn drop(&mut self) {
         let Some(map) = &self.map else { return };

@@ -1,7 +1,7 @@
 //! What can go wrong between a checkpoint and its quantized file.
 
 use lowbit_engine::EngineError;
-use lowbit_format::{FormatError, NK};
+use lowbit_format::{FormatError, NK, suggest};
 use lowbit_io::IoError;
 
 /// Errors of quantization.
@@ -17,25 +17,14 @@ pub enum QuantError {
     /// A label names no format.
     #[error(transparent)]
     Format(#[from] FormatError),
-    /// No method is called so.
+    /// No method or role is called so.
     #[error(
-        "no quantization method is called `{name}`{}; known are {}",
+        "no {kind} is called `{name}`{}; known are {}",
         nearest.map_or(String::new(), |n| format!(", did you mean `{n}`?")), known.join(", ")
     )]
-    UnknownMethod {
-        /// The name given.
-        name: String,
-        /// The nearest one that exists.
-        nearest: Option<&'static str>,
-        /// All that exist.
-        known: Vec<&'static str>,
-    },
-    /// No role of a layer is called so.
-    #[error(
-        "no role is called `{name}`{}; known are {}",
-        nearest.map_or(String::new(), |n| format!(", did you mean `{n}`?")), known.join(", ")
-    )]
-    UnknownRole {
+    Unknown {
+        /// What was looked for.
+        kind: &'static str,
         /// The name given.
         name: String,
         /// The nearest one that exists.
@@ -97,4 +86,13 @@ pub enum QuantError {
         /// What it is and what to do.
         why: &'static str,
     },
+}
+
+impl QuantError {
+    /// No `kind` of those that are known is called `name`.
+    pub(crate) fn unknown(kind: &'static str, name: &str, known: impl Iterator<Item = &'static str>) -> Self {
+        let known: Vec<_> = known.collect();
+        let nearest = suggest::nearest(name, known.iter().copied());
+        Self::Unknown { kind, name: name.to_owned(), nearest, known }
+    }
 }

@@ -1,7 +1,7 @@
 //! Which format every weight matrix gets.
 
 use crate::QuantError;
-use lowbit_format::{WeightSpec, suggest};
+use lowbit_format::WeightSpec;
 use lowbit_model::Role;
 
 /// Formats by tensor. Of what applies to a tensor the most particular counts: the last pattern that its name matches,
@@ -29,11 +29,10 @@ impl Formats {
 
 /// The role of a name.
 fn role(name: &str) -> Result<Role, QuantError> {
-    Role::ALL.into_iter().find(|role| role.name() == name).ok_or_else(|| {
-        let known: Vec<&'static str> = Role::ALL.iter().map(|role| role.name()).collect();
-        let nearest = suggest::nearest(name, known.iter().copied());
-        QuantError::UnknownRole { name: name.to_owned(), nearest, known }
-    })
+    Role::ALL
+        .into_iter()
+        .find(|role| role.name() == name)
+        .ok_or_else(|| QuantError::unknown("role", name, Role::ALL.into_iter().map(Role::name)))
 }
 
 impl Formats {

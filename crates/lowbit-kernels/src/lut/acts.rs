@@ -6,7 +6,7 @@
 //! every integer up to 32640; a table of 8 bits keeps `h = ⌊v / 256⌋ + 128`, the nearest.
 
 use super::{layout::Layout, nibble, terms::Terms};
-use crate::{ActRounding, Ctx, Isa, IsaLevel, mat::MatRef};
+use crate::{ActRounding, Ctx, Isa, IsaLevel, act::whole_bits, mat::MatRef};
 use std::{
     ops::Range,
     sync::{Mutex, OnceLock},
@@ -404,8 +404,7 @@ fn round_row(x: &[f32], key: Key, q: &mut [i16], params: &mut [GroupActs]) {
         let inverse = if inverse.is_finite() { inverse } else { 0.0 };
         let mut sum = 0i32;
         for (q, x) in q.iter_mut().zip(x) {
-            // Adding 1.5 · 2^23 rounds to a whole number, halves to even, and leaves it in the low bits.
-            *q = (x * inverse + 12_582_912.0).to_bits() as i16;
+            *q = whole_bits(x * inverse) as i16;
             sum += i32::from(*q);
         }
         let step = if inverse > 0.0 { max / largest } else { 0.0 };

@@ -49,8 +49,9 @@ impl LutWeights {
         let (m, k) = (x.x().rows(), x.x().cols());
         assert_eq!((k, out.rows(), out.cols()), (self.shape.k, m, self.shape.n), "shapes of a product");
         assert!(Self::expands(self.layout.ternary, ctx.isa().level()), "a level and format that expand");
-        self.prepare_expanded(ctx, x, rounding);
         let acts = x.tables(ctx, &self.layout, Form::expanded(rounding));
+        // Made before workers would wait for it.
+        acts.terms();
         let panels = self.shape.n.div_ceil(PANEL);
         let run = panels.div_ceil(ctx.threads() * TASKS).max(1);
         let out = out.shared();

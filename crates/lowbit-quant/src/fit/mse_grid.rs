@@ -31,7 +31,7 @@ impl Fit for MseGrid {
 }
 
 /// Squared error of a group under a fit as it is stored; infinite where the scale is stored as zero.
-pub(crate) fn squared_error(spec: &GroupedSpec, fit: GroupFit, group: &[f32]) -> f32 {
+fn squared_error(spec: &GroupedSpec, fit: GroupFit, group: &[f32]) -> f32 {
     let (fit, highest) = (spec.stored(fit), highest(spec));
     if fit.scale == 0.0 {
         return f32::INFINITY;

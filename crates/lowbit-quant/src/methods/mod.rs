@@ -11,7 +11,7 @@ pub use mse::Mse;
 pub use rtn::Rtn;
 
 use crate::{Card, QuantError, fit::Fit};
-use lowbit_format::{GroupedSpec, suggest};
+use lowbit_format::GroupedSpec;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -65,9 +65,7 @@ pub static METHODS: &[MethodEntry] = &[entry::<Rtn>(), entry::<Mse>(), entry::<H
 /// Where none is called so, with the nearest that is.
 pub fn method(name: &str) -> Result<&'static MethodEntry, QuantError> {
     METHODS.iter().find(|entry| entry.card.name == name).ok_or_else(|| {
-        let known: Vec<&'static str> = METHODS.iter().map(|entry| entry.card.name).collect();
-        let nearest = suggest::nearest(name, known.iter().copied());
-        QuantError::UnknownMethod { name: name.to_owned(), nearest, known }
+        QuantError::unknown("quantization method", name, METHODS.iter().map(|entry| entry.card.name))
     })
 }
 

@@ -1,5 +1,5 @@
-//! What is shown while a model is fetched: a bar with the remaining time, or plain lines where standard error is no
-//! terminal.
+//! What is shown while something takes long: a bar with the remaining time; of a download plain lines where standard error is
+//! no terminal.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use lowbit::hub::{Event, Progress};
@@ -7,6 +7,15 @@ use std::io::IsTerminal;
 
 /// Steps in which plain lines report.
 const PLAIN_STEP_PERCENT: u64 = 10;
+
+/// Progress up to `len` on standard error, where that is a terminal.
+pub(crate) fn bar(len: u64, template: &str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(len), ProgressDrawTarget::stderr());
+    match ProgressStyle::with_template(template) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
 
 /// A download on standard error.
 pub(crate) struct Download {
@@ -54,10 +63,7 @@ impl Download {
         }
         let style =
             "{msg} {wide_bar} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}, {eta} left";
-        let bar = ProgressBar::with_draw_target(Some(bytes), ProgressDrawTarget::stderr());
-        if let Ok(style) = ProgressStyle::with_template(style) {
-            bar.set_style(style);
-        }
+        let bar = bar(bytes, style);
         bar.set_message(file.to_owned());
         bar.set_position(resumed);
         bar.reset_eta();

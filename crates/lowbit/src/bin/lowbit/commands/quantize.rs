@@ -1,12 +1,11 @@
 //! `lowbit quantize`: from any model that lowbit reads to a low-bit one that runs as it is stored.
 
 use crate::{
-    open, options, report,
+    open, options, progress, report,
     table::{Align, Table},
 };
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use lowbit::{
     WeightSpec,
     hub::Store,
@@ -68,7 +67,7 @@ impl QuantizeCommand {
         let threads = options::threads(self.threads)?;
         let source = open::locate(&Store::from_env()?, &self.model)?.path;
         let request = Request { source: &source, method, settings, formats, threads };
-        let bar = bar();
+        let bar = progress::bar(0, "{wide_bar} {human_pos}/{human_len} weights, {eta} left");
         let start = Instant::now();
         let made = quantize(&request, &self.out, &|progress| {
             bar.set_length(progress.of);
@@ -158,13 +157,4 @@ fn pair<'a>(option: &str, text: &'a str, expected: &str) -> Result<(&'a str, &'a
 fn methods() -> String {
     let lines = METHODS.iter().map(|entry| format!("{} ({})", entry.card.name, entry.card.summary));
     lines.collect::<Vec<_>>().join("; ")
-}
-
-/// Progress on standard error, where that is a terminal.
-fn bar() -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
-    match ProgressStyle::with_template("{wide_bar} {human_pos}/{human_len} weights, {eta} left") {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
-    }
 }

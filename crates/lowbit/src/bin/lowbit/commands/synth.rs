@@ -1,9 +1,8 @@
 //! `lowbit synth`: a model with random weights, to measure speed at sizes that nobody wants to download.
 
-use crate::report;
+use crate::{progress, report};
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use lowbit::{
     WeightSpec,
     synth::{Synth, SynthRequest, shape_names},
@@ -56,7 +55,10 @@ impl SynthCommand {
         let synth = Synth::new(request)?;
         check_extension(&self.out, &synth, &self.format)?;
         let start = Instant::now();
-        let bar = bar(synth.tensor_bytes());
+        let bar = progress::bar(
+            synth.tensor_bytes(),
+            "{wide_bar} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}, {eta} left",
+        );
         let made = bar.clone();
         let progress = Arc::new(move |bytes| made.inc(bytes));
         let written = synth.write(&self.out, &(progress as _));
@@ -100,14 +102,4 @@ fn check_extension(path: &Path, synth: &Synth, format: &str) -> Result<()> {
         bail!("{}: {format} is written to a .{expected} file; name it so", path.display());
     }
     Ok(())
-}
-
-/// Progress on standard error, where that is a terminal.
-fn bar(bytes: u64) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(bytes), ProgressDrawTarget::stderr());
-    let style = "{wide_bar} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}, {eta} left";
-    match ProgressStyle::with_template(style) {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
-    }
 }

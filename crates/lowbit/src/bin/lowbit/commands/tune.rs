@@ -5,7 +5,7 @@ use crate::{
     interrupt::Interrupt,
     open::{self, DEFAULT_MODEL},
     options::{self, Activations, parse_threads},
-    record, report,
+    progress, record, report,
     table::{
         Align::{Left, Right},
         Table,
@@ -13,7 +13,6 @@ use crate::{
 };
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use lowbit::{
     Ctx, Layer, LoadOptions, Model, PlanKey, Planner, Record, Subject, TokenBucket, hub::Store, tuning,
 };
@@ -57,7 +56,8 @@ impl Tune {
             bail!("{} has no quantized weights; there is nothing to choose from", self.model);
         }
         let contexts: Vec<Ctx> = threads.iter().map(|threads| Ctx::new(isa, *threads)).collect();
-        let bar = bar(layers.len() * contexts.len() * TokenBucket::ALL.len());
+        let products = layers.len() * contexts.len() * TokenBucket::ALL.len();
+        let bar = progress::bar(products as u64, "{msg} {wide_bar} {pos}/{len} products, {eta} left");
         let mut keys = Vec::new();
         let over = interrupt.answering();
         for layer in &layers {
@@ -174,13 +174,4 @@ fn table(chosen: &[Chosen<'_>]) -> Table {
         ]);
     }
     table
-}
-
-/// Progress on standard error, where that is a terminal.
-fn bar(products: usize) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(products as u64), ProgressDrawTarget::stderr());
-    match ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} products, {eta} left") {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
-    }
 }
