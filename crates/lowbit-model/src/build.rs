@@ -119,6 +119,20 @@ pub(crate) fn parts(
     })
 }
 
+/// Reads one block, and what each of the spec's ropes is divided by.
+pub(crate) fn one_block(
+    spec: &mut ModelSpec,
+    index: usize,
+    weights: &dyn Weights,
+    precision: ActPrecision,
+    wrap: Wrap<'_>,
+) -> Result<(Block, Vec<Option<Vec<f32>>>), ModelError> {
+    let names = Architecture::named(spec.architecture)?.names(weights.scheme());
+    let rope_divisors = ropes(spec, weights, names)?;
+    let block = Loader { spec, weights, names, precision, wrap }.block(index)?;
+    Ok((block, rope_divisors))
+}
+
 /// Reads the divisors that GGUF files keep as tensors.
 fn ropes(
     spec: &mut ModelSpec,

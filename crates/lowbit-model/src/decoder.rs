@@ -2,15 +2,14 @@
 
 use crate::{
     LinearId, LinearOp, ModelError, ModelSpec, Stored, Weights,
-    attention::Attention,
-    build::{self, Block, FfnWeights, Mlp, Parts, Wrap},
-    ffn::{FfnWork, sized},
+    block::{Run, Work},
+    build::{self, FfnWeights, Mlp, Parts, Wrap},
+    ffn::sized,
     kv::{Float, KvCache, KvElement, KvGeometry, KvStore},
     linear::{act, product},
     profile::{Laps, Part},
-    rope::{RopeTable, Turn},
+    rope::RopeTable,
     rows::share_rows,
-    spec::QkNorm,
 };
 use lowbit_kernels::{ActPrecision, Ctx, MatMut, MatRef, ops};
 
@@ -31,21 +30,6 @@ pub enum Logits {
     All,
     /// This one of the batch and all after it.
     From(usize),
-}
-
-/// Working memory of a sequence, grown to the largest batch.
-#[derive(Default)]
-pub(crate) struct Work {
-    stream: Vec<f32>,
-    normed: Vec<f32>,
-    query: Vec<f32>,
-    key: Vec<f32>,
-    value: Vec<f32>,
-    mixed: Vec<f32>,
-    added: Vec<f32>,
-    angles: Vec<Vec<f32>>,
-    parts: Vec<f32>,
-    ffn: FfnWork,
 }
 
 impl Decoder {
@@ -171,15 +155,16 @@ impl Decoder {
 
         let mut work = std::mem::take(&mut cache.work);
         let (mut laps, forks) = (Laps::start(cache.profile.take()), ctx.forks());
+        let run = Run { spec: &self.spec };
         self.embed(ctx, tokens, sized(&mut work.stream, count * self.spec.hidden));
-        self.angles(ctx, count, cache, &mut work.angles);
+        run.angles(ctx, count, cache, &mut work.angles);
         laps.lap(Part::Other);
         for (i, block) in self.parts.blocks.iter().enumerate() {
             // Of the last block, only wanted tokens are read by anyone.
             let first = if i + 1 == self.parts.blocks.len() { from } else { 0 };
-            self.attend(ctx, i, block, (count, first), cache, &mut work, &mut laps);
+            run.attend(ctx, (i, i), block, (count, first), cache, &mut work, &mut laps);
             if first < count {
-                self.feed_forward(ctx, block, (count, first), &mut work, &mut laps);
+                run.feed_forward(ctx, block, (count, first), &mut work, &mut laps);
             }
         }
         if from < count {
@@ -199,130 +184,6 @@ impl Decoder {
         });
     }
 
-    fn angles(&self, ctx: &Ctx, count: usize, cache: &KvCache, angles: &mut Vec<Vec<f32>>) {
-        angles.resize(cache.ropes.len(), Vec::new());
-        let held = cache.len();
-        for (table, angles) in cache.ropes.iter().zip(angles) {
-            let width = 2 * table.pairs();
-            share_rows(ctx, sized(angles, count * width), width, |m, row, _| table.angles(held + m, row));
-        }
-    }
-
-    /// The attention part of a block: adds to the stream of tokens from `first` on.
-    fn attend(
-        &self,
-        ctx: &Ctx,
-        index: usize,
-        block: &Block,
-        (count, first): (usize, usize),
-        cache: &mut KvCache,
-        work: &mut Work,
-        laps: &mut Laps,
-    ) {
-        let spec = &self.spec;
-        let (hidden, wide, narrow) = (spec.hidden, spec.query_width(), spec.kv_width());
-        let asking = count - first;
-        let stream = &mut work.stream[..count * hidden];
-        let input: &[f32] = match &block.attention_in {
-            Some(gain) => self.normed(ctx, stream, gain, &mut work.normed),
-            None => stream,
-        };
-        laps.lap(Part::Norms);
-        let query = sized(&mut work.query, asking * wide);
-        let key = sized(&mut work.key, count * narrow);
-        let value = sized(&mut work.value, count * narrow);
-        {
-            let all = act(MatRef::new(input, count, hidden), laps);
-            product(ctx, &*block.key, &all, MatMut::new(key, count, narrow), (laps, Part::Qkv));
-            product(ctx, &*block.value, &all, MatMut::new(value, count, narrow), (laps, Part::Qkv));
-            if first == 0 {
-                product(ctx, &*block.query, &all, MatMut::new(query, count, wide), (laps, Part::Qkv));
-            } else if asking > 0 {
-                let some = act(MatRef::new(&input[first * hidden..], asking, hidden), laps);
-                product(ctx, &*block.query, &some, MatMut::new(query, asking, wide), (laps, Part::Qkv));
-            }
-        }
-
-        if spec.qk_norm == QkNorm::Row {
-            self.norm_rows(ctx, query, block.query_norm.as_deref());
-            self.norm_rows(ctx, key, block.key_norm.as_deref());
-            laps.lap(Part::Norms);
-        }
-        let by_head = spec.qk_norm == QkNorm::Head;
-        let turn = Turn {
-            gain: block.query_norm.as_deref().filter(|_| by_head),
-            eps: spec.norm_eps,
-            pairs: spec.rope_pairs,
-            angles: spec.blocks[index].rope.map(|i| (&cache.ropes[i], work.angles[i].as_slice())),
-        };
-        share_rows(ctx, query, wide, |m, row, scratch| {
-            turn.heads(ctx, first + m, row, scratch.floats(spec.head_dim));
-            ops::scale(ctx.isa(), row, spec.attention_scale);
-        });
-        let turn_key = Turn { gain: block.key_norm.as_deref().filter(|_| by_head), ..turn };
-        share_rows(ctx, key, narrow, |m, row, scratch| {
-            turn_key.heads(ctx, m, row, scratch.floats(spec.head_dim));
-        });
-        laps.lap(Part::Rope);
-        let store = &mut *cache.layers[index];
-        store.append(MatRef::new(key, count, narrow), MatRef::new(value, count, narrow));
-        laps.lap(Part::Cache);
-        if asking == 0 {
-            return;
-        }
-        let attention = Attention {
-            heads: spec.heads,
-            kv_heads: spec.kv_heads,
-            head_dim: spec.head_dim,
-            cap: spec.attention_cap,
-            window: spec.blocks[index].window,
-        };
-        let mixed = sized(&mut work.mixed, asking * wide);
-        attention.forward(ctx, store, query, &mut work.parts, mixed);
-        // By key head first, to by token first.
-        let group = wide / spec.kv_heads;
-        let joined: &mut [f32] = if asking == 1 || spec.kv_heads == 1 {
-            mixed
-        } else {
-            share_rows(ctx, query, wide, |m, row, _| {
-                for (kv_head, part) in row.chunks_exact_mut(group).enumerate() {
-                    part.copy_from_slice(&mixed[(kv_head * asking + m) * group..][..group]);
-                }
-            });
-            query
-        };
-        laps.lap(Part::Attention);
-        self.norm_rows(ctx, joined, block.attention_sub.as_deref());
-        laps.lap(Part::Norms);
-        let added = sized(&mut work.added, asking * hidden);
-        let joined = act(MatRef::new(joined, asking, wide), laps);
-        product(ctx, &*block.output, &joined, MatMut::new(added, asking, hidden), (laps, Part::Output));
-        self.add(ctx, &mut stream[first * hidden..], added, block.attention_out.as_deref(), laps);
-    }
-
-    /// The feed-forward part of a block, likewise.
-    fn feed_forward(
-        &self,
-        ctx: &Ctx,
-        block: &Block,
-        (count, first): (usize, usize),
-        work: &mut Work,
-        laps: &mut Laps,
-    ) {
-        let spec = &self.spec;
-        let hidden = spec.hidden;
-        let stream = &mut work.stream[first * hidden..count * hidden];
-        let input: &[f32] = match &block.ffn_in {
-            Some(gain) => self.normed(ctx, stream, gain, &mut work.normed),
-            None => stream,
-        };
-        laps.lap(Part::Norms);
-        let added = sized(&mut work.added, (count - first) * hidden);
-        let settings = (spec.activation, spec.norm_eps);
-        block.ffn.forward(ctx, settings, count - first, input, &mut work.ffn, added, laps);
-        self.add(ctx, stream, added, block.ffn_out.as_deref(), laps);
-    }
-
     fn logits(
         &self,
         ctx: &Ctx,
@@ -333,7 +194,8 @@ impl Decoder {
     ) {
         let (hidden, vocab, rows) = (self.spec.hidden, self.spec.vocab, count - from);
         let stream = &work.stream[from * hidden..count * hidden];
-        let normed = self.normed(ctx, stream, &self.parts.final_norm, &mut work.normed);
+        let run = Run { spec: &self.spec };
+        let normed = run.normed(ctx, stream, &self.parts.final_norm, &mut work.normed);
         laps.lap(Part::Norms);
         out.resize(rows * vocab, 0.0);
         let normed = act(MatRef::new(normed, rows, hidden), laps);
@@ -342,36 +204,5 @@ impl Decoder {
         if let Some(cap) = self.spec.logit_cap {
             share_rows(ctx, out, vocab, |_, row, _| ops::soft_cap(ctx.isa(), row, cap));
         }
-    }
-
-    /// Rows of `x`, normed into `buffer`.
-    fn normed<'a>(&self, ctx: &Ctx, x: &[f32], gain: &[f32], buffer: &'a mut Vec<f32>) -> &'a [f32] {
-        let width = gain.len();
-        let out = sized(buffer, x.len());
-        share_rows(ctx, out, width, |m, out, _| {
-            ops::rms_norm(ctx.isa(), &x[m * width..][..width], gain, self.spec.norm_eps, out);
-        });
-        out
-    }
-
-    /// Norms rows in place; nothing without a gain.
-    fn norm_rows(&self, ctx: &Ctx, x: &mut [f32], gain: Option<&[f32]>) {
-        let Some(gain) = gain else { return };
-        share_rows(ctx, x, gain.len(), |_, row, scratch| {
-            let spare = scratch.floats(row.len());
-            ops::rms_norm(ctx.isa(), row, gain, self.spec.norm_eps, spare);
-            row.copy_from_slice(spare);
-        });
-    }
-
-    /// Adds to the stream what a part of a block gives, normed where there is a gain.
-    fn add(&self, ctx: &Ctx, stream: &mut [f32], added: &mut [f32], gain: Option<&[f32]>, laps: &mut Laps) {
-        self.norm_rows(ctx, added, gain);
-        laps.lap(Part::Norms);
-        let hidden = self.spec.hidden;
-        share_rows(ctx, stream, hidden, |m, row, _| {
-            ops::add(ctx.isa(), row, &added[m * hidden..][..hidden]);
-        });
-        laps.lap(Part::Other);
     }
 }

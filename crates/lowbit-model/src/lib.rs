@@ -13,6 +13,7 @@
 
 pub mod arch;
 mod attention;
+mod block;
 mod build;
 mod config;
 mod decoder;
@@ -28,6 +29,7 @@ mod spec;
 mod ternary;
 
 pub use arch::{ARCHITECTURES, Architecture};
+pub use block::{OneBlock, embed};
 pub use build::{PackedBytes, WeightError, Weights};
 pub use config::{Config, GgufMeta, Key, Llama2c};
 pub use decoder::{Decoder, Logits};

@@ -4,7 +4,7 @@ mod float;
 
 pub use float::{Float, KvElement};
 
-use crate::{ModelError, Profile, decoder::Work, rope::RopeTable};
+use crate::{ModelError, Profile, block::Work, rope::RopeTable};
 use lowbit_kernels::{Isa, MatMut, MatRef};
 use std::ops::Range;
 

@@ -1,0 +1,295 @@
+//! One transformer block: what the decoder does to the residual stream, block by block.
+
+use crate::{
+    LinearOp, ModelError, ModelSpec, Stored, Weights,
+    attention::Attention,
+    build::{self, Block},
+    ffn::{FfnWork, sized},
+    kv::{Float, KvCache, KvElement, KvGeometry},
+    linear::{act, product},
+    profile::{Laps, Part},
+    rope::{RopeTable, Turn},
+    rows::share_rows,
+    spec::{LinearId, QkNorm},
+};
+use lowbit_format::{NK, QuantTensor};
+use lowbit_kernels::{ActPrecision, Ctx, MatMut, MatRef, ops};
+
+/// Working memory of a sequence, grown to the largest batch.
+#[derive(Default)]
+pub(crate) struct Work {
+    pub(crate) stream: Vec<f32>,
+    pub(crate) normed: Vec<f32>,
+    query: Vec<f32>,
+    key: Vec<f32>,
+    value: Vec<f32>,
+    mixed: Vec<f32>,
+    added: Vec<f32>,
+    pub(crate) angles: Vec<Vec<f32>>,
+    parts: Vec<f32>,
+    ffn: FfnWork,
+}
+
+/// What a block needs to know of its model.
+#[derive(Clone, Copy)]
+pub(crate) struct Run<'a> {
+    pub(crate) spec: &'a ModelSpec,
+}
+
+impl Run<'_> {
+    /// Angles of the next `count` positions, for every rope of the model.
+    pub(crate) fn angles(self, ctx: &Ctx, count: usize, cache: &KvCache, angles: &mut Vec<Vec<f32>>) {
+        angles.resize(cache.ropes.len(), Vec::new());
+        let held = cache.len();
+        for (table, angles) in cache.ropes.iter().zip(angles) {
+            let width = 2 * table.pairs();
+            share_rows(ctx, sized(angles, count * width), width, |m, row, _| table.angles(held + m, row));
+        }
+    }
+
+    /// The attention part of a block: adds to the stream of tokens from `first` on.
+    pub(crate) fn attend(
+        self,
+        ctx: &Ctx,
+        (index, layer): (usize, usize),
+        block: &Block,
+        (count, first): (usize, usize),
+        cache: &mut KvCache,
+        work: &mut Work,
+        laps: &mut Laps,
+    ) {
+        let spec = self.spec;
+        let (hidden, wide, narrow) = (spec.hidden, spec.query_width(), spec.kv_width());
+        let asking = count - first;
+        let stream = &mut work.stream[..count * hidden];
+        let input: &[f32] = match &block.attention_in {
+            Some(gain) => self.normed(ctx, stream, gain, &mut work.normed),
+            None => stream,
+        };
+        laps.lap(Part::Norms);
+        let query = sized(&mut work.query, asking * wide);
+        let key = sized(&mut work.key, count * narrow);
+        let value = sized(&mut work.value, count * narrow);
+        {
+            let all = act(MatRef::new(input, count, hidden), laps);
+            product(ctx, &*block.key, &all, MatMut::new(key, count, narrow), (laps, Part::Qkv));
+            product(ctx, &*block.value, &all, MatMut::new(value, count, narrow), (laps, Part::Qkv));
+            if first == 0 {
+                product(ctx, &*block.query, &all, MatMut::new(query, count, wide), (laps, Part::Qkv));
+            } else if asking > 0 {
+                let some = act(MatRef::new(&input[first * hidden..], asking, hidden), laps);
+                product(ctx, &*block.query, &some, MatMut::new(query, asking, wide), (laps, Part::Qkv));
+            }
+        }
+
+        if spec.qk_norm == QkNorm::Row {
+            self.norm_rows(ctx, query, block.query_norm.as_deref());
+            self.norm_rows(ctx, key, block.key_norm.as_deref());
+            laps.lap(Part::Norms);
+        }
+        let by_head = spec.qk_norm == QkNorm::Head;
+        let turn = Turn {
+            gain: block.query_norm.as_deref().filter(|_| by_head),
+            eps: spec.norm_eps,
+            pairs: spec.rope_pairs,
+            angles: spec.blocks[index].rope.map(|i| (&cache.ropes[i], work.angles[i].as_slice())),
+        };
+        share_rows(ctx, query, wide, |m, row, scratch| {
+            turn.heads(ctx, first + m, row, scratch.floats(spec.head_dim));
+            ops::scale(ctx.isa(), row, spec.attention_scale);
+        });
+        let turn_key = Turn { gain: block.key_norm.as_deref().filter(|_| by_head), ..turn };
+        share_rows(ctx, key, narrow, |m, row, scratch| {
+            turn_key.heads(ctx, m, row, scratch.floats(spec.head_dim));
+        });
+        laps.lap(Part::Rope);
+        let store = &mut *cache.layers[layer];
+        store.append(MatRef::new(key, count, narrow), MatRef::new(value, count, narrow));
+        laps.lap(Part::Cache);
+        if asking == 0 {
+            return;
+        }
+        let attention = Attention {
+            heads: spec.heads,
+            kv_heads: spec.kv_heads,
+            head_dim: spec.head_dim,
+            cap: spec.attention_cap,
+            window: spec.blocks[index].window,
+        };
+        let mixed = sized(&mut work.mixed, asking * wide);
+        attention.forward(ctx, store, query, &mut work.parts, mixed);
+        // By key head first, to by token first.
+        let group = wide / spec.kv_heads;
+        let joined: &mut [f32] = if asking == 1 || spec.kv_heads == 1 {
+            mixed
+        } else {
+            share_rows(ctx, query, wide, |m, row, _| {
+                for (kv_head, part) in row.chunks_exact_mut(group).enumerate() {
+                    part.copy_from_slice(&mixed[(kv_head * asking + m) * group..][..group]);
+                }
+            });
+            query
+        };
+        laps.lap(Part::Attention);
+        self.norm_rows(ctx, joined, block.attention_sub.as_deref());
+        laps.lap(Part::Norms);
+        let added = sized(&mut work.added, asking * hidden);
+        let joined = act(MatRef::new(joined, asking, wide), laps);
+        product(ctx, &*block.output, &joined, MatMut::new(added, asking, hidden), (laps, Part::Output));
+        self.add(ctx, &mut stream[first * hidden..], added, block.attention_out.as_deref(), laps);
+    }
+
+    /// The feed-forward part of a block, likewise.
+    pub(crate) fn feed_forward(
+        self,
+        ctx: &Ctx,
+        block: &Block,
+        (count, first): (usize, usize),
+        work: &mut Work,
+        laps: &mut Laps,
+    ) {
+        let spec = self.spec;
+        let hidden = spec.hidden;
+        let stream = &mut work.stream[first * hidden..count * hidden];
+        let input: &[f32] = match &block.ffn_in {
+            Some(gain) => self.normed(ctx, stream, gain, &mut work.normed),
+            None => stream,
+        };
+        laps.lap(Part::Norms);
+        let added = sized(&mut work.added, (count - first) * hidden);
+        let settings = (spec.activation, spec.norm_eps);
+        block.ffn.forward(ctx, settings, count - first, input, &mut work.ffn, added, laps);
+        self.add(ctx, stream, added, block.ffn_out.as_deref(), laps);
+    }
+
+    /// Rows of `x`, normed into `buffer`.
+    pub(crate) fn normed<'a>(self, ctx: &Ctx, x: &[f32], gain: &[f32], buffer: &'a mut Vec<f32>) -> &'a [f32] {
+        let width = gain.len();
+        let out = sized(buffer, x.len());
+        share_rows(ctx, out, width, |m, out, _| {
+            ops::rms_norm(ctx.isa(), &x[m * width..][..width], gain, self.spec.norm_eps, out);
+        });
+        out
+    }
+
+    /// Norms rows in place; nothing without a gain.
+    fn norm_rows(self, ctx: &Ctx, x: &mut [f32], gain: Option<&[f32]>) {
+        let Some(gain) = gain else { return };
+        share_rows(ctx, x, gain.len(), |_, row, scratch| {
+            let spare = scratch.floats(row.len());
+            ops::rms_norm(ctx.isa(), row, gain, self.spec.norm_eps, spare);
+            row.copy_from_slice(spare);
+        });
+    }
+
+    /// Adds to the stream what a part of a block gives, normed where there is a gain.
+    fn add(self, ctx: &Ctx, stream: &mut [f32], added: &mut [f32], gain: Option<&[f32]>, laps: &mut Laps) {
+        self.norm_rows(ctx, added, gain);
+        laps.lap(Part::Norms);
+        let hidden = self.spec.hidden;
+        share_rows(ctx, stream, hidden, |m, row, _| {
+            ops::add(ctx.isa(), row, &added[m * hidden..][..hidden]);
+        });
+        laps.lap(Part::Other);
+    }
+}
+
+/// One block of a model by itself, for whoever works on a model that is larger than memory: the residual stream goes in
+/// and comes out.
+pub struct OneBlock {
+    spec: ModelSpec,
+    index: usize,
+    block: Block,
+    rope_divisors: Vec<Option<Vec<f32>>>,
+}
+
+impl OneBlock {
+    /// Block `index` of the model, every linear layer replaced by what `wrap` makes of it.
+    ///
+    /// # Errors
+    /// As [`Decoder::build`](crate::Decoder::build).
+    ///
+    /// # Panics
+    /// Where the model has no such block.
+    pub fn build_with(
+        spec: &ModelSpec,
+        index: usize,
+        weights: &dyn Weights,
+        precision: ActPrecision,
+        wrap: &dyn Fn(LinearId, Stored) -> Box<dyn LinearOp>,
+    ) -> Result<Self, ModelError> {
+        let mut spec = spec.clone();
+        assert!(index < spec.blocks.len(), "block {index} of {}", spec.blocks.len());
+        let (block, rope_divisors) = build::one_block(&mut spec, index, weights, precision, wrap)?;
+        Ok(Self { spec, index, block, rope_divisors })
+    }
+
+    /// An empty cache for `capacity` tokens, in f32.
+    ///
+    /// # Errors
+    /// Where the capacity is 0 or more than the model's context.
+    pub fn cache(&self, capacity: usize) -> Result<KvCache, ModelError> {
+        let limit = self.spec.longest();
+        if capacity == 0 || capacity > limit {
+            return Err(ModelError::Capacity { found: capacity, limit });
+        }
+        let ropes = self.spec.ropes.iter().zip(&self.rope_divisors);
+        let ropes = ropes.map(|(spec, divisors)| RopeTable::new(spec, divisors.as_deref(), capacity));
+        let store = Float::new(KvElement::F32, self.spec.kv_heads, self.spec.head_dim);
+        KvCache::new(vec![Box::new(store)], self.geometry(), capacity, ropes.collect())
+    }
+
+    fn geometry(&self) -> KvGeometry {
+        KvGeometry { layers: 1, kv_heads: self.spec.kv_heads, head_dim: self.spec.head_dim }
+    }
+
+    /// Replaces the residual stream of tokens, at the positions after those in the cache, by that after this block.
+    ///
+    /// # Errors
+    /// Where the cache is another model's or has no room; the stream is as before then.
+    ///
+    /// # Panics
+    /// Where the stream is not made of whole tokens.
+    pub fn forward(&self, ctx: &Ctx, stream: &mut [f32], cache: &mut KvCache) -> Result<(), ModelError> {
+        let hidden = self.spec.hidden;
+        assert!(stream.len().is_multiple_of(hidden), "a stream of whole tokens of {hidden} elements");
+        let count = stream.len() / hidden;
+        cache.check(self.geometry(), count)?;
+        if count == 0 {
+            return Ok(());
+        }
+        let mut work = std::mem::take(&mut cache.work);
+        let mut laps = Laps::start(None);
+        let run = Run { spec: &self.spec };
+        sized(&mut work.stream, stream.len()).copy_from_slice(stream);
+        run.angles(ctx, count, cache, &mut work.angles);
+        run.attend(ctx, (self.index, 0), &self.block, (count, 0), cache, &mut work, &mut laps);
+        run.feed_forward(ctx, &self.block, (count, 0), &mut work, &mut laps);
+        stream.copy_from_slice(&work.stream[..stream.len()]);
+        cache.work = work;
+        Ok(())
+    }
+}
+
+/// The residual stream before the first block: a row of `hidden` elements for each token, of `embedding` as the
+/// checkpoint stores it.
+///
+/// # Errors
+/// Where a token is not in the vocabulary.
+///
+/// # Panics
+/// Where the matrix is not the spec's.
+pub fn embed(spec: &ModelSpec, embedding: &QuantTensor, tokens: &[u32]) -> Result<Vec<f32>, ModelError> {
+    assert_eq!(embedding.shape(), NK { n: spec.vocab, k: spec.hidden }, "token embeddings");
+    let mut stream = vec![0.0; tokens.len() * spec.hidden];
+    for (index, (id, row)) in tokens.iter().zip(stream.chunks_exact_mut(spec.hidden)).enumerate() {
+        if *id as usize >= spec.vocab {
+            return Err(ModelError::Token { index, id: *id, vocab: spec.vocab });
+        }
+        embedding.decode_row(*id as usize, row);
+        if spec.embedding_scale != 1.0 {
+            row.iter_mut().for_each(|x| *x *= spec.embedding_scale);
+        }
+    }
+    Ok(stream)
+}
