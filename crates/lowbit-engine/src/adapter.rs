@@ -65,7 +65,7 @@ pub fn naming(checkpoint: &Checkpoint) -> Naming {
 }
 
 /// Tensors of a checkpoint by name.
-pub(crate) struct Tensors<'a>(pub(crate) &'a Checkpoint);
+pub struct Tensors<'a>(pub &'a Checkpoint);
 
 impl Weights for Tensors<'_> {
     fn scheme(&self) -> Naming {

@@ -20,9 +20,10 @@ pub mod synth;
 pub mod tuning;
 mod vocabulary;
 
-pub use adapter::naming;
+pub use adapter::{Tensors, naming};
 pub use error::EngineError;
 pub use generate::{Event, Finish, GenerateRequest, Generated, Timing};
 pub use load::{Layer, LoadOptions, LoadStats, spec as model_spec};
 pub use model::{Model, TensorSummary};
+pub use packed::pack;
 pub use session::Session;

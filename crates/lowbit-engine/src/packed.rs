@@ -11,7 +11,7 @@ struct PackedLinear {
 }
 
 /// Arranges a layer's weight on the workers of `ctx` as the planner chooses; unquantized layers have no choice.
-pub(crate) fn pack(ctx: &Ctx, planner: &Planner<'_>, stored: Stored) -> Box<dyn LinearOp> {
+pub fn pack(ctx: &Ctx, planner: &Planner<'_>, stored: Stored) -> Box<dyn LinearOp> {
     if let TensorData::Float { .. } = stored.tensor().data() {
         return Box::new(stored);
     }

@@ -122,6 +122,27 @@ impl GroupedTensor {
         }
     }
 
+    /// Scale and zero point of every group of the first level of row `n`, as they are stored.
+    ///
+    /// # Panics
+    /// Outside the shape.
+    pub fn stored_fits(&self, n: usize) -> Vec<GroupFit> {
+        let (shape, k) = (self.shape(), self.shape().k);
+        assert!(n < shape.n, "row {n} of {shape}");
+        let fine = self.params.levels[0].shape();
+        let fits = (0..fine.per_row(k)).map(|group| {
+            let start = group * fine.len_in_row(k);
+            let levels = self.params.levels.iter();
+            let scale = levels.map(|level| level.get(n, start / level.shape().len_in_row(k))).product();
+            let zero = match &self.params.zeros {
+                Some(zeros) => zeros.get(n, group),
+                None => self.spec.element().center().unwrap_or(0.0),
+            };
+            GroupFit { scale, zero }
+        });
+        fits.collect()
+    }
+
     /// Whether [`Self::expand_row`] can give offsets other than zero.
     pub fn has_offsets(&self) -> bool {
         match self.spec.element() {

@@ -63,6 +63,6 @@ mod tensor;
 pub use bytes::{Access, MAX_TEXT_FILE};
 pub use checkpoint::{Checkpoint, Config};
 pub use error::IoError;
-pub use payload::{Payload, Spool};
+pub use payload::{Payload, Spool, write_file};
 pub use scan::{TensorFault, scan_tensor};
 pub use tensor::{Encoding, RawTensor, TensorInfo};

@@ -147,6 +147,15 @@ pub(crate) fn write_new(
     inner().map_err(|e: IoError| e.in_file(path))
 }
 
+/// Writes a file of given bytes: to a temporary one beside it, synced, then renamed, so that it appears whole or not at
+/// all.
+///
+/// # Errors
+/// Where the operating system refuses.
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
+    write_new(path, |out| out.write_all(bytes).map_err(|e| IoError::os("write", e)))
+}
+
 /// A temporary file that will be as readable as any other the user makes.
 fn temporary(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
     let mut builder = tempfile::Builder::new();

@@ -163,7 +163,13 @@ impl Run<'_> {
     }
 
     /// Rows of `x`, normed into `buffer`.
-    pub(crate) fn normed<'a>(self, ctx: &Ctx, x: &[f32], gain: &[f32], buffer: &'a mut Vec<f32>) -> &'a [f32] {
+    pub(crate) fn normed<'a>(
+        self,
+        ctx: &Ctx,
+        x: &[f32],
+        gain: &[f32],
+        buffer: &'a mut Vec<f32>,
+    ) -> &'a [f32] {
         let width = gain.len();
         let out = sized(buffer, x.len());
         share_rows(ctx, out, width, |m, out, _| {

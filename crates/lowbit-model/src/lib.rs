@@ -36,7 +36,7 @@ pub use decoder::{Decoder, Logits};
 pub use error::ModelError;
 pub use kv::{KvCache, KvElement, KvGeometry, KvStore};
 pub use linear::{LinearOp, Stored};
-pub use names::{GGUF, HUGGING_FACE, Names, Naming};
+pub use names::{GGUF, HUGGING_FACE, Names, Naming, in_block};
 pub use profile::{Part, Profile};
 pub use rope::{RopeScaling, RopeSpec};
 pub use spec::{

@@ -178,8 +178,8 @@ fn is_like(pattern: &str, name: &str) -> bool {
     digits > 0 && is_like(after, &left[digits..])
 }
 
-/// A pattern with the block's number filled in.
-pub(crate) fn in_block(pattern: &str, block: usize) -> String {
+/// A pattern of [`Names`] with the block's number filled in.
+pub fn in_block(pattern: &str, block: usize) -> String {
     pattern.replace("{block}", &block.to_string())
 }
 

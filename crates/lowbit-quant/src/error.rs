@@ -1,8 +1,11 @@
 //! What can go wrong between a checkpoint and its quantized file.
 
+use crate::solve::SolveError;
 use lowbit_engine::EngineError;
 use lowbit_format::{FormatError, NK, suggest};
 use lowbit_io::IoError;
+use lowbit_model::ModelError;
+use std::path::PathBuf;
 
 /// Errors of quantization.
 #[derive(Debug, thiserror::Error)]
@@ -64,14 +67,90 @@ pub enum QuantError {
         /// Weights of a group.
         group: usize,
     },
-    /// Weights that cannot be rounded.
+    /// A layer that cannot be rounded.
     #[error("tensor {tensor:?}: {error}")]
-    Tensor {
+    Solve {
         /// The tensor.
         tensor: String,
         /// What is wrong with it.
-        error: FormatError,
+        error: SolveError,
     },
+    /// A role that no tensor has.
+    #[error("the model has no weight matrix of the role `{role}`; `lowbit inspect` lists the tensors")]
+    UnusedRole {
+        /// The role given.
+        role: &'static str,
+    },
+    /// A method that needs to see what layers read.
+    #[error(
+        "{method} needs calibration data: give a text with --calib FILE, not the one you will evaluate on"
+    )]
+    NoCalibration {
+        /// The method.
+        method: &'static str,
+    },
+    /// Calibration data that the model cannot read.
+    #[error("calibration data: {why}")]
+    Calibration {
+        /// What is wrong.
+        why: String,
+    },
+    /// The model cannot be run.
+    #[error("cannot run the model over the calibration data: {0}")]
+    Forward(ModelError),
+    /// A block whose output is no number.
+    #[error(
+        "block {block} gives {value} for token {token} of calibration sample {sample}: its weights are not those of a working model"
+    )]
+    StreamNotFinite {
+        /// The block.
+        block: usize,
+        /// The sample.
+        sample: usize,
+        /// The token in it.
+        token: usize,
+        /// What was found.
+        value: f32,
+    },
+    /// Less memory than the run takes.
+    #[error(
+        "{given} bytes of memory are too few: this run takes {least} with residual streams in a file; fewer samples do not change that, a method without Hessians does"
+    )]
+    Memory {
+        /// What it takes at least.
+        least: u64,
+        /// What was given.
+        given: u64,
+    },
+    /// An unfinished run is in the way.
+    #[error(
+        "{}: an unfinished run; --resume goes on with it, --restart begins anew", folder.display()
+    )]
+    Unfinished {
+        /// Its folder.
+        folder: PathBuf,
+    },
+    /// The unfinished run is another one.
+    #[error(
+        "{}: cannot resume, the unfinished run differs in: {differs}; give the same options, or --restart", folder.display()
+    )]
+    OtherRun {
+        /// Its folder.
+        folder: PathBuf,
+        /// Fields of its description that are not the same.
+        differs: String,
+    },
+    /// A file of an unfinished run that cannot be read.
+    #[error("{}: {why}; --restart begins anew", path.display())]
+    Partial {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// It was told to stop.
+    #[error("interrupted; what is done is kept, --resume goes on")]
+    Interrupted,
     /// A pattern of names that no tensor has.
     #[error("no weight matrix is called like `{pattern}`; `lowbit inspect` lists the tensors")]
     UnusedPattern {

@@ -1,9 +1,10 @@
 //! Quantization: from a checkpoint to a container of low-bit weights that runs as it is stored.
 //!
 //! A method is one file of `methods/` and one line of [`METHODS`]: a card, settings with the paper's defaults, and a
-//! [`Recipe`] put together from parts. The parts are in `fit/`. [`quantize`] is the driver: it streams a checkpoint
-//! through a recipe tensor by tensor, rows in parallel, and writes the file. The same input gives the same bytes,
-//! whatever the number of threads.
+//! [`Recipe`] put together from parts: what calibration collects is in `stats/`, changes of weights that change nothing
+//! else in `transform/`, scales and zero points in `fit/`, codes in `solve/`. [`quantize`] is the driver: it streams a
+//! checkpoint through a recipe block by block and writes the file. The same input gives the same bytes, whatever the
+//! number of threads, and after any number of interruptions.
 //!
 //! ```
 //! use lowbit_format::WeightSpec;
@@ -18,20 +19,24 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod calibration;
 mod card;
 mod driver;
 mod error;
 pub mod fit;
 mod formats;
-mod matrix;
 pub mod methods;
 mod provenance;
 mod report;
+pub mod solve;
+pub mod stats;
+pub mod transform;
 
+pub use calibration::Calibration;
 pub use card::{Card, Paper};
-pub use driver::{Progress, Request, quantize};
+pub use driver::{Budget, Progress, Request, Resume, quantize};
 pub use error::QuantError;
 pub use formats::{Formats, Pattern};
-pub use matrix::{Quantized, quantize_matrix};
-pub use methods::{METHODS, Method, MethodEntry, Recipe, method};
+pub use methods::{METHODS, Method, MethodEntry, Propagate, Recipe, method};
 pub use report::{Report, TensorReport};
+pub use solve::{Quantized, quantize_matrix};

@@ -7,10 +7,16 @@ use sha2::{Digest, Sha256};
 use std::{fs::File, io::Read};
 
 /// Text of `lowbit.x-provenance`.
-pub(crate) fn text(method: &str, settings: &Value, formats: &crate::Formats, source_sha256: &str) -> String {
+pub(crate) fn text(
+    method: &str,
+    settings: &Value,
+    formats: &crate::Formats,
+    calibration: Option<&crate::Calibration>,
+    source_sha256: &str,
+) -> String {
     let roles: Vec<_> = formats.roles.iter().map(|(role, spec)| format!("{}={spec}", role.name())).collect();
     let tensors: Vec<_> = formats.tensors.iter().map(|(p, spec)| format!("{}={spec}", p.0)).collect();
-    json!({
+    let mut text = json!({
         "program": concat!("lowbit ", env!("CARGO_PKG_VERSION")),
         "method": method,
         "settings": settings,
@@ -18,8 +24,11 @@ pub(crate) fn text(method: &str, settings: &Value, formats: &crate::Formats, sou
         "roles": roles,
         "tensors": tensors,
         "source_sha256": source_sha256,
-    })
-    .to_string()
+    });
+    if let Some(calibration) = calibration {
+        text["calibration"] = calibration.about();
+    }
+    text.to_string()
 }
 
 /// SHA-256 of the files that hold a checkpoint's tensors, one after the other.

@@ -1,6 +1,8 @@
 //! What a quantization did.
 
-use serde::Serialize;
+use crate::solve::Quantized;
+use lowbit_format::NK;
+use serde::{Deserialize, Serialize};
 
 /// Of the whole model.
 #[derive(Clone, Debug, Serialize)]
@@ -26,12 +28,12 @@ pub struct Report {
 }
 
 /// Of one tensor.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TensorReport {
     /// Name in the file.
     pub name: String,
     /// What it is for.
-    pub role: &'static str,
+    pub role: String,
     /// Label of the format it had.
     pub from: String,
     /// Label of the format it has.
@@ -42,4 +44,47 @@ pub struct TensorReport {
     pub bits_per_weight: f64,
     /// Σ (w − ŵ)² over Σ w²; 0 where all are zero.
     pub nmse: f64,
+    /// Tokens that its inputs were collected from, of experts in one tensor the fewest; 0 where it was rounded from
+    /// its weights alone because no token chose it; absent without calibration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration_tokens: Option<u64>,
+    /// What the figures are made of.
+    pub(crate) sums: Sums,
+}
+
+/// Sums over weights.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Sums {
+    pub(crate) weights: u64,
+    pub(crate) bytes: u64,
+    /// Σ (w − ŵ)².
+    pub(crate) error: f64,
+    /// Σ w².
+    pub(crate) squared: f64,
+}
+
+impl Sums {
+    pub(crate) fn of(shape: NK, quantized: &Quantized) -> Self {
+        Self {
+            weights: shape.weights() as u64,
+            bytes: quantized.bytes() as u64,
+            error: quantized.squared_error,
+            squared: quantized.squared,
+        }
+    }
+
+    pub(crate) fn add(&mut self, other: Self) {
+        self.weights += other.weights;
+        self.bytes += other.bytes;
+        self.error += other.error;
+        self.squared += other.squared;
+    }
+
+    pub(crate) fn bits_per_weight(&self) -> f64 {
+        8.0 * self.bytes as f64 / self.weights.max(1) as f64
+    }
+
+    pub(crate) fn nmse(&self) -> f64 {
+        if self.squared > 0.0 { self.error / self.squared } else { 0.0 }
+    }
 }

@@ -1,16 +1,41 @@
 //! Choosing scale and zero point of one group: the parts that methods share.
 
+mod clip;
 mod mse_grid;
 
-pub use mse_grid::MseGrid;
+pub use clip::Clip;
+pub use mse_grid::{Counts, MseGrid};
 
+use crate::stats::Needs;
 use lowbit_format::{GroupFit, GroupedSpec};
+
+/// Weights that share a scale, and what calibration knows of the inputs they are multiplied with.
+#[derive(Clone, Copy, Debug)]
+pub struct Group<'a> {
+    /// The weights: finite, at least one.
+    pub weights: &'a [f32],
+    /// Mean x² of the inputs of each, where there was a calibration and the weights are of one row.
+    pub importance: Option<&'a [f32]>,
+    /// Σ x xᵀ of the inputs of some tokens, row after row, where the fit asked for samples.
+    pub gram: Option<&'a [f32]>,
+}
+
+impl<'a> Group<'a> {
+    /// Weights of which nothing else is known.
+    pub fn new(weights: &'a [f32]) -> Self {
+        Self { weights, importance: None, gram: None }
+    }
+}
 
 /// Chooses scale and zero point of a group of weights. What it gives is stored in the precision of the format, so a
 /// fit that compares errors must compare what [`GroupedSpec::stored`] makes of its candidates.
 pub trait Fit: Send + Sync {
-    /// `group` holds finite weights, at least one. An all-zero group must decode to zeros.
-    fn fit(&self, spec: &GroupedSpec, group: &[f32]) -> GroupFit;
+    /// What calibration must collect for it.
+    fn needs(&self) -> Needs {
+        Needs::NONE
+    }
+    /// An all-zero group must decode to zeros.
+    fn fit(&self, spec: &GroupedSpec, group: &Group<'_>) -> GroupFit;
 }
 
 /// The range of the weights, see [`GroupFit::of_range`].
@@ -18,8 +43,8 @@ pub trait Fit: Send + Sync {
 pub struct Range;
 
 impl Fit for Range {
-    fn fit(&self, spec: &GroupedSpec, group: &[f32]) -> GroupFit {
-        GroupFit::of_range(spec.element(), group)
+    fn fit(&self, spec: &GroupedSpec, group: &Group<'_>) -> GroupFit {
+        GroupFit::of_range(spec.element(), group.weights)
     }
 }
 

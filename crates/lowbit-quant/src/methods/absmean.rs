@@ -46,6 +46,6 @@ impl Method for AbsMean {
             ElementFormat::Ternary => Ok(()),
             _ => Err("it makes ternary formats such as ternary-tensor"),
         };
-        Ok(Recipe { card: &Self::CARD, fit: Box::new(Range), check })
+        Ok(Recipe { check, ..Recipe::nearest(&Self::CARD, Range) })
     }
 }

@@ -25,7 +25,7 @@
 use super::{Method, Recipe, wrong};
 use crate::{
     Card, Paper, QuantError,
-    fit::{Fit, Range, highest, round},
+    fit::{Fit, Group, Range, highest, round},
 };
 use lowbit_format::{ElementFormat, GroupFit, GroupedSpec, ZeroPoint};
 use serde::{Deserialize, Serialize};
@@ -80,14 +80,14 @@ impl Method for Hqq {
             ElementFormat::Int { zero: ZeroPoint::Integer | ZeroPoint::Float, .. } => Ok(()),
             _ => Err("it moves zero points, which asym and fzero formats have"),
         };
-        Ok(Recipe { card: &Self::CARD, fit: Box::new(HalfQuadratic(self.clone())), check })
+        Ok(Recipe { check, ..Recipe::nearest(&Self::CARD, HalfQuadratic(self.clone())) })
     }
 }
 
 struct HalfQuadratic(Hqq);
 
 impl Fit for HalfQuadratic {
-    fn fit(&self, spec: &GroupedSpec, group: &[f32]) -> GroupFit {
+    fn fit(&self, spec: &GroupedSpec, group: &Group<'_>) -> GroupFit {
         let (settings, highest) = (&self.0, highest(spec));
         let mut fit = Range.fit(spec, group);
         let (mut best, mut least) = (fit, f32::INFINITY);
@@ -98,7 +98,7 @@ impl Fit for HalfQuadratic {
                 break;
             }
             let (mut error, mut zero) = (0.0, 0.0);
-            for w in group {
+            for w in group.weights {
                 let rounded = round(*w, stored, highest);
                 let off = w - rounded;
                 error += off.abs();
@@ -109,7 +109,7 @@ impl Fit for HalfQuadratic {
                 break;
             }
             (best, least) = (fit, error);
-            fit.zero = zero / group.len() as f32;
+            fit.zero = zero / group.weights.len() as f32;
             beta *= settings.kappa;
         }
         best

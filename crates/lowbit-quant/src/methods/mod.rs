@@ -1,17 +1,30 @@
 //! The methods, one file each. Adding one is a file and a line of [`METHODS`].
 
 mod absmean;
+mod awq;
+mod gptq;
 mod hqq;
+mod imatrix;
 mod mse;
 mod rtn;
 
 pub use absmean::AbsMean;
+pub use awq::Awq;
+pub use gptq::Gptq;
 pub use hqq::Hqq;
+pub use imatrix::Imatrix;
 pub use mse::Mse;
 pub use rtn::Rtn;
 
-use crate::{Card, QuantError, fit::Fit};
+use crate::{
+    Card, QuantError,
+    fit::Fit,
+    solve::{Nearest, Solve},
+    stats::Needs,
+    transform::FindScale,
+};
 use lowbit_format::GroupedSpec;
+use lowbit_model::Role;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -28,17 +41,68 @@ pub trait Method: Serialize + DeserializeOwned + Default {
     fn recipe(&self) -> Result<Recipe, QuantError>;
 }
 
-/// What is done with every weight matrix: scale and zero point of each group by `fit`, then the nearest codes.
+/// What is done with a model: parts, put together by a method.
 pub struct Recipe {
     /// The method it is of.
     pub card: &'static Card,
-    /// Chooses scale and zero point.
+    /// Finds scales that make weights easier to round.
+    pub scale: Option<Box<dyn FindScale>>,
+    /// Chooses scale and zero point of groups.
     pub fit: Box<dyn Fit>,
+    /// Of some roles another way.
+    pub fit_for: Vec<(&'static [Role], Box<dyn Fit>)>,
+    /// Chooses codes.
+    pub solve: Box<dyn Solve>,
+    /// What the layers of a block read while their inputs are collected, where they are.
+    pub propagate: Propagate,
+    /// Whether inputs are collected anew at every place of a block, with what was rounded before in it.
+    pub sequential: bool,
     /// Why a format cannot be made, `Ok` where it can.
     pub check: fn(&GroupedSpec) -> Result<(), &'static str>,
 }
 
+/// What a block reads while the inputs of its layers are collected: what the blocks before it give
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Propagate {
+    /// as they were,
+    Source,
+    /// as they are rounded.
+    Quantized,
+}
+
 impl Recipe {
+    /// Nearest codes under a fit, of every format.
+    pub fn nearest(card: &'static Card, fit: impl Fit + 'static) -> Self {
+        Self {
+            card,
+            scale: None,
+            fit: Box::new(fit),
+            fit_for: Vec::new(),
+            solve: Box::new(Nearest),
+            propagate: Propagate::Source,
+            sequential: false,
+            check: |_| Ok(()),
+        }
+    }
+
+    /// What calibration must collect for it.
+    pub fn needs(&self) -> Needs {
+        let fits =
+            self.fit_for.iter().map(|(_, fit)| fit.needs()).chain([self.fit.needs(), self.solve.needs()]);
+        fits.chain(self.scale.iter().map(|scale| scale.needs())).fold(Needs::NONE, Needs::and)
+    }
+
+    /// The fit of a role.
+    pub fn fit(&self, role: Role) -> &dyn Fit {
+        let special = self.fit_for.iter().find(|(roles, _)| roles.contains(&role));
+        special.map_or(&*self.fit, |(_, fit)| &**fit)
+    }
+
+    /// What rounds the layers of a role.
+    pub fn parts(&self, role: Role) -> (&dyn Fit, &dyn Solve) {
+        (self.fit(role), &*self.solve)
+    }
+
     /// # Errors
     /// Why the method cannot make the format.
     pub fn accepts(&self, spec: &GroupedSpec) -> Result<(), &'static str> {
@@ -57,7 +121,15 @@ pub struct MethodEntry {
 }
 
 /// Every method, the simplest first.
-pub static METHODS: &[MethodEntry] = &[entry::<Rtn>(), entry::<Mse>(), entry::<Hqq>(), entry::<AbsMean>()];
+pub static METHODS: &[MethodEntry] = &[
+    entry::<Rtn>(),
+    entry::<Mse>(),
+    entry::<Hqq>(),
+    entry::<Imatrix>(),
+    entry::<Awq>(),
+    entry::<Gptq>(),
+    entry::<AbsMean>(),
+];
 
 /// The method of a name.
 ///

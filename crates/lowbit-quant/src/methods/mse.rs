@@ -22,7 +22,10 @@
 //! E. Frantar, S. Ashkboos, T. Hoefler, D. Alistarh: GPTQ, ICLR 2023, arXiv:2210.17323; option `mse` of the released code.
 
 use super::{Method, Recipe, wrong};
-use crate::{Card, Paper, QuantError, fit::MseGrid};
+use crate::{
+    Card, Paper, QuantError,
+    fit::{Counts, MseGrid},
+};
 use serde::{Deserialize, Serialize};
 
 /// Settings of `mse`.
@@ -60,7 +63,7 @@ impl Method for Mse {
         if !(0.0..=1.0).contains(&self.max_shrink) {
             return Err(wrong::<Self>(format!("max_shrink is {}, expected 0 to 1", self.max_shrink)));
         }
-        let fit = MseGrid { grid: self.grid, max_shrink: self.max_shrink };
-        Ok(Recipe { card: &Self::CARD, fit: Box::new(fit), check: |_| Ok(()) })
+        let fit = MseGrid { grid: self.grid, max_shrink: self.max_shrink, counts: Counts::Equally };
+        Ok(Recipe::nearest(&Self::CARD, fit))
     }
 }

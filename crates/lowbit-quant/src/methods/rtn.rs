@@ -32,6 +32,6 @@ impl Method for Rtn {
     };
 
     fn recipe(&self) -> Result<Recipe, QuantError> {
-        Ok(Recipe { card: &Self::CARD, fit: Box::new(Range), check: |_| Ok(()) })
+        Ok(Recipe::nearest(&Self::CARD, Range))
     }
 }

@@ -1,0 +1,212 @@
+//! One block through a recipe.
+
+use super::{
+    plan::BlockLayer,
+    streams::{After, Collected, Streams, Wanted, pass},
+    work::Work,
+};
+use crate::{
+    QuantError, Recipe,
+    methods::Propagate,
+    solve::{Layer, Nearest, Quantized, SolveError, quantize_matrix},
+    transform::{Consumer, Place, Seam, fold, seams},
+};
+use lowbit_format::{
+    Codes, FormatError, GroupParams, GroupShape, GroupedTensor, NK, QuantTensor, Storage, WeightSpec,
+};
+use lowbit_kernels::Ctx;
+use lowbit_model::Role;
+
+/// What all blocks of a run have in common.
+pub(crate) struct Run<'a> {
+    pub(crate) ctx: &'a Ctx,
+    pub(crate) recipe: &'a Recipe,
+    pub(crate) threads: usize,
+    /// Tokens of the calibration.
+    pub(crate) tokens: u64,
+    /// Places whose inputs are collected in one pass, pass by pass.
+    pub(crate) passes: &'a [&'a [Place]],
+    /// Told how much of the block is done, from 0 to 1, and what is being done.
+    pub(crate) step: &'a dyn Fn(f64, &'static str) -> Result<(), QuantError>,
+}
+
+/// A tensor that is done.
+pub(crate) struct Made {
+    pub(crate) name: String,
+    pub(crate) role: Role,
+    pub(crate) spec: WeightSpec,
+    pub(crate) shape: NK,
+    pub(crate) quantized: Quantized,
+    /// Tokens that its inputs were collected from, the fewest of its layers; `None` without calibration.
+    pub(crate) tokens: Option<u64>,
+}
+
+/// Places in one pass, where memory allows it, and in a pass each.
+pub(crate) const TOGETHER: &[&[Place]] = &[&Place::ALL];
+pub(crate) const ONE_BY_ONE: &[&[Place]] =
+    &[&[Place::AttentionIn], &[Place::ValueOut], &[Place::FfnIn], &[Place::DownIn]];
+
+/// Rounds all tensors of a block that the plan rounds. `streams` are those of the calibration, where the recipe wants one;
+/// they are what comes out of the block afterwards.
+pub(crate) fn block(
+    run: &Run<'_>,
+    work: &mut Work<'_>,
+    streams: Option<&mut Streams>,
+) -> Result<Vec<Made>, QuantError> {
+    let Some(streams) = streams else { return solve(run, work, None, &Place::ALL) };
+    let from_source = run.recipe.propagate == Propagate::Source;
+    // Passes take about as long as each other, and rounding about as long as one.
+    let parts = (run.passes.len() + 1 + usize::from(!from_source)) as f64;
+    let mut made: Vec<Made> = Vec::new();
+    for (i, places) in run.passes.iter().enumerate() {
+        let samples = streams.len() as f64;
+        let step = |done: usize| (run.step)((i as f64 + done as f64 / samples) / parts, "collecting inputs");
+        let roles: Vec<Role> = places.iter().map(|place| place.readers()[0]).collect();
+        let needs = run.recipe.needs();
+        let wanted = Wanted { roles: &roles, needs, tokens: run.tokens, threads: run.threads };
+        let last = i + 1 == run.passes.len();
+        let after = if from_source && last { After::Advance } else { After::Stay };
+        let mut collected = pass(run.ctx, work, streams, (wanted, after), &step)?;
+        (run.step)((i + 1) as f64 / parts, "rounding")?;
+        transform(run, work, &mut collected)?;
+        let done = solve(run, work, Some(&collected), places)?;
+        if run.recipe.sequential && !last {
+            done.iter().try_for_each(|made| Ok::<_, QuantError>(work.set(&made.name, made.tensor()?)))?;
+        }
+        made.extend(done);
+    }
+    if !from_source {
+        made.iter().try_for_each(|made| Ok::<_, QuantError>(work.set(&made.name, made.tensor()?)))?;
+        advance(run, work, streams, 1.0 - 1.0 / parts)?;
+    }
+    Ok(made)
+}
+
+/// Runs the streams through the block as it is, which is `from` done.
+pub(crate) fn advance(
+    run: &Run<'_>,
+    work: &Work<'_>,
+    streams: &mut Streams,
+    from: f64,
+) -> Result<(), QuantError> {
+    let samples = streams.len() as f64;
+    let step = |done: usize| (run.step)(from + (1.0 - from) * done as f64 / samples, "passing on");
+    pass(run.ctx, work, streams, (Wanted::NOTHING, After::Advance), &step).map(drop)
+}
+
+/// Finds and folds the scales of a block.
+fn transform(run: &Run<'_>, work: &mut Work<'_>, collected: &mut Collected) -> Result<(), QuantError> {
+    let Some(scale) = &run.recipe.scale else { return Ok(()) };
+    for place in seams(work, scale.places()) {
+        let Some(stats) = collected.get_mut(&(place.readers()[0], None)).filter(|s| s.tokens > 0) else {
+            continue;
+        };
+        let mut consumers: Vec<Consumer> = Vec::new();
+        let mut seen: Vec<&str> = Vec::new();
+        for layer in place.readers().iter().flat_map(|role| work.layers_of(*role)) {
+            if let Some(WeightSpec::Grouped(spec)) = work.spec_of(&layer.tensor)
+                && !seen.contains(&layer.tensor.as_str())
+            {
+                seen.push(&layer.tensor);
+                consumers.push(Consumer::new(&work.weight(&layer.tensor)?, spec));
+            }
+        }
+        let fit = run.recipe.fit(place.readers()[0]);
+        let found = scale.find(&Seam { place, consumers, stats, fit, threads: run.threads });
+        if let Some(scales) = found {
+            fold(work, place, &scales)?;
+            stats.divide(&scales);
+        }
+    }
+    Ok(())
+}
+
+/// The role under which the inputs of a layer are collected.
+fn inputs_of(role: Role) -> Option<Role> {
+    Place::ALL.iter().find(|place| place.readers().contains(&role)).map(|place| place.readers()[0])
+}
+
+/// Rounds the tensors whose layers read at some places, and with the last of them those that read at none.
+fn solve(
+    run: &Run<'_>,
+    work: &Work<'_>,
+    collected: Option<&Collected>,
+    places: &[Place],
+) -> Result<Vec<Made>, QuantError> {
+    let here = |layer: &BlockLayer| places.iter().any(|place| place.readers().contains(&layer.id.role));
+    let mut made: Vec<Made> = Vec::new();
+    for layer in work.layers().iter().filter(|layer| here(layer)) {
+        let Some(spec) = work.spec_of(&layer.tensor) else { continue };
+        if made.iter().any(|made| made.name == layer.tensor) {
+            continue;
+        }
+        let layers = work.layers().iter().filter(|other| other.tensor == layer.tensor);
+        made.push(tensor(run, work, (&layer.tensor, spec), layers, collected)?);
+    }
+    Ok(made)
+}
+
+/// Rounds one tensor, the rows of layers with other inputs by themselves.
+fn tensor<'a>(
+    run: &Run<'_>,
+    work: &Work<'_>,
+    (name, spec): (&str, &WeightSpec),
+    layers: impl Iterator<Item = &'a BlockLayer> + Clone,
+    collected: Option<&Collected>,
+) -> Result<Made, QuantError> {
+    let wrong = |error| QuantError::Solve { tensor: name.to_owned(), error };
+    let weight = work.weight(name)?;
+    let shape = weight.shape();
+    let role = layers.clone().next().map_or(Role::Query, |layer| layer.id.role);
+    let threads = run.threads;
+    let stats_of = |layer: &BlockLayer| {
+        let key = (inputs_of(layer.id.role)?, layer.id.expert);
+        // An expert that no token chose is rounded from its weights alone.
+        collected?.get(&key).filter(|stats| stats.tokens > 0)
+    };
+    let apart = layers.clone().any(|layer| layer.id.expert.is_some()) && collected.is_some();
+    let whole =
+        matches!(spec, WeightSpec::Grouped(s) if s.levels().iter().any(|l| l.shape == GroupShape::Tensor));
+    if apart && whole && layers.clone().count() > 1 {
+        let (method, format) = (run.recipe.card.name, spec.label());
+        let why = "experts in one tensor cannot share a scale where each is rounded by its own inputs";
+        return Err(QuantError::Refused { tensor: name.to_owned(), method, format, why });
+    }
+    let mut quantized = Quantized::default();
+    let mut tokens = collected.map(|_| u64::MAX);
+    let pieces: Vec<&BlockLayer> = if apart { layers.collect() } else { layers.take(1).collect() };
+    for piece in pieces {
+        let stats = stats_of(piece);
+        let rows = if apart { weight.rows(piece.rows.clone()) } else { weight.clone() };
+        let seen = stats.map_or(0, |stats| stats.tokens);
+        tokens = tokens.map(|fewest| fewest.min(seen));
+        let (fit, solver) = run.recipe.parts(piece.id.role);
+        let layer = Layer { weight: &rows, stats, threads };
+        let solver = if stats.is_some() || collected.is_none() { solver } else { &Nearest };
+        quantized.append(quantize_matrix((fit, solver), &layer, spec).map_err(wrong)?);
+    }
+    Ok(Made { name: name.to_owned(), role, spec: spec.clone(), shape, quantized, tokens })
+}
+
+impl Made {
+    /// The tensor.
+    pub(crate) fn tensor(&self) -> Result<QuantTensor, QuantError> {
+        let build = || -> Result<QuantTensor, FormatError> {
+            let mut parts = self.quantized.parts.iter().map(|bytes| Storage::from(bytes.clone()));
+            let mut next = || parts.next().expect("a run of bytes for every part");
+            match &self.spec {
+                WeightSpec::Float(format) => QuantTensor::from_floats(*format, self.shape, next()),
+                WeightSpec::Block(format) => QuantTensor::from_blocks(*format, self.shape, next()),
+                WeightSpec::Grouped(spec) => {
+                    let codes = Codes::new(spec.element().packing(), self.shape, next())?;
+                    let scales = spec.levels().iter().map(|_| next()).collect();
+                    let zeros = spec.zero_format().map(|_| next());
+                    let params = GroupParams::new(spec, self.shape, scales, zeros)?;
+                    GroupedTensor::new(spec.clone(), codes, params).map(QuantTensor::from_grouped)
+                }
+            }
+        };
+        let wrong = |error| QuantError::Solve { tensor: self.name.clone(), error: SolveError::Format(error) };
+        build().map_err(wrong)
+    }
+}

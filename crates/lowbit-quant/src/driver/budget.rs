@@ -1,0 +1,107 @@
+//! How much memory a run takes, known before it starts.
+
+use super::{
+    block::{ONE_BY_ONE, TOGETHER},
+    plan::Plan,
+};
+use crate::{
+    Calibration, QuantError, Recipe,
+    stats::{Inputs, Needs},
+    transform::Place,
+};
+use lowbit_model::{Ffn, ModelSpec, Role};
+
+/// Rows of inputs that wait to be added to a Hessian.
+const WAITING_ROWS: u64 = 2048;
+
+/// Bytes of what a run holds at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Budget {
+    /// Residual streams of all samples. They can be in a file instead.
+    pub streams: u64,
+    /// Statistics of the inputs of a block, collected in one pass.
+    pub statistics: u64,
+    /// The same where they are collected in a pass for each place of the block.
+    pub statistics_apart: u64,
+    /// The weights of the largest block and the floats of its largest matrix.
+    pub weights: u64,
+}
+
+impl Budget {
+    pub(crate) fn new(
+        model: &ModelSpec,
+        plan: &Plan<'_>,
+        recipe: &Recipe,
+        calibration: Option<&Calibration>,
+    ) -> Self {
+        let needs = recipe.needs();
+        let tokens = calibration.map_or(0, Calibration::tokens);
+        let each: Vec<u64> = Place::ALL.iter().map(|place| inputs(model, *place, needs)).collect();
+        let blocks = plan.blocks.iter().map(|layers| {
+            let layers = layers.iter().filter_map(|layer| plan.get(&layer.tensor));
+            // Stored, packed for products, and rounded.
+            layers.map(|planned| 3 * planned.info.bytes as u64).sum::<u64>()
+        });
+        let largest = plan.tensors.iter().filter(|planned| planned.block.is_some());
+        let largest = largest.map(|planned| planned.info.elements() as u64).max().unwrap_or(0);
+        Self {
+            streams: 4 * tokens * model.hidden as u64,
+            statistics: each.iter().sum(),
+            statistics_apart: each.iter().copied().max().unwrap_or(0),
+            // The weights, their errors and what they are rounded to.
+            weights: blocks.max().unwrap_or(0) + 3 * 4 * largest,
+        }
+    }
+
+    /// Places of each pass, and whether streams go to a file, so that `memory` is enough.
+    pub(crate) fn fit(
+        self,
+        memory: Option<u64>,
+        recipe: &Recipe,
+    ) -> Result<(&'static [&'static [Place]], bool), QuantError> {
+        let sequential = recipe.sequential && recipe.scale.is_none();
+        let usual = if sequential { ONE_BY_ONE } else { TOGETHER };
+        let Some(memory) = memory else { return Ok((usual, false)) };
+        let together = if sequential { self.statistics_apart } else { self.statistics };
+        // Scales of all places are folded before anything is rounded.
+        let (split, apart) = match recipe.scale {
+            None => (ONE_BY_ONE, self.statistics_apart),
+            Some(_) => (usual, self.statistics),
+        };
+        let ways = [
+            (usual, false, together + self.weights + self.streams),
+            (usual, true, together + self.weights),
+            (split, true, apart + self.weights),
+        ];
+        let least = ways.iter().map(|(.., bytes)| *bytes).min().unwrap_or(0);
+        match ways.into_iter().find(|(.., bytes)| *bytes <= memory) {
+            Some((passes, in_file, _)) => Ok((passes, in_file)),
+            None => Err(QuantError::Memory { least, given: memory }),
+        }
+    }
+
+    /// Bytes where everything is kept in memory.
+    pub fn total(&self) -> u64 {
+        self.streams + self.statistics + self.weights
+    }
+}
+
+/// Bytes of the statistics of the inputs at a place.
+fn inputs(model: &ModelSpec, place: Place, needs: Needs) -> u64 {
+    let ffn = model.blocks.iter().map(|block| match block.ffn {
+        Ffn::Dense { inner } => (inner as u64, 1),
+        Ffn::Experts { count, inner, .. } => (inner as u64, count as u64),
+    });
+    let (inner, experts) = ffn.max_by_key(|(inner, count)| inner * count).unwrap_or((0, 1));
+    let hidden = model.hidden as u64;
+    let (k, count) = match place.readers()[0] {
+        Role::Output => (model.query_width() as u64, 1),
+        Role::Gate => (hidden, experts),
+        Role::Down => (inner, experts),
+        _ => (hidden, 1),
+    };
+    // Sums, then sums and factor, then the factor in single precision.
+    let hessian = if needs.inputs == Inputs::Hessian { 8 * k * k + 4 * WAITING_ROWS * k } else { 0 };
+    count * (hessian + 4 * needs.samples as u64 * k + 20 * k)
+        + if needs.inputs == Inputs::Hessian { 8 * k * k } else { 0 }
+}

@@ -1,0 +1,310 @@
+//! From a checkpoint to a container, block by block.
+
+mod block;
+mod budget;
+mod partial;
+mod plan;
+mod streams;
+mod work;
+
+pub use budget::Budget;
+pub(crate) use work::Work;
+
+use crate::{
+    Calibration, Formats, MethodEntry, QuantError, Report, TensorReport,
+    methods::Propagate,
+    provenance,
+    report::Sums,
+    solve::{Layer, Nearest, quantize_matrix},
+    stats::Inputs,
+};
+use block::{Made, Run};
+use lowbit_format::FloatFormat;
+use lowbit_io::{
+    Access, Checkpoint, Config, IoError, Payload, Spool,
+    container::{ContainerText, ContainerWriter},
+};
+use lowbit_kernels::Ctx;
+use partial::{Done, Partial};
+use plan::Plan;
+use serde_json::Value;
+use std::{ops::ControlFlow, path::Path};
+use streams::Streams;
+
+/// What is to be done.
+pub struct Request<'a> {
+    /// The checkpoint: a file or a folder.
+    pub source: &'a Path,
+    /// The method.
+    pub method: &'static MethodEntry,
+    /// Its settings, an object; those that are absent have their defaults.
+    pub settings: Value,
+    /// Which format every matrix gets.
+    pub formats: Formats,
+    /// What the model reads while statistics are collected, for methods that need them.
+    pub calibration: Option<&'a Calibration>,
+    /// Memory to stay under, in bytes, the mapped source and what the file system caches apart; without it everything
+    /// is kept in memory.
+    pub memory: Option<u64>,
+    /// What becomes of an unfinished run that was to write the same file.
+    pub resume: Resume,
+    /// Workers, at least one. The file does not depend on it.
+    pub threads: usize,
+}
+
+/// What becomes of an unfinished run that was to write the same file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resume {
+    /// It is an error.
+    Refuse,
+    /// It goes on, where it is the same run.
+    Continue,
+    /// It is forgotten.
+    Discard,
+}
+
+/// How far it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// What is done, from 0 to 1.
+    pub done: f64,
+    /// The block that is worked on, from 1; 0 before and after.
+    pub block: usize,
+    /// Number of blocks.
+    pub blocks: usize,
+    /// What is being done.
+    pub step: &'static str,
+}
+
+/// Quantizes a checkpoint into the container `out`, which appears whole or not at all. Weights are read from the mapped
+/// source; blocks that are done wait on the disk beside `out`, in `OUT.partial`, which is what [`Resume`] takes up.
+///
+/// `progress` says whether to go on; where it does not, blocks that are done stay for [`Resume::Continue`].
+///
+/// # Errors
+/// What is wrong with the source, the settings or a format, naming the tensor; found before the work starts but for
+/// weights and inputs that are not finite.
+pub fn quantize(
+    ctx: &Ctx,
+    request: &Request<'_>,
+    out: &Path,
+    progress: &dyn Fn(Progress) -> ControlFlow<()>,
+) -> Result<Report, QuantError> {
+    let recipe = (request.method.recipe)(&request.settings)?;
+    let checkpoint = Checkpoint::open(request.source, Access::Map)?;
+    let (model, names) = plan::model(&checkpoint, request.source)?;
+    let plan = plan::plan(&checkpoint, names, &model, &recipe, &request.formats)?;
+    let needs = recipe.needs();
+    let calibration = request.calibration.filter(|_| needs.inputs != Inputs::None);
+    if needs.inputs != Inputs::None {
+        let Some(calibration) = calibration else {
+            return Err(QuantError::NoCalibration { method: recipe.card.name });
+        };
+        calibration.check(&model)?;
+    }
+    let budget = Budget::new(&model, &plan, &recipe, calibration);
+    let (passes, keep_in_file) = budget.fit(request.memory, &recipe)?;
+
+    let source_sha256 = provenance::sha256(&checkpoint)?;
+    let settings = (request.method.settings)(&request.settings)?;
+    let origin = provenance::text(recipe.card.name, &settings, &request.formats, calibration, &source_sha256);
+    let partial = Partial::open(out, &origin, request.resume)?;
+    let keep = if keep_in_file { streams::Keep::InFile(partial.folder()) } else { streams::Keep::InMemory };
+    let mut streams = match calibration {
+        Some(calibration) => Some(Streams::embed(&checkpoint, (&model, names), calibration.windows(), keep)?),
+        None => None,
+    };
+
+    let blocks = model.blocks.len();
+    let mut finished = Vec::with_capacity(blocks);
+    for index in 0..blocks {
+        let step = |done: f64, step: &'static str| {
+            let done = (index as f64 + done) / blocks as f64;
+            match progress(Progress { done, block: index + 1, blocks, step }) {
+                ControlFlow::Continue(()) => Ok(()),
+                ControlFlow::Break(()) => Err(QuantError::Interrupted),
+            }
+        };
+        let tokens = calibration.map_or(0, Calibration::tokens);
+        let run = Run { ctx, recipe: &recipe, threads: request.threads, tokens, passes, step: &step };
+        step(0.0, "reading")?;
+        let mut work = Work::new(&checkpoint, (&model, names), &plan, index);
+        let done = match partial.done(index)? {
+            Some(done) => {
+                if let Some(streams) = &mut streams
+                    && index + 1 < blocks
+                {
+                    if recipe.propagate == Propagate::Quantized {
+                        take_up(&mut work, &done)?;
+                    }
+                    block::advance(&run, &work, streams, 0.0)?;
+                }
+                done
+            }
+            None => {
+                let made = block::block(&run, &mut work, streams.as_mut())?;
+                keep_block(&partial, index, &checkpoint, &work, &plan, made)?
+            }
+        };
+        finished.push(done);
+    }
+    drop(streams);
+    let last = Progress { done: 1.0, block: 0, blocks, step: "writing" };
+    if progress(last).is_break() {
+        return Err(QuantError::Interrupted);
+    }
+    let report = assemble(&checkpoint, request, (&recipe, &plan), &finished, (&origin, source_sha256), out)?;
+    drop(finished);
+    partial.remove()?;
+    Ok(report)
+}
+
+/// Puts a finished block's tensors in the place of the source's.
+fn take_up(work: &mut Work<'_>, done: &Done) -> Result<(), QuantError> {
+    for info in done.tensors.tensors() {
+        if info.dims.len() > 1 {
+            work.set(&info.name, done.tensors.tensor(&info.name)?);
+        } else {
+            work.set_vector(&info.name, done.tensors.vector(&info.name)?);
+        }
+    }
+    Ok(())
+}
+
+/// Writes what was made of a block: its rounded matrices, and vectors that were changed.
+fn keep_block(
+    partial: &Partial,
+    index: usize,
+    checkpoint: &Checkpoint,
+    work: &Work<'_>,
+    plan: &Plan<'_>,
+    made: Vec<Made>,
+) -> Result<Done, QuantError> {
+    let mut writer = ContainerWriter::new("{}")?;
+    let mut reports = Vec::with_capacity(made.len());
+    for made in made {
+        let info = plan.get(&made.name).expect("only planned tensors are made").info;
+        reports.push(report(checkpoint, &made));
+        let mut parts = made.quantized.parts.into_iter();
+        writer.payloads(&made.name, &made.spec, &info.dims, |_| {
+            parts.next().expect("a run of bytes for every part").into()
+        })?;
+    }
+    for (name, vector) in work.vectors() {
+        let bytes = FloatFormat::F32.encode(vector);
+        let spec = lowbit_format::WeightSpec::Float(FloatFormat::F32);
+        writer.payloads(name, &spec, &[vector.len()], |_| Payload::from(bytes.clone()))?;
+    }
+    partial.keep(index, &writer, &reports)
+}
+
+fn report(checkpoint: &Checkpoint, made: &Made) -> TensorReport {
+    let info = checkpoint.info(&made.name).expect("only tensors of the source are made");
+    let sums = Sums::of(made.shape, &made.quantized);
+    TensorReport {
+        name: made.name.clone(),
+        role: made.role.name().to_owned(),
+        from: checkpoint.format_label(info),
+        format: made.spec.label(),
+        shape: [made.shape.n, made.shape.k],
+        bits_per_weight: sums.bits_per_weight(),
+        nmse: sums.nmse(),
+        calibration_tokens: made.tokens,
+        sums,
+    }
+}
+
+/// Writes the file: blocks as they were kept, what is outside of them rounded now, everything else as it is stored.
+fn assemble(
+    checkpoint: &Checkpoint,
+    request: &Request<'_>,
+    (recipe, plan): (&crate::Recipe, &Plan<'_>),
+    finished: &[Done],
+    (origin, source_sha256): (&str, String),
+    out: &Path,
+) -> Result<Report, QuantError> {
+    let mut writer = writer(checkpoint, request.source)?;
+    writer.note("provenance", origin);
+    let spool = Spool::beside(out)?;
+    let mut done = Sums::default();
+    let mut tensors = Vec::new();
+    for planned in &plan.tensors {
+        let info = planned.info;
+        let name = &info.name;
+        let kept = finished.iter().find(|done| done.tensors.info(name).is_some());
+        if let Some(kept) = kept {
+            writer.tensor(name, &info.dims, &kept.tensors.tensor(name)?)?;
+            if let Some(report) = kept.reports.iter().find(|report| report.name == *name) {
+                done.add(report.sums);
+                tensors.push(report.clone());
+            }
+            continue;
+        }
+        let tensor = checkpoint.tensor(name)?;
+        let Some((role, spec)) = &planned.to else {
+            writer.tensor(name, &info.dims, &tensor)?;
+            continue;
+        };
+        // Nothing is known of what these read.
+        let layer = Layer { weight: &tensor, stats: None, threads: request.threads };
+        let wrong = |error| QuantError::Solve { tensor: name.clone(), error };
+        let quantized = quantize_matrix((recipe.fit(*role), &Nearest), &layer, spec).map_err(wrong)?;
+        let made = Made {
+            name: name.clone(),
+            role: *role,
+            spec: spec.clone(),
+            shape: tensor.shape(),
+            quantized,
+            tokens: None,
+        };
+        let report = report(checkpoint, &made);
+        done.add(report.sums);
+        tensors.push(report);
+        let kept: Result<Vec<Payload>, IoError> =
+            made.quantized.parts.iter().map(|p| spool.keep(p)).collect();
+        let mut parts = kept?.into_iter();
+        writer.payloads(name, spec, &info.dims, |_| parts.next().expect("a run of bytes for every part"))?;
+    }
+    writer.write(out)?;
+    checkpoint.check_unchanged()?;
+    let weights: u64 = plan.tensors.iter().map(|p| p.info.elements() as u64).sum();
+    let bytes = writer.bytes();
+    Ok(Report {
+        method: recipe.card.name,
+        source_sha256,
+        tensors,
+        quantized_weights: done.weights,
+        quantized_bits_per_weight: done.bits_per_weight(),
+        nmse: done.nmse(),
+        weights,
+        bits_per_weight: 8.0 * bytes as f64 / weights.max(1) as f64,
+        bytes,
+    })
+}
+
+/// A container with the hyper-parameters, the vocabulary and the chat template of the source.
+fn writer(checkpoint: &Checkpoint, path: &Path) -> Result<ContainerWriter, QuantError> {
+    let mut writer = match checkpoint.config() {
+        Config::Gguf(metadata) => ContainerWriter::with_gguf(metadata)?,
+        Config::Json(json) => ContainerWriter::new(&json.to_string())?,
+        Config::Llama2c(_) => unreachable!("llama2.c checkpoints were refused"),
+    };
+    for text in ContainerText::ALL {
+        let content = match checkpoint {
+            Checkpoint::Container(container) => container.text(text).map(str::to_owned),
+            Checkpoint::HuggingFace(folder) => {
+                folder.read_file(text.file())?.map(|bytes| utf8(bytes, text, path)).transpose()?
+            }
+            _ => None,
+        };
+        if let Some(content) = content {
+            writer.text(text, &content);
+        }
+    }
+    Ok(writer)
+}
+
+fn utf8(bytes: Vec<u8>, text: ContainerText, path: &Path) -> Result<String, QuantError> {
+    let wrong = |_| IoError::NotUtf8 { what: text.file().to_owned() }.in_file(path);
+    Ok(String::from_utf8(bytes).map_err(wrong)?)
+}

@@ -1,0 +1,104 @@
+//! Blocks that are done, kept beside the file that is being made so that a run that was ended can go on: `OUT.partial/` holds
+//! what the run is, and a container and a report for each finished block.
+
+use super::Resume;
+use crate::{QuantError, TensorReport};
+use lowbit_io::{
+    Access, IoError,
+    container::{Container, ContainerWriter},
+    write_file,
+};
+use std::path::{Path, PathBuf};
+
+/// Name of the file that says what the run is.
+const RUN: &str = "run.json";
+
+/// The folder of a run.
+pub(crate) struct Partial {
+    folder: PathBuf,
+}
+
+/// A finished block.
+pub(crate) struct Done {
+    pub(crate) tensors: Container,
+    pub(crate) reports: Vec<TensorReport>,
+}
+
+impl Partial {
+    /// Makes the folder, or takes up the one that is there. `run` says what the run is: one that says something else
+    /// cannot go on.
+    pub(crate) fn open(out: &Path, run: &str, resume: Resume) -> Result<Self, QuantError> {
+        let mut name = out.as_os_str().to_owned();
+        name.push(".partial");
+        let folder = PathBuf::from(name);
+        let about = folder.join(RUN);
+        let found = match std::fs::read_to_string(&about) {
+            Ok(text) => Some(text),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => return Err(IoError::os("read", error).in_file(&about).into()),
+        };
+        match (found, resume) {
+            (Some(found), Resume::Continue) if found == run => return Ok(Self { folder }),
+            (Some(found), Resume::Continue) => {
+                return Err(QuantError::OtherRun { folder, differs: difference(&found, run) });
+            }
+            (Some(_), Resume::Refuse) => return Err(QuantError::Unfinished { folder }),
+            (Some(_), Resume::Discard) => {
+                std::fs::remove_dir_all(&folder).map_err(|e| IoError::os("remove", e).in_file(&folder))?;
+            }
+            (None, _) => {}
+        }
+        std::fs::create_dir_all(&folder).map_err(|e| IoError::os("create", e).in_file(&folder))?;
+        write_file(&about, run.as_bytes())?;
+        Ok(Self { folder })
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    fn path(&self, block: usize, ending: &str) -> PathBuf {
+        self.folder.join(format!("block-{block:05}.{ending}"))
+    }
+
+    /// The block, where it is finished: its report is written after its tensors.
+    pub(crate) fn done(&self, block: usize) -> Result<Option<Done>, QuantError> {
+        let path = self.path(block, "json");
+        let text = match std::fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(IoError::os("read", error).in_file(&path).into()),
+        };
+        let reports = serde_json::from_slice(&text)
+            .map_err(|error| QuantError::Partial { path: path.clone(), why: error.to_string() })?;
+        let tensors = Container::open(&self.path(block, "lowbit"), Access::Map)?;
+        Ok(Some(Done { tensors, reports }))
+    }
+
+    /// Keeps a finished block.
+    pub(crate) fn keep(
+        &self,
+        block: usize,
+        tensors: &ContainerWriter,
+        reports: &[TensorReport],
+    ) -> Result<Done, QuantError> {
+        tensors.write(&self.path(block, "lowbit"))?;
+        let text = serde_json::to_vec(reports).expect("reports are plain data");
+        write_file(&self.path(block, "json"), &text)?;
+        self.done(block).map(|done| done.expect("the block was just written"))
+    }
+
+    /// Removes the folder once the file is there.
+    pub(crate) fn remove(self) -> Result<(), QuantError> {
+        Ok(std::fs::remove_dir_all(&self.folder)
+            .map_err(|e| IoError::os("remove", e).in_file(&self.folder))?)
+    }
+}
+
+/// Which fields of two runs differ.
+fn difference(found: &str, run: &str) -> String {
+    let parse = |text: &str| serde_json::from_str::<serde_json::Map<_, _>>(text).unwrap_or_default();
+    let (found, run) = (parse(found), parse(run));
+    let keys = run.iter().filter(|(key, value)| found.get(*key) != Some(value)).map(|(key, _)| key.as_str());
+    keys.collect::<Vec<_>>().join(", ")
+}

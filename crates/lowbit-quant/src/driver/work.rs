@@ -1,0 +1,137 @@
+//! One block while it is worked on: its weights as they are now.
+
+use super::plan::{BlockLayer, Plan};
+use crate::QuantError;
+use lowbit_engine::Tensors;
+use lowbit_format::{FloatFormat, QuantTensor, Storage, WeightSpec};
+use lowbit_io::Checkpoint;
+use lowbit_model::{ModelSpec, Names, Naming, PackedBytes, Role, WeightError, Weights, in_block};
+use std::collections::BTreeMap;
+
+/// The weights of a block: the source's, but for what was changed.
+pub(crate) struct Work<'a> {
+    pub(crate) model: &'a ModelSpec,
+    pub(crate) names: &'a Names,
+    pub(crate) index: usize,
+    source: &'a Checkpoint,
+    plan: &'a Plan<'a>,
+    matrices: BTreeMap<String, QuantTensor>,
+    vectors: BTreeMap<String, Vec<f32>>,
+}
+
+impl<'a> Work<'a> {
+    pub(crate) fn new(
+        source: &'a Checkpoint,
+        (model, names): (&'a ModelSpec, &'a Names),
+        plan: &'a Plan<'a>,
+        index: usize,
+    ) -> Self {
+        let (matrices, vectors) = (BTreeMap::new(), BTreeMap::new());
+        Self { model, names, index, source, plan, matrices, vectors }
+    }
+
+    pub(crate) fn layers(&self) -> &'a [BlockLayer] {
+        &self.plan.blocks[self.index]
+    }
+
+    pub(crate) fn layers_of(&self, role: Role) -> impl Iterator<Item = &'a BlockLayer> + use<'a> {
+        self.layers().iter().filter(move |layer| layer.id.role == role)
+    }
+
+    /// What a matrix will be rounded to, `None` where it stays as it is stored.
+    pub(crate) fn spec_of(&self, tensor: &str) -> Option<&'a WeightSpec> {
+        self.plan.get(tensor)?.to.as_ref().map(|(_, spec)| spec)
+    }
+
+    pub(crate) fn weight(&self, tensor: &str) -> Result<QuantTensor, QuantError> {
+        match self.matrices.get(tensor) {
+            Some(edited) => Ok(edited.clone()),
+            None => Ok(self.source.tensor(tensor)?),
+        }
+    }
+
+    pub(crate) fn set(&mut self, tensor: &str, weight: QuantTensor) {
+        self.matrices.insert(tensor.to_owned(), weight);
+    }
+
+    /// Vectors that were changed.
+    pub(crate) fn vectors(&self) -> &BTreeMap<String, Vec<f32>> {
+        &self.vectors
+    }
+
+    /// Puts back a vector that was changed before.
+    pub(crate) fn set_vector(&mut self, name: &str, vector: Vec<f32>) {
+        self.vectors.insert(name.to_owned(), vector);
+    }
+
+    /// Changes the rows of all layers of a role, by their number in the layer.
+    pub(crate) fn edit_rows(
+        &mut self,
+        role: Role,
+        mut edit: impl FnMut(usize, &mut [f32]),
+    ) -> Result<(), QuantError> {
+        for layer in self.layers_of(role) {
+            let weight = self.weight(&layer.tensor)?;
+            let shape = weight.shape();
+            let mut weights = vec![0.0; shape.weights()];
+            for (n, row) in weights.chunks_exact_mut(shape.k).enumerate() {
+                weight.decode_row(n, row);
+                if layer.rows.contains(&n) {
+                    edit(n - layer.rows.start, row);
+                }
+            }
+            let bytes = Storage::from(FloatFormat::F32.encode(&weights));
+            let edited = QuantTensor::from_floats(FloatFormat::F32, shape, bytes)?;
+            self.matrices.insert(layer.tensor.clone(), edited);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.source.info(name).is_some()
+    }
+
+    /// Name of a vector of this block.
+    pub(crate) fn vector_name(&self, pattern: &str, ending: &str) -> String {
+        format!("{}.{ending}", in_block(pattern, self.index))
+    }
+
+    pub(crate) fn edit_vector(
+        &mut self,
+        name: &str,
+        edit: impl FnOnce(&mut [f32]),
+    ) -> Result<(), QuantError> {
+        let mut vector = match self.vectors.remove(name) {
+            Some(vector) => vector,
+            None => self.source.vector(name)?,
+        };
+        edit(&mut vector);
+        self.vectors.insert(name.to_owned(), vector);
+        Ok(())
+    }
+}
+
+impl Weights for Work<'_> {
+    fn scheme(&self) -> Naming {
+        Tensors(self.source).scheme()
+    }
+
+    fn has(&self, name: &str) -> bool {
+        Work::has(self, name)
+    }
+
+    fn matrix(&self, name: &str) -> Result<QuantTensor, WeightError> {
+        Ok(self.weight(name)?)
+    }
+
+    fn vector(&self, name: &str) -> Result<Vec<f32>, WeightError> {
+        match self.vectors.get(name) {
+            Some(edited) => Ok(edited.clone()),
+            None => Tensors(self.source).vector(name),
+        }
+    }
+
+    fn packed(&self, name: &str) -> Result<PackedBytes, WeightError> {
+        Tensors(self.source).packed(name)
+    }
+}

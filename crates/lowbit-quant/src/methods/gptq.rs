@@ -1,0 +1,83 @@
+//! GPTQ.
+//!
+//! # What it does
+//! Rounds a layer column by column, and lets the columns that are left make up for the error of those that are done,
+//! as far as the inputs of the layer go together. The best there is at 3 and 4 bits for a few minutes of work.
+//!
+//! # Method
+//! With H = Σ x xᵀ over the calibration (equation 1's Hessian), column q is rounded to the grid of its group and the others
+//! change by −(w_q − ŵ_q) / [H⁻¹]_qq · (H⁻¹)_q,: (equation 2); all rows in the same order, in blocks of columns, through
+//! a Cholesky factor (section 3.3, steps 1 to 3). Scales of a group are those of its weights when the sweep reaches it. Blocks
+//! of the model come one after the other, each reading what the rounded ones before it give.
+//!
+//! # Shapes
+//! W [N, K], H [K, K], scales and zero points [N, K / group_size].
+//!
+//! # Departures
+//! The factor is that of H from the last column to the first, not that of H⁻¹; the results are the same, nothing is
+//! inverted. `act_order` keeps columns where they are and takes scales from the weights before the sweep. A factorization that
+//! fails is tried again with ten times the damping.
+//!
+//! # Cost
+//! K² · tokens for H, K³ / 6 for the factor, N · K² / 2 for the sweep; two passes of the model over the calibration.
+//!
+//! # Reference
+//! E. Frantar, S. Ashkboos, T. Hoefler, D. Alistarh: GPTQ: Accurate Post-Training Quantization for Generative Pre-trained
+//! Transformers, ICLR 2023, arXiv:2210.17323; options as in the released code.
+
+use super::{Method, Propagate, Recipe, wrong};
+use crate::{
+    Card, Paper, QuantError,
+    fit::{Counts, Fit, MseGrid, Range},
+    solve::{ColumnSweep, Order},
+};
+use serde::{Deserialize, Serialize};
+
+/// Settings of `gptq`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Gptq {
+    /// What is added to the diagonal of H, in parts of its mean, above 0 and at most 1.
+    pub damp: f64,
+    /// Whether columns with large inputs are rounded first.
+    pub act_order: bool,
+    /// Whether query, key and value are rounded before the inputs of the output projection are collected, and so on.
+    pub true_sequential: bool,
+    /// Whether ranges are clipped for the least squared error, counted by the mean square of inputs.
+    pub mse: bool,
+}
+
+impl Default for Gptq {
+    fn default() -> Self {
+        Self { damp: 0.01, act_order: true, true_sequential: false, mse: false }
+    }
+}
+
+impl Method for Gptq {
+    const CARD: Card = Card {
+        name: "gptq",
+        summary: "column by column, later columns making up for the error of earlier ones",
+        formats: "all",
+        paper: Some(Paper {
+            title: "GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers",
+            source: "arXiv:2210.17323",
+            year: 2022,
+        }),
+    };
+
+    fn recipe(&self) -> Result<Recipe, QuantError> {
+        if !(self.damp > 0.0 && self.damp <= 1.0) {
+            return Err(wrong::<Self>(format!("damp is {}, expected above 0 and at most 1", self.damp)));
+        }
+        let order = if self.act_order { Order::LargestFirst } else { Order::Natural };
+        let grid = MseGrid { grid: 50, max_shrink: 0.6, counts: Counts::ByInputs };
+        let fit: Box<dyn Fit> = if self.mse { Box::new(grid) } else { Box::new(Range) };
+        Ok(Recipe {
+            fit,
+            solve: Box::new(ColumnSweep { damp: self.damp, order }),
+            propagate: Propagate::Quantized,
+            sequential: self.true_sequential,
+            ..Recipe::nearest(&Self::CARD, Range)
+        })
+    }
+}

@@ -1,0 +1,127 @@
+//! Choosing the codes of a layer: the parts that methods share.
+
+mod column_sweep;
+mod nearest;
+
+pub use column_sweep::{ColumnSweep, Order};
+pub use nearest::Nearest;
+
+use crate::{
+    fit::Fit,
+    stats::{InputStats, Needs, NotDefinite},
+};
+use lowbit_format::{FormatError, GroupedSpec, QuantTensor, TensorData, WeightSpec};
+
+/// A layer that is to be rounded.
+#[derive(Clone, Copy)]
+pub struct Layer<'a> {
+    /// Its weights, of any format.
+    pub weight: &'a QuantTensor,
+    /// What calibration knows of its inputs.
+    pub stats: Option<&'a InputStats>,
+    /// Workers, at least one. What is made does not depend on it.
+    pub threads: usize,
+}
+
+/// Chooses the codes of a layer.
+pub trait Solve: Send + Sync {
+    /// What calibration must collect for it.
+    fn needs(&self) -> Needs {
+        Needs::NONE
+    }
+    /// # Errors
+    /// Weights or inputs that are no numbers.
+    fn solve(&self, layer: &Layer<'_>, spec: &GroupedSpec, fit: &dyn Fit) -> Result<Quantized, SolveError>;
+}
+
+/// Why a layer cannot be rounded.
+#[derive(Debug, thiserror::Error)]
+pub enum SolveError {
+    /// Its weights are no numbers, or the format has no encoder.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// Its inputs are.
+    #[error(transparent)]
+    Inputs(#[from] NotDefinite),
+}
+
+/// A quantized matrix, and how far it is from the weights.
+#[derive(Debug, Default)]
+pub struct Quantized {
+    /// The runs of bytes of its parts: codes, scales, zero points; or floats.
+    pub parts: Vec<Vec<u8>>,
+    /// Σ (w − ŵ)².
+    pub squared_error: f64,
+    /// Σ w².
+    pub squared: f64,
+}
+
+impl Quantized {
+    /// Adds the rows of another after those of this one.
+    pub(crate) fn append(&mut self, rows: Self) {
+        self.parts.resize(rows.parts.len(), Vec::new());
+        for (part, more) in self.parts.iter_mut().zip(&rows.parts) {
+            part.extend_from_slice(more);
+        }
+        self.squared_error += rows.squared_error;
+        self.squared += rows.squared;
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.parts.iter().map(Vec::len).sum()
+    }
+}
+
+/// Rounds a stored matrix to `spec`, a grouped or float format, from weights alone but for what the fit wants.
+///
+/// # Errors
+/// Weights that are not finite, or a format without an encoder.
+pub fn quantize_matrix(
+    (fit, solve): (&dyn Fit, &dyn Solve),
+    layer: &Layer<'_>,
+    spec: &WeightSpec,
+) -> Result<Quantized, SolveError> {
+    match spec {
+        WeightSpec::Grouped(spec) => solve.solve(layer, spec, fit),
+        other => Ok(nearest::to_floats(layer, other)?),
+    }
+}
+
+/// The bytes of every part in the container's order.
+fn parts(tensor: &QuantTensor) -> Vec<Vec<u8>> {
+    match tensor.data() {
+        TensorData::Float { bytes, .. } | TensorData::Blocks { bytes, .. } => vec![bytes.bytes().to_vec()],
+        TensorData::Grouped(grouped) => {
+            let params = grouped.params();
+            let params = params.levels.iter().chain(&params.zeros).map(|p| p.bytes().bytes().to_vec());
+            std::iter::once(grouped.codes().bytes().bytes().to_vec()).chain(params).collect()
+        }
+    }
+}
+
+/// Runs `work` for every item on `threads` workers; results come in the order of the items.
+pub(crate) fn share<I: Send, T: Send>(
+    threads: usize,
+    items: impl Iterator<Item = I> + Send,
+    work: impl Fn(I) -> T + Sync,
+) -> Vec<T> {
+    let items = std::sync::Mutex::new(items.enumerate());
+    let run = || {
+        let mut done = Vec::new();
+        loop {
+            let next = items.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).next();
+            let Some((i, item)) = next else { return done };
+            done.push((i, work(item)));
+        }
+    };
+    let mut all = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(run)).collect();
+        let mut all = run();
+        for other in others {
+            all.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        all
+    });
+    all.sort_by_key(|(i, _)| *i);
+    all.into_iter().map(|(_, done)| done).collect()
+}

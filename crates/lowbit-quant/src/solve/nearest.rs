@@ -1,0 +1,128 @@
+//! Every weight to its nearest code.
+
+use super::{Layer, Quantized, Solve, SolveError, parts, share};
+use crate::{
+    fit::{Fit, Group},
+    stats::InputStats,
+};
+use lowbit_format::{
+    FormatError, GroupFit, GroupShape, GroupedSpec, GroupedTensor, NK, QuantTensor, WeightSpec,
+};
+use std::ops::Range;
+
+/// Weights that are decoded to floats at a time by a worker.
+const BATCH_WEIGHTS: usize = 1 << 21;
+
+/// Scales and zero points by the fit, then the nearest codes. Rows are shared among the workers, some 8 MiB of weights at
+/// a time, or all of them in one where the whole tensor shares a scale.
+#[derive(Clone, Copy, Debug)]
+pub struct Nearest;
+
+impl Solve for Nearest {
+    fn solve(&self, layer: &Layer<'_>, spec: &GroupedSpec, fit: &dyn Fit) -> Result<Quantized, SolveError> {
+        let shape = layer.weight.shape();
+        let whole = spec.levels().iter().any(|level| level.shape == GroupShape::Tensor);
+        let batch = if whole { shape.n } else { BATCH_WEIGHTS / shape.k.max(1) };
+        let inputs = layer.stats.map(|stats| GroupInputs::new(stats, spec, fit, shape.k));
+        by_rows(layer, batch, |weights, shape| {
+            let fits = fits(weights, shape, spec, fit, inputs.as_ref());
+            GroupedTensor::quantize_with(spec, weights, shape, &fits).map(QuantTensor::from_grouped)
+        })
+    }
+}
+
+/// Rounds to floats.
+pub(super) fn to_floats(layer: &Layer<'_>, spec: &WeightSpec) -> Result<Quantized, SolveError> {
+    let batch = BATCH_WEIGHTS / layer.weight.shape().k.max(1);
+    by_rows(layer, batch, |weights, shape| QuantTensor::quantize_nearest(spec, weights, shape))
+}
+
+/// What calibration knows of the inputs of every group of a row.
+pub(super) struct GroupInputs<'a> {
+    importance: &'a [f32],
+    grams: Vec<Vec<f32>>,
+    len: usize,
+}
+
+impl<'a> GroupInputs<'a> {
+    pub(super) fn new(stats: &'a InputStats, spec: &GroupedSpec, fit: &dyn Fit, k: usize) -> Self {
+        let len = spec.levels()[0].shape.len_in_row(k);
+        let wanted = fit.needs().samples > 0 && !stats.samples.is_empty();
+        let starts = (0..k).step_by(len.max(1)).filter(|_| wanted);
+        let grams = starts.map(|start| stats.sampled_gram(start..(start + len).min(k))).collect();
+        Self { importance: &stats.mean_square, grams, len }
+    }
+
+    fn of<'b>(&'b self, group: usize, weights: &'b [f32]) -> Group<'b> {
+        let importance = &self.importance[group * self.len..][..weights.len()];
+        Group { weights, importance: Some(importance), gram: self.grams.get(group).map(Vec::as_slice) }
+    }
+}
+
+/// The fit of every group, in the order of rows.
+pub(super) fn fits(
+    weights: &[f32],
+    shape: NK,
+    spec: &GroupedSpec,
+    fit: &dyn Fit,
+    inputs: Option<&GroupInputs<'_>>,
+) -> Vec<GroupFit> {
+    let level = spec.levels()[0].shape;
+    if level == GroupShape::Tensor {
+        return vec![fit.fit(spec, &Group::new(weights))];
+    }
+    let groups =
+        weights.chunks(shape.k.max(1)).flat_map(|row| row.chunks(level.len_in_row(shape.k)).enumerate());
+    let group = |(i, weights)| inputs.map_or(Group::new(weights), |inputs| inputs.of(i, weights));
+    groups.map(|each| fit.fit(spec, &group(each))).collect()
+}
+
+/// Decodes rows `batch` at a time, on all workers, and puts together what `round` makes of them.
+fn by_rows(
+    layer: &Layer<'_>,
+    batch: usize,
+    round: impl Fn(&[f32], NK) -> Result<QuantTensor, FormatError> + Sync,
+) -> Result<Quantized, SolveError> {
+    let n = layer.weight.shape().n;
+    let batches = (0..n).step_by(batch.max(1)).map(|start| start..(start + batch.max(1)).min(n));
+    let done = share(layer.threads, batches, |rows| {
+        let (weights, shape) = decode(layer.weight, rows)?;
+        round(&weights, shape).map(|rounded| measured(&weights, &rounded))
+    });
+    let mut all = Quantized::default();
+    for rows in done {
+        all.append(rows?);
+    }
+    Ok(all)
+}
+
+/// Rows as floats, all of them finite.
+pub(super) fn decode(tensor: &QuantTensor, rows: Range<usize>) -> Result<(Vec<f32>, NK), FormatError> {
+    let shape = NK { n: rows.len(), k: tensor.shape().k };
+    let mut weights = vec![0.0; shape.weights()];
+    for (n, row) in rows.clone().zip(weights.chunks_exact_mut(shape.k)) {
+        tensor.decode_row(n, row);
+    }
+    match weights.iter().position(|w| !w.is_finite()) {
+        None => Ok((weights, shape)),
+        Some(i) => {
+            let (n, k) = (rows.start + i / shape.k, i % shape.k);
+            Err(FormatError::NotFinite { n, k, value: weights[i] })
+        }
+    }
+}
+
+/// A rounded matrix with its distance from the weights.
+pub(super) fn measured(weights: &[f32], rounded: &QuantTensor) -> Quantized {
+    let k = rounded.shape().k;
+    let mut decoded = vec![0.0; k];
+    let (mut squared_error, mut squared) = (0.0, 0.0);
+    for (n, row) in weights.chunks_exact(k).enumerate() {
+        rounded.decode_row(n, &mut decoded);
+        for (w, d) in row.iter().zip(&decoded) {
+            squared_error += f64::from(w - d).powi(2);
+            squared += f64::from(*w).powi(2);
+        }
+    }
+    Quantized { parts: parts(rounded), squared_error, squared }
+}

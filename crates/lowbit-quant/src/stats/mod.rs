@@ -1,0 +1,143 @@
+//! What calibration collects of the inputs of a layer.
+
+mod collector;
+mod hessian;
+
+pub(crate) use collector::Collector;
+pub use hessian::{Factor, Hessian, NotDefinite};
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What a part of a recipe asks to be collected; calibration takes the union. Magnitudes cost nothing and are always
+/// there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Whether there must be any calibration at all.
+    pub inputs: Inputs,
+    /// Inputs of so many tokens, taken evenly from all.
+    pub samples: usize,
+}
+
+/// Which sums over inputs are collected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Inputs {
+    /// None: the part works from weights alone.
+    #[default]
+    None,
+    /// Mean and largest magnitude and mean square of every column.
+    Magnitudes,
+    /// These and XᵀX.
+    Hessian,
+}
+
+impl Needs {
+    /// From weights alone.
+    pub const NONE: Self = Self { inputs: Inputs::None, samples: 0 };
+
+    /// What both ask for.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self { inputs: self.inputs.max(other.inputs), samples: self.samples.max(other.samples) }
+    }
+}
+
+/// What was collected of the inputs of one or several layers that share them, over all tokens of the calibration.
+#[derive(Debug)]
+pub struct InputStats {
+    /// Tokens seen. Of an expert fewer than of the other layers, and possibly none.
+    pub tokens: u64,
+    /// Mean |x| of every column.
+    pub abs_mean: Vec<f32>,
+    /// Largest |x| of every column.
+    pub abs_max: Vec<f32>,
+    /// Mean x² of every column.
+    pub mean_square: Vec<f32>,
+    /// Inputs of some tokens, row after row.
+    pub samples: Vec<f32>,
+    hessian: Mutex<State>,
+}
+
+#[derive(Debug)]
+enum State {
+    None,
+    Sums(Hessian),
+    Factored { damp: f64, order: Vec<u32>, factor: Result<Arc<Factor>, NotDefinite> },
+}
+
+impl InputStats {
+    pub(crate) fn new(
+        tokens: u64,
+        [abs_mean, abs_max, mean_square]: [Vec<f32>; 3],
+        samples: Vec<f32>,
+        hessian: Option<Hessian>,
+    ) -> Self {
+        let hessian = Mutex::new(hessian.map_or(State::None, State::Sums));
+        Self { tokens, abs_mean, abs_max, mean_square, samples, hessian }
+    }
+
+    /// Number of columns.
+    pub fn columns(&self) -> usize {
+        self.abs_mean.len()
+    }
+
+    /// The factor of mean(xxᵀ), its columns in `order` and its diagonal raised, see [`Hessian::factor`]. Layers that
+    /// share inputs share it: it is made once, from sums that are given up for it.
+    ///
+    /// # Errors
+    /// Where it is not positive definite however much the diagonal is raised.
+    ///
+    /// # Panics
+    /// Where no Hessian was asked for, or it was factored before in another way.
+    pub fn factor(&self, damp: f64, order: &[u32]) -> Result<Arc<Factor>, NotDefinite> {
+        let mut state = self.hessian.lock().unwrap_or_else(PoisonError::into_inner);
+        match std::mem::replace(&mut *state, State::None) {
+            State::None => panic!("the part that factors a Hessian must ask for one"),
+            State::Sums(hessian) => {
+                let factor = hessian.factor(damp, order).map(Arc::new);
+                *state = State::Factored { damp, order: order.to_vec(), factor: factor.clone() };
+                factor
+            }
+            State::Factored { damp: made, order: by, factor } => {
+                assert!(made == damp && by == order, "one factor for all layers that share inputs");
+                let given = factor.clone();
+                *state = State::Factored { damp: made, order: by, factor };
+                given
+            }
+        }
+    }
+
+    /// The statistics of x / `scales`, which is what layers see once their producer is divided by them.
+    ///
+    /// # Panics
+    /// Where there is not one scale for each column, or the Hessian was factored already.
+    pub(crate) fn divide(&mut self, scales: &[f32]) {
+        assert_eq!(scales.len(), self.columns(), "a scale for every column");
+        let each = |values: &mut [f32], power: i32| {
+            values.iter_mut().zip(scales).for_each(|(x, s)| *x /= s.powi(power));
+        };
+        each(&mut self.abs_mean, 1);
+        each(&mut self.abs_max, 1);
+        each(&mut self.mean_square, 2);
+        for row in self.samples.chunks_exact_mut(scales.len()) {
+            row.iter_mut().zip(scales).for_each(|(x, s)| *x /= s);
+        }
+        match self.hessian.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            State::None => {}
+            State::Sums(hessian) => hessian.divide(scales),
+            State::Factored { .. } => panic!("inputs are scaled before anything is solved"),
+        }
+    }
+
+    /// Σ x xᵀ of the sampled tokens over the columns of a group, row after row.
+    pub(crate) fn sampled_gram(&self, columns: std::ops::Range<usize>) -> Vec<f32> {
+        let len = columns.len();
+        let mut gram = vec![0.0; len * len];
+        for row in self.samples.chunks_exact(self.columns().max(1)) {
+            let row = &row[columns.clone()];
+            for (x, gram) in row.iter().zip(gram.chunks_exact_mut(len)) {
+                gram.iter_mut().zip(row).for_each(|(g, y)| *g += x * y);
+            }
+        }
+        gram
+    }
+}

@@ -1,0 +1,23 @@
+//! Changes of weights that leave what the model computes as it is, and make it easier to round.
+
+mod fold;
+mod output_error;
+mod seam;
+
+pub(crate) use fold::fold;
+pub use output_error::output_error;
+pub(crate) use seam::seams;
+pub use seam::{Consumer, Place, Seam};
+
+use crate::stats::Needs;
+
+/// Chooses a scale for every column of the layers at a seam: their weights are multiplied by it, and what they read is
+/// divided by it where it is made.
+pub trait FindScale: Send + Sync {
+    /// What calibration must collect for it.
+    fn needs(&self) -> Needs;
+    /// The places at which it looks.
+    fn places(&self) -> &[Place];
+    /// The scales: positive, one for each column; `None` where the seam is best left as it is.
+    fn find(&self, seam: &Seam<'_>) -> Option<Vec<f32>>;
+}

@@ -1,0 +1,97 @@
+//! Where one layer's outputs are the next one's inputs and nothing but a scale for each column lies between.
+
+use crate::{driver::Work, fit::Fit, stats::InputStats};
+use lowbit_format::{GroupedSpec, NK, QuantTensor, WeightSpec};
+use lowbit_model::{Ffn, ModelSpec, Role};
+
+/// A place in every block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// From the norm before attention into query, key and value.
+    AttentionIn,
+    /// From the value projection into the output projection; only where every query head has a value head of its own.
+    ValueOut,
+    /// From the norm before the feed-forward part into gate and up.
+    FfnIn,
+    /// From the up projection into the down projection.
+    DownIn,
+}
+
+impl Place {
+    /// Every place, in the order in which a token passes them.
+    pub const ALL: [Self; 4] = [Self::AttentionIn, Self::ValueOut, Self::FfnIn, Self::DownIn];
+
+    /// Roles of the layers that read there; the first of them stands for their inputs.
+    pub(crate) fn readers(self) -> &'static [Role] {
+        match self {
+            Self::AttentionIn => &[Role::Query, Role::Key, Role::Value],
+            Self::ValueOut => &[Role::Output],
+            Self::FfnIn => &[Role::Gate, Role::Up],
+            Self::DownIn => &[Role::Down],
+        }
+    }
+
+    /// Whether a scale can be taken into whatever makes the inputs.
+    fn exists(self, spec: &ModelSpec, block: usize) -> bool {
+        let dense = matches!(spec.blocks[block].ffn, Ffn::Dense { .. });
+        match self {
+            Self::AttentionIn => spec.norms.attention_in,
+            Self::ValueOut => spec.heads == spec.kv_heads && !spec.norms.attention_sub,
+            // The norm feeds a router too where there are experts.
+            Self::FfnIn => spec.norms.ffn_in && dense,
+            Self::DownIn => dense && !spec.norms.ffn_sub,
+        }
+    }
+}
+
+/// A layer that reads at a seam.
+pub struct Consumer {
+    /// Its weights, row after row.
+    pub weights: Vec<f32>,
+    /// N and K.
+    pub shape: NK,
+    /// What it will be rounded to.
+    pub spec: GroupedSpec,
+}
+
+/// A place of one block, with the layers that read there and what they read.
+pub struct Seam<'a> {
+    /// Which place.
+    pub place: Place,
+    /// The layers.
+    pub consumers: Vec<Consumer>,
+    /// What calibration collected of what they read.
+    pub stats: &'a InputStats,
+    /// How their groups will be fitted.
+    pub fit: &'a dyn Fit,
+    /// Workers, at least one.
+    pub threads: usize,
+}
+
+/// The places of a block at which all layers concerned are to be rounded to grouped formats, so that none must be
+/// stored otherwise than it was only to be scaled.
+pub(crate) fn seams(work: &Work<'_>, places: &[Place]) -> Vec<Place> {
+    let grouped = |role: &Role| {
+        work.layers_of(*role).all(|layer| matches!(work.spec_of(&layer.tensor), Some(WeightSpec::Grouped(_))))
+    };
+    let found = places.iter().copied().filter(|place| {
+        let writer: &[Role] = match place {
+            Place::ValueOut => &[Role::Value],
+            Place::DownIn => &[Role::Up],
+            Place::AttentionIn | Place::FfnIn => &[],
+        };
+        place.exists(work.model, work.index) && place.readers().iter().chain(writer).all(grouped)
+    });
+    found.collect()
+}
+
+impl Consumer {
+    pub(crate) fn new(weight: &QuantTensor, spec: &GroupedSpec) -> Self {
+        let shape = weight.shape();
+        let mut weights = vec![0.0; shape.weights()];
+        for (n, row) in weights.chunks_exact_mut(shape.k).enumerate() {
+            weight.decode_row(n, row);
+        }
+        Self { weights, shape, spec: spec.clone() }
+    }
+}
