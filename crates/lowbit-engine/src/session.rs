@@ -73,6 +73,22 @@ impl<'m> Session<'m> {
         self.cache.profile.take()
     }
 
+    /// Logits of the last [`feed`](Self::feed).
+    pub fn logits(&self) -> &[f32] {
+        &self.logits
+    }
+
+    /// Keeps from here on what [`streams`](Self::streams) returns: a row of floats for every token and block.
+    pub fn keep_streams(&mut self) {
+        self.cache.streams = Some(Vec::new());
+    }
+
+    /// The residual stream after every block of the last [`feed`](Self::feed): a row for each of its tokens, blocks one
+    /// after the other. Of the last block only tokens whose logits were wanted have a row. Empty where none are kept.
+    pub fn streams(&self) -> &[f32] {
+        self.cache.streams.as_deref().unwrap_or_default()
+    }
+
     /// Forgets all tokens from `len` on.
     pub fn truncate(&mut self, len: usize) {
         let len = len.min(self.tokens.len());

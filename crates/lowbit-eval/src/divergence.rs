@@ -1,6 +1,6 @@
 //! How far the predictions of two models are apart, from their logits for the same tokens.
 
-use crate::loss::log_sum_exp;
+use crate::{loss::log_sum_exp, mean::Mean};
 
 /// `KL(p ‖ q) = Σ p · (log p − log q)` in nats, of the softmaxes of a row of reference logits and a row of others, in
 /// double precision. Never below 0 but for rounding; infinite where `q` rules out what `p` does not.
@@ -9,7 +9,11 @@ use crate::loss::log_sum_exp;
 /// Where the rows have different lengths.
 pub fn kl_divergence(reference: &[f32], logits: &[f32]) -> f64 {
     assert_eq!(reference.len(), logits.len(), "logits of one vocabulary");
-    let (p_sum, q_sum) = (log_sum_exp(reference), log_sum_exp(logits));
+    kl_of((reference, log_sum_exp(reference)), (logits, log_sum_exp(logits)))
+}
+
+/// The same of rows whose logarithms of the sum of exponentials are known.
+pub(crate) fn kl_of((reference, p_sum): (&[f32], f64), (logits, q_sum): (&[f32], f64)) -> f64 {
     let terms = reference.iter().zip(logits).map(|(&p, &q)| {
         let (log_p, log_q) = (f64::from(p) - p_sum, f64::from(q) - q_sum);
         // A token that the reference rules out adds nothing, whatever the other says.
@@ -29,8 +33,7 @@ pub struct Divergence {
     /// Rows compared.
     pub rows: usize,
     agreeing: usize,
-    sum: f64,
-    sum_of_squares: f64,
+    kl: Mean,
 }
 
 impl Divergence {
@@ -57,30 +60,39 @@ impl Divergence {
     /// # Panics
     /// Where the rows have different lengths.
     pub fn add(&mut self, reference: &[f32], logits: &[f32]) {
-        let kl = kl_divergence(reference, logits);
+        let agree = top_token(reference) == top_token(logits);
+        self.add_row(kl_divergence(reference, logits), agree);
+    }
+
+    /// Adds a row of which divergence and agreement are known.
+    pub(crate) fn add_row(&mut self, kl: f64, agree: bool) {
         self.rows += 1;
-        self.agreeing += usize::from(top_token(reference) == top_token(logits));
-        self.sum += kl;
-        self.sum_of_squares += kl * kl;
+        self.agreeing += usize::from(agree);
+        self.kl.add(kl);
     }
 
     /// Mean Kullback-Leibler divergence from the reference, in nats; NaN where no row was compared.
     pub fn mean_kl(&self) -> f64 {
-        self.sum / self.rows as f64
+        self.kl.mean()
     }
 
     /// Standard error of [`Self::mean_kl`], rows taken as independent; NaN for fewer than two.
     pub fn mean_kl_error(&self) -> f64 {
-        if self.rows < 2 {
-            return f64::NAN;
-        }
-        let variance = (self.sum_of_squares / self.rows as f64 - self.mean_kl() * self.mean_kl()).max(0.0);
-        (variance / (self.rows - 1) as f64).sqrt()
+        self.kl.error()
     }
 
     /// Share of rows, 0 to 1, whose most probable token is the reference's; NaN where no row was compared.
     pub fn top1_agreement(&self) -> f64 {
         self.agreeing as f64 / self.rows as f64
+    }
+
+    /// Standard error of [`Self::top1_agreement`], rows taken as independent; NaN for fewer than two.
+    pub fn top1_agreement_error(&self) -> f64 {
+        if self.rows < 2 {
+            return f64::NAN;
+        }
+        let share = self.top1_agreement();
+        (share * (1.0 - share) / (self.rows - 1) as f64).sqrt()
     }
 }
 

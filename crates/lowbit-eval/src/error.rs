@@ -1,6 +1,7 @@
 //! What can go wrong while a model is evaluated.
 
-use lowbit_engine::EngineError;
+use lowbit_engine::{EngineError, Model};
+use std::path::PathBuf;
 
 /// Errors of evaluation.
 #[derive(Debug, thiserror::Error)]
@@ -32,12 +33,34 @@ pub enum EvalError {
     NoChunks,
     /// The model gave something else than numbers.
     #[error(
-        "logits after token {position} of window {window} are no numbers; the model's weights or activations overflowed"
+        "{}: logits after token {position} of window {window} are no numbers; the model's weights or activations overflowed",
+        path.display()
     )]
     NotFinite {
+        /// The model.
+        path: PathBuf,
         /// The window, from 0.
         window: usize,
         /// The token in it, from 0.
         position: usize,
     },
+    /// Two models that do not mean the same by a token.
+    #[error(
+        "the vocabularies of {} and {} differ: {why}; only models of one vocabulary compare token by token",
+        reference.display(), other.display()
+    )]
+    OtherVocabulary {
+        /// The first model.
+        reference: PathBuf,
+        /// The second.
+        other: PathBuf,
+        /// Where they differ.
+        why: String,
+    },
+}
+
+impl EvalError {
+    pub(crate) fn not_finite(model: &Model, window: usize, position: usize) -> Self {
+        Self::NotFinite { path: model.path().to_owned(), window, position }
+    }
 }

@@ -1,17 +1,31 @@
 //! What a model is worth: perplexity over a text, and how far the predictions of two models are apart.
 //!
 //! [`perplexity`] follows a [`Protocol`], which says how a text is cut into windows and which of their tokens count;
-//! figures compare only under the same one. [`Divergence`] compares logits row by row, whoever made them.
+//! figures compare only under the same one. [`compare`] runs two models over the same windows. [`Divergence`] and [`Pairs`]
+//! compare logits row by row, whoever made them.
 #![forbid(unsafe_code)]
 
+mod compare;
 mod divergence;
 mod error;
+mod figure;
+mod layers;
 mod loss;
+mod mean;
+mod pairs;
 mod perplexity;
 mod protocol;
+mod step;
+mod verify;
+mod windows;
 
+pub use compare::{CompareProgress, Comparison, ModelPair, compare};
 pub use divergence::{Divergence, kl_divergence, top_token};
 pub use error::EvalError;
+pub use figure::figure;
+pub use layers::LayerError;
 pub use loss::{Loss, score};
+pub use pairs::{Difference, Figures, Pairs, Row, Scored, Spread};
 pub use perplexity::{Options, Perplexity, perplexity};
 pub use protocol::{Begin, FinalNewline, PROTOCOLS, Protocol};
+pub use verify::{SMOKE_TEXT, Verification, verify};

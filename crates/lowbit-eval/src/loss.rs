@@ -1,41 +1,31 @@
 //! Negative log-likelihood of tokens, summed up with its spread.
 
-use crate::EvalError;
+use crate::{EvalError, mean::Mean, step::in_step};
 use lowbit_engine::Session;
-use lowbit_model::Logits;
-
-/// Logits computed at a time: 32 MiB of floats, so that a vocabulary of 262,144 does not need 256 MiB for a window.
-const LOGITS_AT_A_TIME: usize = 8 << 20;
 
 /// Sum over scored tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Loss {
-    /// Tokens scored.
-    pub tokens: usize,
-    sum: f64,
-    sum_of_squares: f64,
-}
+pub struct Loss(Mean);
 
 impl Loss {
     /// Adds a token's negative log-likelihood, in nats.
     pub fn add(&mut self, nats: f64) {
-        self.tokens += 1;
-        self.sum += nats;
-        self.sum_of_squares += nats * nats;
+        self.0.add(nats);
+    }
+
+    /// Tokens scored.
+    pub fn tokens(&self) -> usize {
+        self.0.count
     }
 
     /// Mean over the tokens, in nats; NaN where there are none.
     pub fn mean(&self) -> f64 {
-        self.sum / self.tokens as f64
+        self.0.mean()
     }
 
     /// Standard error of the mean, tokens taken as independent; NaN for fewer than two.
     pub fn mean_error(&self) -> f64 {
-        if self.tokens < 2 {
-            return f64::NAN;
-        }
-        let variance = (self.sum_of_squares / self.tokens as f64 - self.mean() * self.mean()).max(0.0);
-        (variance / (self.tokens - 1) as f64).sqrt()
+        self.0.error()
     }
 
     /// The exponential of the mean.
@@ -64,26 +54,15 @@ pub fn score(
     window: usize,
     loss: &mut Loss,
 ) -> Result<(), EvalError> {
-    assert!(first_scored > 0, "the first token has no prediction");
-    let vocab = session.model().spec().vocab;
-    let batch = (LOGITS_AT_A_TIME / vocab).clamp(32, 512);
-    session.truncate(0);
-    // The last token predicts nothing that is scored, so it need not be fed.
-    let fed = tokens.len().saturating_sub(1);
-    let silent = (first_scored - 1).min(fed);
-    for part in tokens[..silent].chunks(512) {
-        session.feed(part, Logits::None)?;
-    }
-    let mut position = silent;
-    for part in tokens[silent..fed].chunks(batch) {
-        let logits = session.feed(part, Logits::All)?;
-        for row in logits.chunks_exact(vocab) {
-            let nats = negative_log_likelihood(row, tokens[position + 1]);
-            loss.add(nats.ok_or(EvalError::NotFinite { window, position })?);
-            position += 1;
+    in_step(&mut [session], tokens, first_scored, |[session], position, targets| {
+        let rows = session.logits().chunks_exact(session.model().spec().vocab);
+        for (i, (row, token)) in rows.zip(targets).enumerate() {
+            let nats = negative_log_likelihood(row, *token);
+            let wrong = || EvalError::not_finite(session.model(), window, position + i);
+            loss.add(nats.ok_or_else(wrong)?);
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// `log Σ exp(logits) − logits[token]`, in double precision; `None` where that is no number.
@@ -119,7 +98,9 @@ mod tests {
         // Variance 1 over two tokens, divided by one degree of freedom.
         assert_eq!((loss.mean(), loss.mean_error()), (2.0, 1.0));
         assert_eq!(loss.perplexity_error(), 2f64.exp());
-        assert!(Loss { tokens: 1, ..Loss::default() }.mean_error().is_nan());
+        let mut one = Loss::default();
+        one.add(1.0);
+        assert!(one.mean_error().is_nan() && one.tokens() == 1);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Perplexity of a model on a text.
 
-use crate::{Begin, EvalError, Loss, Protocol, score};
+use crate::{EvalError, Loss, Protocol, score, windows::Windows};
 use lowbit_engine::{EngineError, Model, Session};
 use lowbit_kernels::Ctx;
 use lowbit_model::KvElement;
@@ -50,35 +50,19 @@ pub fn perplexity(
     mut watch: impl FnMut(&Perplexity) -> ControlFlow<()>,
 ) -> Result<Perplexity, EvalError> {
     let protocol = options.protocol;
-    let context = model.spec().longest();
-    if protocol.window > context {
-        return Err(EvalError::WindowTooLong { window: protocol.window, context });
-    }
-    if options.chunks == Some(0) {
-        return Err(EvalError::NoChunks);
-    }
-    let tokens = model.encode(protocol.text(text))?;
-    let windows = (tokens.len() / protocol.window).min(options.chunks.unwrap_or(usize::MAX));
-    if windows == 0 {
-        return Err(EvalError::TextTooShort { tokens: tokens.len(), window: protocol.window });
-    }
-    let begin = begin_token(model, protocol.begin)?;
+    let windows = Windows::of(model, text, protocol, options.chunks)?;
     let mut session = Session::new(model, ctx, protocol.window, options.cache)?;
     let mut loss = Loss::default();
     let mut reached = None;
-    for (index, window) in tokens.chunks_exact(protocol.window).take(windows).enumerate() {
-        let mut window = window.to_vec();
-        if let Some(begin) = begin {
-            window[0] = begin;
-        }
+    for (index, window) in windows.iter().enumerate() {
         score(&mut session, &window, protocol.first_scored, index, &mut loss)?;
         let estimate = Perplexity {
             perplexity: loss.perplexity(),
             stderr: loss.perplexity_error(),
             chunks: index + 1,
-            of_chunks: windows,
-            scored_tokens: loss.tokens,
-            text_tokens: tokens.len(),
+            of_chunks: windows.count,
+            scored_tokens: loss.tokens(),
+            text_tokens: windows.text_tokens(),
         };
         let stop = watch(&estimate).is_break();
         reached = Some(estimate);
@@ -87,13 +71,4 @@ pub fn perplexity(
         }
     }
     reached.ok_or(EvalError::Engine(EngineError::EmptyPrompt))
-}
-
-/// The token that takes the place of each window's first.
-fn begin_token(model: &Model, begin: Begin) -> Result<Option<u32>, EngineError> {
-    let tokenizer = model.tokenizer()?;
-    Ok(match begin {
-        Begin::AsText => None,
-        Begin::Replaced => tokenizer.bos().filter(|_| tokenizer.adds_bos()),
-    })
 }

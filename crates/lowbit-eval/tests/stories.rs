@@ -30,7 +30,7 @@ fn stories260k_has_the_perplexity_that_numpy_computes() {
         let tokens = model.encode(story.trim()).unwrap();
         score(&mut session, &tokens, 1, index, &mut loss).unwrap();
     }
-    println!("perplexity {} over {} tokens", loss.perplexity(), loss.tokens);
+    println!("perplexity {} over {} tokens", loss.perplexity(), loss.tokens());
     assert!((loss.perplexity() - 3.64).abs() < 0.005, "{}", loss.perplexity());
 }
 

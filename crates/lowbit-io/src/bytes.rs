@@ -44,7 +44,7 @@ impl Opened {
 }
 
 /// Opens a regular file; what the open handle says of it is what counts.
-fn open_regular(path: &Path) -> Result<(File, Metadata), IoError> {
+pub(crate) fn open_regular(path: &Path) -> Result<(File, Metadata), IoError> {
     // Asked before opening too: to open a pipe waits for its other end.
     if !std::fs::metadata(path).map_err(|e| IoError::os("open", e))?.is_file() {
         return Err(IoError::NotAFile);

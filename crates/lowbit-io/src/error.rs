@@ -249,6 +249,20 @@ pub enum IoError {
         /// What to do.
         next: &'static str,
     },
+    /// Fewer tokens than windows can be cut from.
+    #[error(
+        "the text has {found} tokens, {count} windows of {length} need at least {needed}; give a longer text, or ask for fewer or shorter windows"
+    )]
+    TooFewTokens {
+        /// Tokens of the text.
+        found: usize,
+        /// Windows asked for.
+        count: usize,
+        /// Tokens of each.
+        length: usize,
+        /// Tokens by which they would start at different places.
+        needed: usize,
+    },
     /// JSON that does not parse.
     #[error("{what} is not the JSON it should be: {error}")]
     Json {

@@ -3,7 +3,8 @@
 //!
 //! [`Checkpoint::open`] tells by content what a path is. A tensor comes back as a
 //! [`QuantTensor`](lowbit_format::QuantTensor) over the mapped file, nothing copied; metadata stays in the file too
-//! and is read where it lies. No other crate knows a file format.
+//! and is read where it lies. No other crate knows a file format. [`texts`] reads what models are calibrated with and
+//! measured on.
 //!
 //! ```
 //! use lowbit_format::FloatFormat;
@@ -59,6 +60,7 @@ mod payload;
 mod problem;
 mod scan;
 mod tensor;
+pub mod texts;
 
 pub use bytes::{Access, MAX_TEXT_FILE};
 pub use checkpoint::{Checkpoint, Config};

@@ -159,12 +159,18 @@ impl Decoder {
         self.embed(ctx, tokens, sized(&mut work.stream, count * self.spec.hidden));
         run.angles(ctx, count, cache, &mut work.angles);
         laps.lap(Part::Other);
+        cache.streams.iter_mut().for_each(Vec::clear);
         for (i, block) in self.parts.blocks.iter().enumerate() {
             // Of the last block, only wanted tokens are read by anyone.
             let first = if i + 1 == self.parts.blocks.len() { from } else { 0 };
             run.attend(ctx, (i, i), block, (count, first), cache, &mut work, &mut laps);
             if first < count {
                 run.feed_forward(ctx, block, (count, first), &mut work, &mut laps);
+            }
+            if let Some(streams) = &mut cache.streams {
+                streams.extend_from_slice(
+                    &work.stream[first * self.spec.hidden..][..(count - first) * self.spec.hidden],
+                );
             }
         }
         if from < count {

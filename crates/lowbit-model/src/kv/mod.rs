@@ -70,6 +70,9 @@ pub struct KvCache {
     pub(crate) work: Work,
     /// Filled by every pass over this cache while it is there.
     pub profile: Option<Profile>,
+    /// The residual stream after every block of the last pass, while it is there: a row for each of its tokens, blocks
+    /// one after the other. Of the last block only tokens whose logits were wanted have a row.
+    pub streams: Option<Vec<f32>>,
 }
 
 impl KvCache {
@@ -85,7 +88,7 @@ impl KvCache {
             let found = KvGeometry { layers: layers.len(), ..geometry };
             return Err(ModelError::OtherCache { found, expected: geometry });
         }
-        Ok(Self { layers, geometry, capacity, ropes, work: Work::default(), profile: None })
+        Ok(Self { layers, geometry, capacity, ropes, work: Work::default(), profile: None, streams: None })
     }
 
     /// Tokens held.

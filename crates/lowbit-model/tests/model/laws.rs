@@ -60,6 +60,40 @@ fn asking_for_fewer_logits_gives_the_same_ones() {
 }
 
 #[test]
+fn streams_are_kept_after_every_block_and_change_no_logits() {
+    let ctx = Ctx::new(Isa::detect(), 2);
+    for case in golden_cases() {
+        let decoder = tiny::decoder(&case);
+        let (hidden, blocks) = (decoder.spec().hidden, decoder.spec().blocks.len());
+        let streams = |tokens: &[u32], cut: usize, want| {
+            let mut cache = decoder.cache(room(&decoder), KvElement::F32).unwrap();
+            let mut out = Vec::new();
+            decoder.forward(&ctx, &tokens[..cut], &mut cache, Logits::All, &mut out).unwrap();
+            cache.streams = Some(vec![1.0]);
+            decoder.forward(&ctx, &tokens[cut..], &mut cache, want, &mut out).unwrap();
+            (cache.streams.take().unwrap(), out)
+        };
+        let whole = streams(&case.tokens, 0, Logits::All);
+        let count = case.tokens.len();
+        assert_eq!(whole.0.len(), blocks * count * hidden, "{}", case.name);
+        assert_eq!(whole.1, run(&decoder, &[&case.tokens], KvElement::F32, 2), "{}", case.name);
+        let rest = streams(&case.tokens, 5, Logits::All).0;
+        for block in 0..blocks {
+            let of = |all: &[f32], tokens: usize, skip: usize| {
+                all[block * tokens * hidden..][skip * hidden..tokens * hidden].to_vec()
+            };
+            assert_eq!(of(&whole.0, count, 5), of(&rest, count - 5, 0), "{} block {block}", case.name);
+            let before =
+                block.checked_sub(1).map(|before| &whole.0[before * count * hidden..][..count * hidden]);
+            assert_ne!(before, Some(&whole.0[block * count * hidden..][..count * hidden]), "{}", case.name);
+        }
+        let last = streams(&case.tokens, 0, Logits::Last).0;
+        assert_eq!(last.len(), ((blocks - 1) * count + 1) * hidden, "{}", case.name);
+        assert_eq!(last[last.len() - hidden..], whole.0[whole.0.len() - hidden..], "{}", case.name);
+    }
+}
+
+#[test]
 fn a_truncated_cache_continues_as_if_the_rest_had_never_been() {
     let ctx = Ctx::new(Isa::detect(), 2);
     for case in golden_cases() {
