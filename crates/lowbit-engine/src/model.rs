@@ -1,7 +1,10 @@
 //! A loaded model: decoder, tokenizer, chat template.
 
-use crate::{EngineError, LoadStats, vocabulary::MaybeTokenizer};
-use lowbit_io::{Checkpoint, TensorInfo};
+use crate::{
+    EngineError, LoadStats,
+    vocabulary::{self, MaybeTokenizer},
+};
+use lowbit_io::{Access, Checkpoint, TensorInfo};
 use lowbit_model::{Decoder, ModelSpec};
 use lowbit_text::{Affixes, ChatInput, ChatTemplate, Message, SpecialText, SpecialTokens, Tokenizer};
 use std::path::{Path, PathBuf};
@@ -52,6 +55,16 @@ impl Model {
     /// Where the checkpoint has none.
     pub fn tokenizer(&self) -> Result<&Tokenizer, EngineError> {
         self.tokenizer.as_ref().map_err(|why| EngineError::NoTokenizer { path: self.path.clone(), why })
+    }
+
+    /// The tokenizer of the checkpoint at `path`, without its weights.
+    ///
+    /// # Errors
+    /// Where the file cannot be read, or has none.
+    pub fn read_tokenizer(path: &Path, access: Access) -> Result<Tokenizer, EngineError> {
+        let checkpoint = Checkpoint::open(path, access)?;
+        let tokenizer = vocabulary::tokenizer(&checkpoint, path)?;
+        tokenizer.map_err(|why| EngineError::NoTokenizer { path: path.to_owned(), why })
     }
 
     /// What loading took.

@@ -58,7 +58,7 @@ impl Command {
             Self::Kernels(command) => command.run(out)?,
             Self::Tune(command) => return command.run(out),
             Self::Perplexity(command) => command.run(out)?,
-            Self::Quantize(command) => command.run(out)?,
+            Self::Quantize(command) => return command.run(out),
             Self::Synth(command) => command.run(out)?,
             Self::Doctor(command) => command.run(out)?,
             Self::Completions(command) => command.run(out)?,

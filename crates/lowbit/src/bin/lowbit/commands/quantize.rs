@@ -1,18 +1,26 @@
 //! `lowbit quantize`: from any model that lowbit reads to a low-bit one that runs as it is stored.
 
+mod calibrate;
+
 use crate::{
+    Outcome, env,
+    interrupt::Interrupt,
     open, options, progress, report,
     table::{Align, Table},
 };
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use calibrate::Calibrate;
 use lowbit::{
-    WeightSpec,
+    Ctx, WeightSpec,
     hub::Store,
-    quant::{Formats, METHODS, Report, Request, method, quantize},
+    quant::{Formats, METHODS, QuantError, Report, Request, Resume, method, quantize},
 };
 use serde_json::{Map, Value};
-use std::{io::Write, path::PathBuf, time::Instant};
+use std::{io::Write, ops::ControlFlow, path::PathBuf, time::Instant};
+
+/// Steps of the progress bar.
+const STEPS: u64 = 10_000;
 
 /// Quantize a model into a .lowbit file that runs as it is stored. Embedding and head stay as they are unless formats are
 /// given for them.
@@ -44,6 +52,17 @@ pub(crate) struct QuantizeCommand {
     /// File to write, NAME.lowbit
     #[arg(short, long, value_name = "FILE")]
     out: PathBuf,
+    #[command(flatten)]
+    calibrate: Calibrate,
+    /// Memory to stay under, as 800MiB or 2GB, the model file and what the file system caches apart [default: no limit]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    memory: Option<u64>,
+    /// Go on with an unfinished run that was to write the same file
+    #[arg(long, conflicts_with = "restart")]
+    resume: bool,
+    /// Begin anew, and forget an unfinished run
+    #[arg(long)]
+    restart: bool,
     /// Worker threads; the file is the same with any number [default: LOWBIT_THREADS, else one for each physical core]
     #[arg(short = 't', long, value_name = "N", value_parser = options::parse_threads)]
     threads: Option<usize>,
@@ -56,27 +75,56 @@ pub(crate) struct QuantizeCommand {
 }
 
 impl QuantizeCommand {
-    pub(crate) fn run(&self, out: &mut dyn Write) -> Result<()> {
+    pub(crate) fn run(&self, out: &mut dyn Write) -> Result<Outcome> {
         if self.out.extension().is_none_or(|found| found != "lowbit") {
             bail!("{}: a container is written; name it so, with the ending .lowbit", self.out.display());
         }
         // What is wrong with the command is said before a model is fetched for it.
         let method = method(&self.method)?;
         let (settings, formats) = (self.settings()?, self.formats()?);
-        (method.recipe)(&settings)?;
-        let threads = options::threads(self.threads)?;
+        let needs = (method.recipe)(&settings)?.needs();
+        if needs == lowbit::quant::stats::Needs::NONE && self.calibrate.is_given() {
+            bail!("--calib: {} works from weights alone and would not look at it", self.method);
+        }
+        let interrupt = Interrupt::install()?;
+        let ctx = Ctx::new(env::isa()?, options::threads(self.threads)?);
         let source = open::locate(&Store::from_env()?, &self.model)?.path;
-        let request = Request { source: &source, method, settings, formats, threads };
-        let bar = progress::bar(0, "{wide_bar} {human_pos}/{human_len} weights, {eta} left");
-        let start = Instant::now();
-        let made = quantize(&request, &self.out, &|progress| {
-            bar.set_length(progress.of);
-            bar.set_position(progress.done);
+        let calibration = self.calibrate.read(&source)?;
+        let resume = match (self.resume, self.restart) {
+            (true, _) => Resume::Continue,
+            (_, true) => Resume::Discard,
+            _ => Resume::Refuse,
+        };
+        let request = Request {
+            source: &source,
+            method,
+            settings,
+            formats,
+            calibration: calibration.as_ref(),
+            memory: self.memory,
+            resume,
+            threads: ctx.threads(),
+        };
+        let bar = progress::bar(STEPS, "{msg} {wide_bar} {percent} %, {eta} left");
+        let (start, over) = (Instant::now(), interrupt.answering());
+        let made = quantize(&ctx, &request, &self.out, &|progress| {
+            if progress.block > 0 {
+                bar.set_message(format!("block {} of {}, {}", progress.block, progress.blocks, progress.step));
+            } else {
+                bar.set_message(progress.step);
+            }
+            bar.set_position((progress.done * STEPS as f64) as u64);
+            if over.is_over() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         bar.finish_and_clear();
+        if let Err(QuantError::Interrupted) = made {
+            eprintln!("interrupted; finished blocks are kept, --resume goes on from there");
+            return Ok(Outcome::Interrupted);
+        }
         let made = made.with_context(|| format!("cannot quantize {}", self.model))?;
         let seconds = start.elapsed().as_secs_f64();
-        if self.json { self.write_json(out, &made, seconds) } else { self.write_text(out, &made, seconds) }
+        if self.json { self.write_json(out, &made, seconds) } else { self.write_text(out, &made, seconds) }?;
+        Ok(Outcome::Done)
     }
 
     /// An object of settings: numbers and truth values as what they are, else text.
@@ -157,4 +205,39 @@ fn pair<'a>(option: &str, text: &'a str, expected: &str) -> Result<(&'a str, &'a
 fn methods() -> String {
     let lines = METHODS.iter().map(|entry| format!("{} ({})", entry.card.name, entry.card.summary));
     lines.collect::<Vec<_>>().join("; ")
+}
+
+/// A number of bytes: `800MiB`, `2GB`.
+fn parse_size(text: &str) -> Result<u64, String> {
+    const UNITS: [(&str, u64); 8] = [
+        ("KiB", 1 << 10),
+        ("MiB", 1 << 20),
+        ("GiB", 1 << 30),
+        ("TiB", 1 << 40),
+        ("kB", 1000),
+        ("MB", 1_000_000),
+        ("GB", 1_000_000_000),
+        ("TB", 1_000_000_000_000),
+    ];
+    let expected = || format!("{text} is no size; expected a number and a unit, such as 800MiB or 2GB");
+    let (number, unit) = UNITS
+        .iter()
+        .find_map(|(unit, bytes)| Some((text.strip_suffix(unit)?, *bytes)))
+        .ok_or_else(expected)?;
+    let number: f64 = number.trim().parse().map_err(|_| expected())?;
+    if number > 0.0 && number.is_finite() { Ok((number * unit as f64) as u64) } else { Err(expected()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(parse_size("800MiB"), Ok(800 << 20));
+        assert_eq!(parse_size("1.5 GB"), Ok(1_500_000_000));
+        for wrong in ["800", "MiB", "-1GB", "xGB", "1PB"] {
+            assert!(parse_size(wrong).unwrap_err().contains("no size"), "{wrong}");
+        }
+    }
 }
