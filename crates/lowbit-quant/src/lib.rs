@@ -18,6 +18,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod advice;
 mod card;
 mod driver;
 mod error;
@@ -28,6 +29,7 @@ pub mod methods;
 mod provenance;
 mod report;
 
+pub use advice::{Data, advice};
 pub use card::{Card, Paper};
 pub use driver::{Progress, Request, quantize};
 pub use error::QuantError;

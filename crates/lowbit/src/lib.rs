@@ -65,7 +65,7 @@ pub use lowbit_engine::{
 pub use lowbit_eval as eval;
 pub use lowbit_format::{FormatError, NK, SpecInfo, SpecSource, WeightSpec, all_specs, suggest};
 pub use lowbit_hub as hub;
-pub use lowbit_io::Access;
+pub use lowbit_io::{Access, texts};
 pub use lowbit_kernels::{
     ActPrecision, ActRounding, Cache, Candidate, Ctx, Explanation, ForkJoin, Isa, IsaLevel, KERNELS,
     KernelCard, Machine, Plan, PlanKey, Planner, Query, ReadBandwidth, Record, Refusal, Source, Subject,
