@@ -6,7 +6,7 @@ use lowbit_format::{
 };
 use lowbit_io::{
     Access, Checkpoint, Config, Encoding, Payload,
-    container::{Container, ContainerText, ContainerWriter},
+    container::{Container, ContainerText, ContainerWriter, annotate},
     gguf::{Gguf, GgufWriter, OwnedValue, ValueType},
 };
 use std::{fs, path::Path};
@@ -408,4 +408,35 @@ fn gguf_metadata_and_a_configuration_together_are_refused() {
     let both = [&(json.len() as u64).to_le_bytes(), json.as_bytes(), &bytes[8 + head..]].concat();
     let error = Container::parse(Storage::from(both)).unwrap_err().to_string();
     assert!(error.contains("lowbit.gguf") && error.contains("one of the two"), "{error}");
+}
+
+#[test]
+fn a_note_is_added_to_a_container_once_and_changes_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.lowbit");
+    let spec = WeightSpec::parse("int3-asym-g32").unwrap();
+    let shape = NK { n: 4, k: 64 };
+    let tensor = QuantTensor::quantize_nearest(&spec, &weights(shape.weights()), shape).unwrap();
+    let mut writer = ContainerWriter::new(CONFIG).unwrap();
+    writer
+        .tensor("w", &[shape.n, shape.k], &tensor)
+        .unwrap()
+        .note("provenance", "{\"a\":1}")
+        .write(&path)
+        .unwrap();
+    let before = fs::metadata(&path).unwrap().len();
+    let bytes = annotate(&path, "verification", "{\"mean_kl\":\"0.1\\n\"}").unwrap();
+    assert!(bytes > before);
+    assert_eq!(fs::metadata(&path).unwrap().len(), bytes);
+    let container = Container::open(&path, Access::Map).unwrap();
+    assert_eq!(decoded(&container.tensor("w").unwrap()), decoded(&tensor));
+    let text = String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned();
+    assert!(text.contains(r#""lowbit.x-verification":"{\"mean_kl\":\"0.1\\n\"}""#), "{text}");
+    assert!(text.contains("lowbit.x-provenance"));
+    let error = annotate(&path, "verification", "again").unwrap_err().to_string();
+    assert!(error.contains("a.lowbit") && error.contains("occurs twice"), "{error}");
+    assert_eq!(fs::metadata(&path).unwrap().len(), bytes);
+    fs::write(&path, b"not a container").unwrap();
+    assert!(annotate(&path, "verification", "x").is_err());
+    assert_eq!(fs::read(&path).unwrap(), b"not a container");
 }

@@ -19,6 +19,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod advice;
 mod calibration;
 mod card;
 mod driver;
@@ -32,6 +33,7 @@ pub mod solve;
 pub mod stats;
 pub mod transform;
 
+pub use advice::{Data, advice};
 pub use calibration::Calibration;
 pub use card::{Card, Paper};
 pub use driver::{Budget, Progress, Request, Resume, quantize};

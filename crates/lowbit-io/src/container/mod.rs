@@ -5,10 +5,12 @@
 //! puts together. Everything is checked at opening but the values of codes; a tensor then comes back over the mapped
 //! file, nothing copied.
 
+mod annotate;
 mod manifest;
 mod parts;
 mod write;
 
+pub use annotate::annotate;
 pub use manifest::ContainerText;
 pub use parts::{Part, PartKind};
 pub use write::ContainerWriter;

@@ -267,6 +267,6 @@ fn list(dims: &[usize]) -> String {
 }
 
 /// A JSON string.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }

@@ -1,9 +1,12 @@
 //! Options that several commands share.
 
 use crate::env;
-use anyhow::Result;
-use clap::{Args, ValueEnum};
-use lowbit::{ActPrecision, ActRounding, Ctx, KvElement, LoadOptions, Machine, Model, Planner, Session};
+use anyhow::{Context as _, Result};
+use clap::{Args, ValueEnum, builder::PossibleValuesParser};
+use lowbit::{
+    ActPrecision, ActRounding, Ctx, KvElement, LoadOptions, Machine, Model, Planner, Session,
+    eval::{PROTOCOLS, Protocol},
+};
 
 /// More workers than any machine here has.
 pub(crate) const MOST_THREADS: usize = 1024;
@@ -16,7 +19,7 @@ pub(crate) struct Compute {
     #[arg(short = 't', long, value_name = "N", value_parser = parse_threads)]
     pub(crate) threads: Option<usize>,
     /// Numbers in which activations meet quantized weights; models that prescribe theirs (BitNet) keep it [default: int16;
-    /// perplexity with preset llama.cpp: gguf]
+    /// perplexity and compare with preset llama.cpp: gguf]
     #[arg(long, value_enum, value_name = "NUMBERS")]
     pub(crate) activations: Option<Activations>,
 }
@@ -72,6 +75,30 @@ pub(crate) fn threads(asked: Option<usize>) -> Result<usize> {
     match asked {
         Some(threads) => Ok(threads),
         None => Ok(env::threads()?.unwrap_or_else(|| Machine::detect().default_threads())),
+    }
+}
+
+/// How a text is cut and scored.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct Preset {
+    /// llama.cpp: windows of 512, the second half scored; paper: windows of 2048, all but the first token scored
+    #[arg(long = "preset", value_name = "NAME", default_value = "llama.cpp",
+          value_parser = PossibleValuesParser::new(PROTOCOLS.iter().map(|protocol| protocol.name)))]
+    name: String,
+    /// Score no more than this many windows [default: all]
+    #[arg(long, value_name = "N")]
+    pub(crate) chunks: Option<usize>,
+}
+
+impl Preset {
+    pub(crate) fn protocol(&self) -> Result<&'static Protocol> {
+        Protocol::named(&self.name).with_context(|| format!("no preset is called {:?}", self.name))
+    }
+
+    /// What a preset is compared with decides how activations are rounded, unless an option does.
+    pub(crate) fn activations(&self, compute: &Compute) -> Activations {
+        let usual = if self.name == "llama.cpp" { Activations::Gguf } else { Activations::Int16 };
+        compute.activations.unwrap_or(usual)
     }
 }
 

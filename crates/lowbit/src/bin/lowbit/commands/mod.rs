@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod bench;
+mod compare;
 mod completions;
 mod doctor;
 mod inspect;
@@ -37,6 +38,8 @@ pub(crate) enum Command {
     Tune(tune::Tune),
     /// Measure perplexity on a text
     Perplexity(perplexity::PerplexityCommand),
+    /// Compare two models on a text: perplexity, divergence, error by block
+    Compare(compare::CompareCommand),
     /// Quantize a model into a .lowbit file that runs as it is stored
     Quantize(quantize::QuantizeCommand),
     /// Write a model with random weights, to measure speed
@@ -59,6 +62,7 @@ impl Command {
             Self::Tune(command) => return command.run(out),
             Self::Perplexity(command) => command.run(out)?,
             Self::Quantize(command) => return command.run(out),
+            Self::Compare(command) => command.run(out)?,
             Self::Synth(command) => command.run(out)?,
             Self::Doctor(command) => command.run(out)?,
             Self::Completions(command) => command.run(out)?,

@@ -2,33 +2,27 @@
 
 use crate::{
     open,
-    options::{Activations, CacheType, Compute},
-    report, text_file,
+    options::{Activations, CacheType, Compute, Preset},
+    progress, report,
+    text_file::{TextFile, TextOption},
 };
-use anyhow::{Context, Result};
-use clap::{Args, builder::PossibleValuesParser};
-use indicatif::{ProgressBar, ProgressStyle};
+use anyhow::Result;
+use clap::Args;
 use lowbit::{
     Model,
-    eval::{Begin, Options, PROTOCOLS, Perplexity, Protocol, perplexity},
+    eval::{Begin, Options, Perplexity, Protocol, perplexity},
 };
-use std::{io::Write, ops::ControlFlow, path::PathBuf, time::Instant};
+use std::{io::Write, ops::ControlFlow, time::Instant};
 
 /// Measure perplexity on a text. Figures compare only under the same preset, text and number of chunks.
 #[derive(Args)]
 pub(crate) struct PerplexityCommand {
     /// The model
     model: String,
-    /// Text to score, plain or gzipped
-    #[arg(long, value_name = "FILE")]
-    text: PathBuf,
-    /// llama.cpp: windows of 512, the second half scored; paper: windows of 2048, all but the first token scored
-    #[arg(long, value_name = "NAME", default_value = "llama.cpp",
-          value_parser = PossibleValuesParser::new(PROTOCOLS.iter().map(|protocol| protocol.name)))]
-    preset: String,
-    /// Score no more than this many windows [default: all]
-    #[arg(long, value_name = "N")]
-    chunks: Option<usize>,
+    #[command(flatten)]
+    text: TextOption,
+    #[command(flatten)]
+    preset: Preset,
     /// Floats in which keys and values are kept
     #[arg(long, value_enum, value_name = "TYPE", default_value_t = CacheType::F16)]
     cache_type: CacheType,
@@ -48,17 +42,14 @@ struct Settings {
 
 impl PerplexityCommand {
     pub(crate) fn run(&self, out: &mut dyn Write) -> Result<()> {
-        let protocol = Protocol::named(&self.preset)
-            .with_context(|| format!("no preset is called {:?}", self.preset))?;
-        let file = text_file::read(&self.text)?;
+        let protocol = self.preset.protocol()?;
+        let file = self.text.read()?;
         let ctx = self.compute.ctx()?;
-        // What a preset is compared with decides how activations are rounded.
-        let usual = if protocol.name == "llama.cpp" { Activations::Gguf } else { Activations::Int16 };
-        let activations = self.compute.activations.unwrap_or(usual);
+        let activations = self.preset.activations(&self.compute);
         let compute = Compute { activations: Some(activations), ..self.compute.clone() };
         let model = open::load_untuned(&ctx, &self.model, &compute)?;
-        let options = Options { protocol, chunks: self.chunks, cache: self.cache_type.element() };
-        let bar = progress_bar();
+        let options = Options { protocol, chunks: self.preset.chunks, cache: self.cache_type.element() };
+        let bar = progress::bar(0, "{pos}/{len} windows {wide_bar} perplexity {msg}, {eta} left");
         let start = Instant::now();
         let result = perplexity(&model, &ctx, &file.text, options, |estimate| {
             bar.set_length(estimate.of_chunks as u64);
@@ -103,7 +94,7 @@ impl PerplexityCommand {
         out: &mut dyn Write,
         model: &Model,
         protocol: &Protocol,
-        file: &text_file::TextFile,
+        file: &TextFile,
         result: &Perplexity,
         settings: Settings,
     ) -> Result<()> {
@@ -128,7 +119,7 @@ impl PerplexityCommand {
                 "chunks": result.chunks,
                 "scored_tokens": result.scored_tokens,
                 "text_tokens": result.text_tokens,
-                "text": self.text,
+                "text": file.path,
                 "text_sha256": file.sha256,
                 "activations": settings.activations,
                 "cache_type": self.cache_type,
@@ -137,15 +128,4 @@ impl PerplexityCommand {
             }),
         )
     }
-}
-
-/// On standard error, and only if that is a terminal.
-fn progress_bar() -> ProgressBar {
-    let bar = ProgressBar::new(0);
-    if let Ok(style) =
-        ProgressStyle::with_template("{pos}/{len} windows {wide_bar} perplexity {msg}, {eta} left")
-    {
-        bar.set_style(style);
-    }
-    bar
 }

@@ -9,8 +9,8 @@ use crate::{
     table::{Align, Table},
 };
 use anyhow::{Context, Result, bail};
-use clap::Args;
 use calibrate::Calibrate;
+use clap::Args;
 use lowbit::{
     Ctx, WeightSpec,
     hub::Store,
@@ -109,7 +109,10 @@ impl QuantizeCommand {
         let (start, over) = (Instant::now(), interrupt.answering());
         let made = quantize(&ctx, &request, &self.out, &|progress| {
             if progress.block > 0 {
-                bar.set_message(format!("block {} of {}, {}", progress.block, progress.blocks, progress.step));
+                bar.set_message(format!(
+                    "block {} of {}, {}",
+                    progress.block, progress.blocks, progress.step
+                ));
             } else {
                 bar.set_message(progress.step);
             }

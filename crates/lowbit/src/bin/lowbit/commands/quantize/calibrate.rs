@@ -55,8 +55,9 @@ impl Calibrate {
         let encode = |text: &String| Ok(tokenizer.encode(text, SpecialTokens::AsText, Affixes::Model)?);
         let documents = texts.documents.iter().map(encode).collect::<Result<Vec<Vec<u32>>>>()?;
         let count = self.samples.unwrap_or(SAMPLES);
-        let windows = samples(&documents, count, length, self.seed)
-            .with_context(|| format!("{}: cannot take --samples {count} of --length {length}", path.display()))?;
+        let windows = samples(&documents, count, length, self.seed).with_context(|| {
+            format!("{}: cannot take --samples {count} of --length {length}", path.display())
+        })?;
         eprintln!(
             "calibration: {count} samples of {length} tokens from {}, {}",
             path.display(),
