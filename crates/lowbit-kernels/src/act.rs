@@ -1,8 +1,7 @@
 //! Activations as kernels read them: one matrix, and its 8-bit form made once however many weights read it.
 
 use crate::{
-    Ctx,
-    isa::multiversion,
+    Ctx, Int8Acts,
     lut::{Form, Key, TableActs, layout::Layout},
     mat::MatRef,
 };
@@ -10,9 +9,6 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 /// Activations that share a scale in the 8-bit form; also the most weights that share one in the integer kernels.
 pub const ACT_GROUP: usize = 32;
-
-/// Tokens from which on rounding them is worth waking the workers.
-const ROWS_WORTH_SHARING: usize = 8;
 
 /// How activations are rounded to 8 bits before an integer product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -72,6 +68,7 @@ pub struct Act<'a> {
     gguf32: OnceLock<Int8Acts>,
     gguf256: OnceLock<Int8Acts>,
     token: OnceLock<Int8Acts>,
+    by_weights: Mutex<Vec<(ActRounding, Arc<Int8Acts>)>>,
     tables: Mutex<Vec<Arc<TableActs>>>,
 }
 
@@ -85,6 +82,7 @@ impl<'a> Act<'a> {
             gguf32: OnceLock::new(),
             gguf256: OnceLock::new(),
             token: OnceLock::new(),
+            by_weights: Mutex::new(Vec::new()),
             tables: Mutex::new(Vec::new()),
         }
     }
@@ -117,220 +115,15 @@ impl<'a> Act<'a> {
         };
         slot.get_or_init(|| Int8Acts::new(ctx, self.x, rounding))
     }
-}
 
-/// Activations in 8 bits: `x[m, k] ≈ q[m, k] · d[m, k / 32]`, K padded with zeros to a multiple of 32. With two terms,
-/// row `M + m` holds what row `m` leaves of token `m`.
-pub struct Int8Acts {
-    tokens: usize,
-    rows: usize,
-    /// K rounded up to whole groups.
-    k: usize,
-    q: Vec<i8>,
-    d: Vec<f32>,
-    /// `d · Σq` over each half group of 16 and over each group of 32: what offsets of weights multiply with.
-    sums16: Vec<f32>,
-    sums32: Vec<f32>,
-    /// `−128 · Σq`, likewise: where an unsigned kernel starts its integer sum to take a bias of 128 back.
-    bias16: Vec<i32>,
-    bias32: Vec<i32>,
-}
-
-impl Int8Acts {
-    /// Rounds every row: `d = max|x| / 127`, `q = round(x / d)`, halves to even; a group of zeros has `d = 0`. Scales
-    /// and sums in half precision are rounded after the codes.
-    pub fn new(ctx: &Ctx, x: MatRef<'_>, rounding: ActRounding) -> Self {
-        let tokens = x.rows();
-        let rows = tokens * rounding.terms();
-        let k = x.cols().next_multiple_of(ACT_GROUP);
-        let groups = k / ACT_GROUP;
-        let mut acts = Self {
-            tokens,
-            rows,
-            k,
-            q: vec![0; rows * k],
-            d: vec![0.0; rows * groups],
-            sums16: vec![0.0; rows * groups * 2],
-            sums32: vec![0.0; rows * groups],
-            bias16: vec![0; rows * groups * 2],
-            bias32: vec![0; rows * groups],
-        };
-        let outs = acts
-            .q
-            .chunks_exact_mut(k.max(1))
-            .zip(acts.d.chunks_exact_mut(groups.max(1)))
-            .zip(
-                acts.sums16
-                    .chunks_exact_mut((2 * groups).max(1))
-                    .zip(acts.sums32.chunks_exact_mut(groups.max(1))),
-            )
-            .zip(
-                acts.bias16
-                    .chunks_exact_mut((2 * groups).max(1))
-                    .zip(acts.bias32.chunks_exact_mut(groups.max(1))),
-            )
-            .map(|(((q, d), (sums16, sums32)), (bias16, bias32))| RowOut {
-                q,
-                d,
-                sums16,
-                sums32,
-                bias16,
-                bias32,
-            })
-            .enumerate();
-        if rows < ROWS_WORTH_SHARING {
-            outs.for_each(|(m, out)| quantize(ctx.isa(), x.row(m % tokens), rounding, term(m, tokens), out));
-        } else {
-            let outs = Mutex::new(outs);
-            let next = || outs.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).next();
-            ctx.run(rows, |_, _| {
-                if let Some((m, out)) = next() {
-                    quantize(ctx.isa(), x.row(m % tokens), rounding, term(m, tokens), out);
-                }
-            });
+    /// The 8-bit form with scales and sums for the groups of weights of so many features, made on first use.
+    pub(crate) fn int8_by_weights(&self, ctx: &Ctx, rounding: ActRounding, group: usize) -> Arc<Int8Acts> {
+        let mut made = self.by_weights.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some((_, found)) = made.iter().find(|(how, acts)| (*how, acts.span()) == (rounding, group)) {
+            return found.clone();
         }
+        let acts = Arc::new(Int8Acts::by_weights(ctx, self.x, rounding, group));
+        made.push((rounding, acts.clone()));
         acts
     }
-
-    /// Number of tokens.
-    pub fn tokens(&self) -> usize {
-        self.tokens
-    }
-
-    /// Number of rows: tokens times terms.
-    pub fn rows(&self) -> usize {
-        self.rows
-    }
-
-    /// Features, rounded up to a multiple of 32.
-    pub fn k(&self) -> usize {
-        self.k
-    }
-
-    /// Codes of row `m`.
-    #[inline(always)]
-    pub fn q(&self, m: usize) -> &[i8] {
-        &self.q[m * self.k..][..self.k]
-    }
-
-    /// Scales of row `m`, one for 32 features.
-    #[inline(always)]
-    pub fn d(&self, m: usize) -> &[f32] {
-        let groups = self.k / ACT_GROUP;
-        &self.d[m * groups..][..groups]
-    }
-
-    /// `d · Σq` of row `m` over runs of `group` features, 16 or 32.
-    #[inline(always)]
-    pub fn sums(&self, m: usize, group: usize) -> &[f32] {
-        let groups = self.k / group;
-        if group == 16 { &self.sums16[m * groups..][..groups] } else { &self.sums32[m * groups..][..groups] }
-    }
-
-    /// `−128 · Σq` of row `m` over runs of `group` features, 16 or 32.
-    #[inline(always)]
-    pub fn bias(&self, m: usize, group: usize) -> &[i32] {
-        let groups = self.k / group;
-        if group == 16 { &self.bias16[m * groups..][..groups] } else { &self.bias32[m * groups..][..groups] }
-    }
-}
-
-struct RowOut<'a> {
-    q: &'a mut [i8],
-    d: &'a mut [f32],
-    sums16: &'a mut [f32],
-    sums32: &'a mut [f32],
-    bias16: &'a mut [i32],
-    bias32: &'a mut [i32],
-}
-
-multiversion! {
-    fn quantize(x: &[f32], rounding: ActRounding, term: Term, out: RowOut<'_>) = quantize_row;
-}
-
-/// Which term of the activations a row of codes is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Term {
-    First,
-    Second,
-}
-
-fn term(row: usize, tokens: usize) -> Term {
-    if row < tokens { Term::First } else { Term::Second }
-}
-
-#[inline(always)]
-fn quantize_row(x: &[f32], rounding: ActRounding, term: Term, out: RowOut<'_>) {
-    let whole = match rounding {
-        ActRounding::Token => Some(max_abs(x)),
-        _ => None,
-    };
-    let mut of_256 = 0.0;
-    for (g, q) in out.q.chunks_exact_mut(ACT_GROUP).enumerate() {
-        let mut group = [0f32; ACT_GROUP];
-        let start = g * ACT_GROUP;
-        let have = (x.len() - start).min(ACT_GROUP);
-        match x[start..].first_chunk() {
-            Some(whole) => group = *whole,
-            None => group[..have].copy_from_slice(&x[start..]),
-        }
-        if term == Term::Second {
-            let (first, d) = round_group(&group, max_abs(&group));
-            for (x, q) in group.iter_mut().zip(&first) {
-                *x -= *q as f32 * d;
-            }
-        }
-        if rounding == ActRounding::Gguf256 && start.is_multiple_of(256) {
-            of_256 = max_abs(&x[start..(start + 256).min(x.len())]);
-        }
-        let max = match rounding {
-            ActRounding::Gguf256 => of_256,
-            _ => whole.unwrap_or_else(|| max_abs(&group)),
-        };
-        let (codes, exact) = round_group(&group, max);
-        q.copy_from_slice(&codes.map(|code| code as i8));
-        let halves = [sum(&codes[..16]), sum(&codes[16..])];
-        out.d[g] = stored(exact, rounding);
-        for (h, half) in halves.into_iter().enumerate() {
-            out.sums16[2 * g + h] = stored(exact * half as f32, rounding);
-            out.bias16[2 * g + h] = -128 * half;
-        }
-        out.sums32[g] = stored(exact * (halves[0] + halves[1]) as f32, rounding);
-        out.bias32[g] = -128 * (halves[0] + halves[1]);
-    }
-}
-
-/// What is stored of a scale or a sum.
-#[inline(always)]
-fn stored(x: f32, rounding: ActRounding) -> f32 {
-    if rounding == ActRounding::Gguf32 { half::f16::from_f32(x).to_f32() } else { x }
-}
-
-/// Rounds a group of which `max` is the largest magnitude: codes and their scale. A NaN has code 0.
-#[inline(always)]
-fn round_group(group: &[f32; ACT_GROUP], max: f32) -> ([i32; ACT_GROUP], f32) {
-    let inverse = if max > 0.0 { 127.0 / max } else { 0.0 };
-    let mut codes = [0; ACT_GROUP];
-    for (code, x) in codes.iter_mut().zip(group) {
-        *code = i32::from(whole_bits(x * inverse) as i8);
-    }
-    (codes, max / 127.0)
-}
-
-/// The nearest whole number, halves to even, in the low bits.
-#[inline(always)]
-pub(crate) fn whole_bits(x: f32) -> u32 {
-    // Adding 1.5 · 2^23 leaves no place for digits after the point.
-    (x + 12_582_912.0).to_bits()
-}
-
-/// As whole numbers, magnitudes have the order they have as floats, and their maximum needs none of its steps in order.
-#[inline(always)]
-fn max_abs(x: &[f32]) -> f32 {
-    f32::from_bits(x.iter().map(|x| x.abs().to_bits()).fold(0, u32::max))
-}
-
-#[inline(always)]
-fn sum(codes: &[i32]) -> i32 {
-    codes.iter().sum()
 }

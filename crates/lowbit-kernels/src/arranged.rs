@@ -2,7 +2,7 @@
 
 use crate::{
     Act, ActRounding, Codes, Ctx, Integers, LutWeights, MatMut, Method, Packed, Plan, Planner, Query,
-    TokenBucket, WeightLayout, mpgemm,
+    TokenBucket, WeightLayout, groups::PackedGroups, mpgemm,
 };
 use lowbit_format::{NK, QuantTensor};
 
@@ -35,6 +35,7 @@ impl Arranged {
         match &self.weight {
             Arrangement::Planes(w) => w.shape(),
             Arrangement::Fields(w) => w.shape(),
+            Arrangement::Groups(w) => w.shape(),
             Arrangement::Stored(w) => w.shape(),
         }
     }
@@ -44,6 +45,7 @@ impl Arranged {
         match &self.weight {
             Arrangement::Planes(w) => w.bytes(),
             Arrangement::Fields(w) => w.bytes(),
+            Arrangement::Groups(w) => w.bytes(),
             Arrangement::Stored(w) => w.bytes(),
         }
     }
@@ -82,6 +84,7 @@ pub(crate) type How = (Method, Option<ActRounding>);
 pub(crate) enum Arrangement {
     Planes(LutWeights),
     Fields(Packed),
+    Groups(PackedGroups),
     Stored(QuantTensor),
 }
 
@@ -91,6 +94,7 @@ impl Arrangement {
         match layout {
             WeightLayout::Planes => LutWeights::new(ctx, w).map(Self::Planes),
             WeightLayout::Fields => Packed::new(ctx, w).map(Self::Fields),
+            WeightLayout::Groups => PackedGroups::new(ctx, w).map(Self::Groups),
             WeightLayout::Stored => Some(Self::Stored(w.clone())),
         }
     }
@@ -101,6 +105,7 @@ impl Arrangement {
             (Self::Planes(w), (Method::Expand, Some(rounding))) => {
                 w.prepare_expanded(ctx, x, rounding);
             }
+            (Self::Groups(w), (Method::Dot | Method::Expand, Some(rounding))) => w.prepare(ctx, x, rounding),
             (_, (Method::Dot | Method::Expand, Some(rounding))) => {
                 x.int8(ctx, rounding);
             }
@@ -118,6 +123,9 @@ impl Arrangement {
                 w.multiply_expanded(ctx, x, rounding, out);
             }
             (Self::Fields(w), Method::Dot | Method::Expand, Some(rounding)) => {
+                w.multiply(ctx, x, Integers { rounding, codes }, out);
+            }
+            (Self::Groups(w), Method::Dot | Method::Expand, Some(rounding)) => {
                 w.multiply(ctx, x, Integers { rounding, codes }, out);
             }
             (Self::Stored(w), Method::Dot | Method::Expand, Some(rounding)) => {

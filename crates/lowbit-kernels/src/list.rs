@@ -11,11 +11,12 @@ use crate::{
     Lookup, LutWeights,
     TableBits::{self, Eight, Sixteen},
     Tables::{self, Once, Tiled},
+    groups,
     lut::{Form, Key, Table, layout::Layout},
     plan::{Query, Refusal, TokenBucket},
 };
 use Method::{Dot, Expand, Float};
-use WeightLayout::{Fields, Planes, Stored};
+use WeightLayout::{Fields, Groups, Planes, Stored};
 use lowbit_format::{ElementFormat, GroupedSpec, NK, SpecInfo, WeightSpec, all_specs};
 
 /// In which order a weight's bytes lie in memory; decided once, when it is loaded.
@@ -25,19 +26,22 @@ pub enum WeightLayout {
     Planes,
     /// Codes in fields of 4, 2 and 1 bits, sixteen rows side by side: [`crate::Packed`].
     Fields,
+    /// Integers in groups, codes in such fields or bytes, with the scales in front: [`crate::PackedGroups`].
+    Groups,
     /// As the checkpoint has it.
     Stored,
 }
 
 impl WeightLayout {
     /// All of them.
-    pub const ALL: [Self; 3] = [Planes, Fields, Stored];
+    pub const ALL: [Self; 4] = [Planes, Fields, Groups, Stored];
 
     /// Name in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Planes => "bitplane",
             Fields => "fields",
+            Groups => "groups",
             Stored => "stored",
         }
     }
@@ -98,6 +102,12 @@ pub static KERNELS: &[KernelCard] = &[
     card("packed-expand-dotprod", Fields, Expand, Dotprod),
     card("packed-expand-avx2", Fields, Expand, Avx2),
     card("packed-expand-avx512", Fields, Expand, Avx512),
+    card("groups-dot-avx512", Groups, Dot, Avx512),
+    card("groups-expand-scalar", Groups, Expand, Scalar),
+    card("groups-expand-neon", Groups, Expand, Neon),
+    card("groups-expand-dotprod", Groups, Expand, Dotprod),
+    card("groups-expand-avx2", Groups, Expand, Avx2),
+    card("groups-expand-avx512", Groups, Expand, Avx512),
     card("stored-dot-avx512", Stored, Dot, Avx512),
     card("stored-expand-scalar", Stored, Expand, Scalar),
     card("stored-expand-neon", Stored, Expand, Neon),
@@ -128,7 +138,7 @@ pub fn kernel_set() -> u64 {
     })
 }
 
-/// Most tokens that `packed-dot` multiplies: from a few on, taking codes apart for each anew is lost time.
+/// Most tokens that `packed-dot` and `groups-dot` multiply: from a few on, taking codes apart for each anew is lost time.
 const DOT_TOKENS: TokenBucket = TokenBucket::UpTo16;
 
 /// Most bytes of tables made before a product.
@@ -159,6 +169,14 @@ impl KernelCard {
                     (_, WeightSpec::Float(_)) => return Err(Refusal::Format("it has no integer codes")),
                     (Fields, WeightSpec::Grouped(_)) => {
                         return Err(Refusal::Format("its codes lie in no blocks"));
+                    }
+                    (Groups, WeightSpec::Block(_)) => {
+                        return Err(Refusal::Format("its codes lie in blocks"));
+                    }
+                    (Groups, WeightSpec::Grouped(spec))
+                        if groups::layout::Layout::of(spec, q.shape.k).is_none() =>
+                    {
+                        return Err(no_groups(spec));
                     }
                     (Fields, WeightSpec::Block(format)) if format.layout().elements.is_none() => {
                         return Err(Refusal::Format("its codes are not one for each weight"));
@@ -215,6 +233,7 @@ impl KernelCard {
             (Planes, Expand) => "1 to 4 bits, one level of scales",
             (Planes, _) => "1 to 4 bits and ternary, one level of scales",
             (Fields, _) => "blocks with a code for each weight",
+            (Groups, _) => "2 to 8 bits, one level of scales, groups of a multiple of 32",
             (Stored, Float) => "all, as floats",
             (Stored, _) => "blocks, and groups of a multiple of 16",
         }
@@ -226,6 +245,9 @@ impl KernelCard {
             Method::Lookup(Lookup { bits: Eight, .. }) => "16-bit integers a group, in tables of 8 bits",
             Method::Lookup(Lookup { bits: Sixteen, .. }) => "16-bit integers a group, in tables of 16 bits",
             Expand if self.layout == Planes => "one or two terms of 8 bits, a scale a group",
+            Dot | Expand if self.layout == Groups => {
+                "one or two terms of 8 bits, a scale a group or one for all"
+            }
             Dot | Expand => "one or two terms of 8 bits, a scale for 32, 256 or all",
             Float => "f32",
         }
@@ -289,6 +311,19 @@ fn look_up(bits: TableBits, tables: Tables, q: &Query<'_>) -> Result<(), Refusal
     Ok(())
 }
 
+/// Why a grouped format is not packed by its groups.
+fn no_groups(spec: &GroupedSpec) -> Refusal {
+    match spec.element() {
+        ElementFormat::Ternary => Refusal::Format("its codes are several weights each"),
+        _ if spec.levels().len() > 1 => Refusal::Format("it has two levels of scales"),
+        _ if !spec.levels().iter().any(|level| Layout::reads(level.format)) => {
+            Refusal::Format("its scales are neither f16 nor f32")
+        }
+        _ if spec.expansion_group() == 32 => Refusal::Format("its zero point is no whole code"),
+        _ => Refusal::GroupSize { needs: "a multiple of 32" },
+    }
+}
+
 /// Why a grouped format has no bit planes.
 fn no_planes(spec: &GroupedSpec) -> Refusal {
     match spec.element() {
@@ -312,6 +347,7 @@ mod tests {
                 (Planes, Method::Lookup(_)) => "lut",
                 (Planes, _) => "planes",
                 (Fields, _) => "packed",
+                (Groups, _) => "groups",
                 (Stored, _) => "stored",
             };
             let method = match card.method {

@@ -1,7 +1,7 @@
 //! What a product means, in scalar code: exactly in f64, and with the roundings that the kernels make.
 
 use crate::{
-    ActPrecision, ActRounding, Ctx, Int8Acts, Isa, MatRef, TableBits,
+    ActPrecision, ActRounding, Ctx, Int8Acts, Isa, MatRef, TableBits, groups,
     lut::{Form, Table, TableActs, layout::Layout, nibble::negated},
 };
 use lowbit_format::{BlockCodec, BlockVisitor, ElementFormat, GroupedTensor, QuantTensor, TensorData, block};
@@ -63,6 +63,36 @@ pub fn mpgemm(w: &QuantTensor, x: MatRef<'_>, precision: ActPrecision) -> Vec<f3
         }
     }
     out
+}
+
+/// `x[M, K] · W[N, K]ᵀ` with the roundings of [`crate::PackedGroups::multiply`], row-major `[M, N]`; `None` for formats that
+/// are not packed so.
+pub fn groups(w: &QuantTensor, x: MatRef<'_>, rounding: ActRounding) -> Option<Vec<f32>> {
+    let TensorData::Grouped(grouped) = w.data() else { return None };
+    let ElementFormat::Int { bits, .. } = grouped.spec().element() else { return None };
+    let shape = w.shape();
+    let group = groups::layout::Layout::of(grouped.spec(), shape.k)?.group;
+    let x = Int8Acts::by_weights(&Ctx::new(Isa::SCALAR, 1), x, rounding, group);
+    let middle = 1i32 << (bits.get() - 1);
+    let params = grouped.params();
+    let per_scale = params.levels[0].shape().len_in_row(shape.k);
+    let starts = (0..shape.k).step_by(group);
+    let mut out = vec![0.0; x.tokens() * shape.n];
+    for n in 0..shape.n {
+        let mut q: Vec<i8> = grouped.codes().row(n).map(|code| (i32::from(code) - middle) as i8).collect();
+        q.resize(x.k(), 0);
+        let s: Vec<f32> = starts.clone().map(|k| params.levels[0].get(n, k / per_scale)).collect();
+        let zeros = params.zeros.as_ref();
+        let c = zeros.map(|zeros| {
+            let zeros = starts.clone().map(|k| zeros.get(n, k / per_scale));
+            zeros.zip(&s).map(|(zero, s)| (middle as f32 - zero) * s).collect()
+        });
+        let row = Expanded { q, s, c, group };
+        for m in 0..x.rows() {
+            out[m % x.tokens() * shape.n + n] += row.times(&x, m);
+        }
+    }
+    Some(out)
 }
 
 /// `x[M, K] · W[N, K]ᵀ` with the roundings of [`crate::LutWeights::multiply`] at a level, row-major `[M, N]`; `None` for
@@ -189,8 +219,8 @@ impl Expanded {
     fn times(&self, x: &Int8Acts, m: usize) -> f32 {
         let mut acc = 0f32;
         for (g, s) in self.s.iter().enumerate() {
-            let ks = g * self.group..(g + 1) * self.group;
-            let d = x.d(m)[ks.start / crate::ACT_GROUP];
+            let ks = g * self.group..((g + 1) * self.group).min(self.q.len());
+            let d = x.d(m)[ks.start / x.span()];
             let codes = &x.q(m)[ks.clone()];
             let isum: i32 = self.q[ks].iter().zip(codes).map(|(w, x)| i32::from(*w) * i32::from(*x)).sum();
             acc = (isum as f32).mul_add(s * d, acc);

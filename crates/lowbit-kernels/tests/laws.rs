@@ -3,7 +3,7 @@
 use lowbit_format::{BlockFormat, FloatFormat, NK, QuantTensor, Storage, WeightSpec};
 use lowbit_kernels::{
     Act, ActPrecision, ActRounding, Codes, Ctx, Integers, Isa, IsaLevel, Lookup, LutWeights, MatMut, MatRef,
-    Packed, TableBits, Tables, mpgemm, reference,
+    Packed, PackedGroups, TableBits, Tables, mpgemm, reference,
 };
 
 const ROUNDINGS: [ActRounding; 5] = [
@@ -302,6 +302,91 @@ fn looked_up_products_equal_the_reference_bit_for_bit_on_every_level() {
         }
     }
     assert!(failures.is_empty(), "{} {failures:#?}", failures.len());
+}
+
+/// Every width, zero point and kind of group that is packed by groups: row ends, more panels than are multiplied at once,
+/// more tokens than are; and no more memory than is stored but for what fills the last chunk, headers and a byte for a
+/// zero point.
+#[test]
+fn packed_groups_equal_the_reference_bit_for_bit_on_every_level() {
+    let mut failures = Vec::new();
+    for bits in 2..=8 {
+        for tail in [
+            "sym-g32",
+            "asym-g64",
+            "fzero-g128",
+            "sym-row",
+            "asym-tensor",
+            "asym-g160-f32",
+            "fzero-g1024-f32",
+        ] {
+            let label = format!("int{bits}-{tail}");
+            let spec = WeightSpec::parse(&label).unwrap();
+            for (n, k, m) in
+                [(1, 32, 1), (17, 100, 3), (64, 1030, 9), (150, 2600, 1), (80, 340, 6), (200, 96, 2)]
+            {
+                let w = QuantTensor::quantize_nearest(&spec, &values(n * k, 51), NK { n, k }).unwrap();
+                let packed =
+                    PackedGroups::new(&Ctx::new(Isa::detect(), 2), &w).expect("groups of the format");
+                let (panels, scales) = (n.div_ceil(16), n.div_ceil(16) * 16 * k.div_ceil(32));
+                let most = w.bytes() * panels * 16 * k.next_multiple_of(32) / (n * k) + scales + panels * 512;
+                assert!(packed.bytes() <= most, "{label} {n}x{k}: {} of {most} bytes", packed.bytes());
+                let x = values(m * k, 52);
+                let x = MatRef::new(&x, m, k);
+                for rounding in [ActRounding::Group32, ActRounding::Group32Twice, ActRounding::Token] {
+                    let want = reference::groups(&w, x, rounding).expect("groups of the format");
+                    for (isa, threads) in levels().into_iter().flat_map(|isa| [(isa, 1), (isa, 3)]) {
+                        for codes in [Codes::InRegisters, Codes::Expanded] {
+                            let ctx = Ctx::new(isa, threads);
+                            let mut out = vec![f32::NAN; m * n];
+                            let how = Integers { rounding, codes };
+                            packed.multiply(&ctx, &Act::new(x), how, MatMut::new(&mut out, m, n));
+                            if out != want {
+                                failures.push(format!(
+                                    "{label} {} {codes:?} {rounding:?} {m} tokens, {n}x{k}",
+                                    isa.level()
+                                ));
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{} {failures:#?}", failures.len());
+}
+
+/// Rounding an activation moves it by at most half a step, of its group's largest or its token's; a second term leaves a
+/// 254th of that. The rest is f32 arithmetic on three terms a group.
+#[test]
+fn packed_groups_lie_within_the_bound_of_their_roundings() {
+    for label in ["int8-sym-g128", "int8-sym-row", "int8-asym-g64", "int5-asym-g32", "int6-fzero-row"] {
+        let (n, k) = (20, 1000);
+        let spec = WeightSpec::parse(label).unwrap();
+        let w = QuantTensor::quantize_nearest(&spec, &values(n * k, 61), NK { n, k }).unwrap();
+        let packed = PackedGroups::new(&Ctx::new(Isa::detect(), 1), &w).unwrap();
+        let x = values(k, 62);
+        let largest = x.iter().fold(0f32, |a, x| a.max(x.abs()));
+        let exact = reference::mpgemm_f64(&w, MatRef::new(&x, 1, k));
+        for (rounding, worth) in
+            [(ActRounding::Group32, 1.0), (ActRounding::Token, 1.0), (ActRounding::Group32Twice, 1.0 / 254.0)]
+        {
+            let mut out = vec![f32::NAN; n];
+            let how = Integers { rounding, codes: Codes::InRegisters };
+            let act = Act::new(MatRef::new(&x, 1, k));
+            packed.multiply(&Ctx::new(Isa::detect(), 1), &act, how, MatMut::new(&mut out, 1, n));
+            let mut row = vec![0.0; k];
+            for r in 0..n {
+                w.decode_row(r, &mut row);
+                let magnitude: f64 = row.iter().map(|w| f64::from(w.abs())).sum();
+                // A code and its offset may cancel; they are at most 256 steps of weights that use most of these.
+                let arithmetic = 1e-5 * magnitude;
+                let bound = magnitude * f64::from(largest) / 254.0 * worth * 1.001 + arithmetic;
+                let error = (f64::from(out[r]) - exact[r]).abs();
+                assert!(error <= bound, "{label} {rounding:?} row {r}: {error} > {bound}");
+            }
+        }
+    }
 }
 
 /// Tables of 16 bits give the same sums on every level; only those of 8 depend on how many activations an entry adds.

@@ -53,6 +53,9 @@ fn want(
         (Method::Expand, Some(rounding)) if card.layout == WeightLayout::Planes => {
             reference::expanded_planes(isa, w, x, rounding).expect("bit planes of the format")
         }
+        (_, Some(rounding)) if card.layout == WeightLayout::Groups => {
+            reference::groups(w, x, rounding).expect("groups of the format")
+        }
         (Method::Float, _) | (_, None) => reference::mpgemm(w, x, ActPrecision::Float),
         (_, Some(rounding)) => reference::mpgemm(w, x, ActPrecision::Int8(rounding)),
     }
@@ -83,7 +86,7 @@ const ROUNDINGS: [Option<ActRounding>; 4] =
     [None, Some(ActRounding::Group32), Some(ActRounding::Group32Twice), Some(ActRounding::Token)];
 
 /// Formats of every family, and shapes: more rows than any panel is wide, a row end within a group, one row, many tokens.
-const CASES: [(&str, NK, usize); 13] = [
+const CASES: [(&str, NK, usize); 16] = [
     ("int2-asym-g32", NK { n: 4097, k: 3 * 32 + 12 }, 1),
     ("int4-sym-g128", NK { n: 4097, k: 3 * 32 + 5 }, 3),
     ("int1-sym-row", NK { n: 1, k: 37 }, 300),
@@ -91,6 +94,9 @@ const CASES: [(&str, NK, usize); 13] = [
     ("ternary-g128", NK { n: 65, k: 300 }, 64),
     ("int4-asym-g20", NK { n: 70, k: 130 }, 11),
     ("int8-sym-g32", NK { n: 33, k: 100 }, 9),
+    ("int8-sym-g128", NK { n: 4097, k: 300 }, 1),
+    ("int6-fzero-g64", NK { n: 150, k: 1000 }, 16),
+    ("int8-asym-row", NK { n: 70, k: 600 }, 70),
     ("int5-asym-g20", NK { n: 33, k: 100 }, 2),
     ("q4_0", NK { n: 4097, k: 96 }, 2),
     ("q6_k", NK { n: 17, k: 512 }, 16),
@@ -139,7 +145,7 @@ fn every_kernel_of_the_list_can_be_selected_and_equals_the_reference_bit_for_bit
 /// meet activations that are rounded themselves.
 #[test]
 fn kernels_of_a_layout_give_the_same_bits_for_every_number_of_tokens() {
-    for label in ["int2-asym-g64", "int4-sym-g128", "q4_k", "iq2_xxs"] {
+    for label in ["int2-asym-g64", "int4-sym-g128", "int5-asym-g128", "int8-sym-row", "q4_k", "iq2_xxs"] {
         let spec = WeightSpec::parse(label).unwrap();
         let shape = NK { n: 70, k: 512 };
         let w = tensor(&spec, shape);
@@ -234,6 +240,16 @@ fn a_kernel_that_refuses_says_why() {
         ("packed-dot-avx512", "q4_0", more, int8, "tokens: it takes at most 16"),
         ("packed-expand-avx512", "iq2_xxs", more, int8, "format: its codes are not one for each weight"),
         ("packed-expand-avx512", "q4_0", more, None, "accuracy: it rounds activations"),
+        ("groups-dot-avx512", "int8-sym-g128", one, int8, "accepted"),
+        ("groups-dot-avx512", "int8-sym-row", one, Some(ActRounding::Token), "accepted"),
+        ("groups-dot-avx512", "int8-sym-g128", more, int8, "tokens: it takes at most 16"),
+        ("groups-expand-avx2", "int8-sym-g128", one, None, "accuracy: it rounds activations"),
+        ("groups-expand-avx2", "int8-asym-g32-int6-g256", one, int8, "format: it has two levels of scales"),
+        ("groups-expand-avx2", "int8-sym-g128-bf16", one, int8, "format: its scales are neither f16 nor f32"),
+        ("groups-expand-avx2", "int8-sym-g48", one, int8, "group size: it takes a multiple of 32"),
+        ("groups-expand-avx2", "int1-sym-g32", one, int8, "format: its zero point is no whole code"),
+        ("groups-expand-avx2", "ternary-row", one, int8, "format: its codes are several weights each"),
+        ("groups-expand-avx2", "q8_0", one, int8, "format: its codes lie in blocks"),
         ("stored-expand-avx2", "int4-asym-g20", one, int8, "group size: it takes a multiple of 16"),
         ("stored-float-avx2", "int4-asym-g20", one, int8, "accepted"),
         ("stored-float-avx2", "q4_0", one, int8, "accuracy: it leaves activations floats"),

@@ -3,7 +3,7 @@
 //! `maddubs` multiplies unsigned by signed bytes and saturates at 16 bits, so the weight's sign moves to the
 //! activation: `|w| · (x · sign w)`, at most 2 · 128 · 127 = 32,512 for a pair.
 
-use super::{PANEL, Panel, act_group, emit};
+use super::{PANEL, Panel, emit};
 use crate::{Int8Acts, SharedMut};
 use std::arch::x86_64::*;
 
@@ -40,7 +40,7 @@ unsafe fn tile<const T: usize>(
     first: usize,
     rows: usize,
 ) {
-    let (steps, groups) = (panel.group / 4, panel.k / panel.group);
+    let (groups, shift) = (panel.groups(), panel.act_shift(x));
     assert!(panel.q.len() == panel.k * PANEL && panel.s.len() >= groups * PANEL && x.k() == panel.k);
     let codes: [&[i8]; T] = std::array::from_fn(|t| x.q(m + t));
     let d: [&[f32]; T] = std::array::from_fn(|t| x.d(m + t));
@@ -49,7 +49,7 @@ unsafe fn tile<const T: usize>(
     let mut acc = [[_mm256_setzero_ps(); 2]; T];
     for g in 0..groups {
         let mut isum = [[_mm256_setzero_si256(); 2]; T];
-        for step in g * steps..(g + 1) * steps {
+        for step in panel.steps(g) {
             for half in 0..2 {
                 // SAFETY: `step < k / 4`, so the 64 bytes of the step lie inside `q` and its 4 bytes inside a token.
                 let w = unsafe { _mm256_loadu_si256(panel.q.as_ptr().add(step * 64 + half * 32).cast()) };
@@ -67,7 +67,7 @@ unsafe fn tile<const T: usize>(
             // SAFETY: `g < groups`, so the eight scales lie inside `s`.
             let s = unsafe { _mm256_loadu_ps(panel.s.as_ptr().add(at)) };
             for t in 0..T {
-                let scale = _mm256_mul_ps(s, _mm256_set1_ps(d[t][act_group(g, panel.group)]));
+                let scale = _mm256_mul_ps(s, _mm256_set1_ps(d[t][g >> shift]));
                 acc[t][half] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(isum[t][half]), scale, acc[t][half]);
             }
             if !panel.c.is_empty() {

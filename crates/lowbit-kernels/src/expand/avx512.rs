@@ -47,6 +47,7 @@ unsafe fn tile<const T: usize>(
     first: usize,
     rows: usize,
 ) {
+    assert!(x.span() == 32 && matches!(panel.group, 16 | 32), "groups of {}", panel.group);
     // SAFETY: passed on.
     unsafe {
         match (panel.group, panel.c.is_empty()) {

@@ -89,11 +89,11 @@ impl<'a> Rows<'a> {
 pub(crate) struct Panel<'a> {
     /// Codes `[k / 4][16][4]`, with the sign bit flipped where the level multiplies unsigned by signed.
     pub(crate) q: &'a [i8],
-    /// Scales `[k / group][16]`.
+    /// Scales `[k / group][16]`, of whole groups and of one that K cuts short.
     pub(crate) s: &'a [f32],
-    /// Offsets `[k / group][16]`, empty for formats without.
+    /// Offsets, likewise, empty for formats without.
     pub(crate) c: &'a [f32],
-    /// Weights a scale: 16 or 32.
+    /// Weights a scale: those of a scale of the activations, or half of them where these are 32.
     pub(crate) group: usize,
     /// Padded K, a multiple of 32.
     pub(crate) k: usize,
@@ -415,4 +415,27 @@ pub(crate) unsafe fn emit(x: &Int8Acts, row: usize, sums: &[f32], out: SharedMut
 #[inline(always)]
 pub(crate) fn act_group(g: usize, group: usize) -> usize {
     g * group / ACT_GROUP
+}
+
+impl Panel<'_> {
+    /// Groups of a row, the last of which K may cut short.
+    #[inline(always)]
+    fn groups(&self) -> usize {
+        self.k.div_ceil(self.group)
+    }
+
+    /// Steps of four weights of group `g`.
+    #[inline(always)]
+    fn steps(&self, g: usize) -> Range<usize> {
+        let steps = self.group / 4;
+        g * steps..((g + 1) * steps).min(self.k / 4)
+    }
+
+    /// How far the index of a group is to be shifted down to be that of its activations' scale: these may share one at
+    /// twice the length.
+    #[inline(always)]
+    fn act_shift(&self, x: &Int8Acts) -> u32 {
+        debug_assert!(self.group == x.span() || 2 * self.group == x.span());
+        u32::from(self.group != x.span())
+    }
 }

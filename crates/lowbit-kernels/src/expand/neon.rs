@@ -3,7 +3,7 @@
 //! `sdot` adds the products of four neighbouring bytes to each 32-bit sum: four codes of a row with four activations, which
 //! are one lane of a vector of sixteen.
 
-use super::{PANEL, Panel, act_group, emit};
+use super::{PANEL, Panel, emit};
 use crate::{Int8Acts, SharedMut};
 use std::arch::aarch64::*;
 
@@ -40,18 +40,17 @@ unsafe fn tile<const T: usize>(
     first: usize,
     rows: usize,
 ) {
-    let groups = panel.k / panel.group;
+    let (groups, shift) = (panel.groups(), panel.act_shift(x));
     assert!(panel.q.len() == panel.k * PANEL && panel.s.len() >= groups * PANEL && x.k() == panel.k);
     let d: [&[f32]; T] = std::array::from_fn(|t| x.d(m + t));
     let sums: [&[f32]; T] = std::array::from_fn(|t| x.sums(m + t, panel.group));
     let codes: [&[[i8; 16]]; T] = std::array::from_fn(|t| x.q(m + t).as_chunks().0);
     // Sixteen activations, with as many of every row.
     let w = panel.q.as_chunks::<{ 16 * PANEL }>().0;
-    let runs = panel.group / 16;
     let mut acc = [[vdupq_n_f32(0.0); 4]; T];
     for g in 0..groups {
         let mut isum = [[vdupq_n_s32(0); 4]; T];
-        for run in g * runs..(g + 1) * runs {
+        for run in panel.steps(g).step_by(4).map(|step| step / 4) {
             // SAFETY: sixteen bytes of each token.
             let x: [int8x16_t; T] = std::array::from_fn(|t| unsafe { vld1q_s8(codes[t][run].as_ptr()) });
             let w = w[run].as_chunks::<16>().0;
@@ -69,7 +68,7 @@ unsafe fn tile<const T: usize>(
             // SAFETY: `g < groups`, so the four scales lie inside `s`.
             let s = unsafe { vld1q_f32(panel.s.as_ptr().add(at)) };
             for t in 0..T {
-                let scale = vmulq_n_f32(s, d[t][act_group(g, panel.group)]);
+                let scale = vmulq_n_f32(s, d[t][g >> shift]);
                 acc[t][q] = vfmaq_f32(acc[t][q], vcvtq_f32_s32(isum[t][q]), scale);
             }
             if let Some(c) = panel.c.get(at..at + 4) {

@@ -1,6 +1,6 @@
 //! The tile loop without vectors.
 
-use super::{PANEL, Panel, act_group, emit};
+use super::{PANEL, Panel, emit};
 use crate::{Int8Acts, SharedMut};
 
 /// Multiplies a panel with every token into columns `first..first + rows` of `out`.
@@ -8,13 +8,13 @@ use crate::{Int8Acts, SharedMut};
 /// # Safety
 /// - Nobody else refers to those columns.
 pub(super) unsafe fn tokens(panel: &Panel<'_>, x: &Int8Acts, out: SharedMut<'_>, first: usize, rows: usize) {
-    let steps = panel.group / 4;
+    let shift = panel.act_shift(x);
     for m in 0..x.rows() {
         let (xq, d, sums) = (x.q(m), x.d(m), x.sums(m, panel.group));
         let mut acc = [0f32; PANEL];
-        for g in 0..panel.k / panel.group {
+        for g in 0..panel.groups() {
             let mut isum = [0i32; PANEL];
-            for step in g * steps..(g + 1) * steps {
+            for step in panel.steps(g) {
                 let x4: &[i8; 4] = xq[4 * step..].first_chunk().expect("K is a multiple of 4");
                 let w16 = panel.q[step * 4 * PANEL..][..4 * PANEL].as_chunks::<4>().0;
                 for (isum, w4) in isum.iter_mut().zip(w16) {
@@ -25,7 +25,7 @@ pub(super) unsafe fn tokens(panel: &Panel<'_>, x: &Int8Acts, out: SharedMut<'_>,
             }
             let scales = &panel.s[g * PANEL..][..PANEL];
             for r in 0..PANEL {
-                acc[r] = (isum[r] as f32).mul_add(scales[r] * d[act_group(g, panel.group)], acc[r]);
+                acc[r] = (isum[r] as f32).mul_add(scales[r] * d[g >> shift], acc[r]);
             }
             if !panel.c.is_empty() {
                 let offsets = &panel.c[g * PANEL..][..PANEL];

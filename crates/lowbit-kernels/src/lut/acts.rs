@@ -6,7 +6,7 @@
 //! every integer up to 32640; a table of 8 bits keeps `h = ⌊v / 256⌋ + 128`, the nearest.
 
 use super::{layout::Layout, nibble, terms::Terms};
-use crate::{ActRounding, Ctx, Isa, IsaLevel, act::whole_bits, mat::MatRef};
+use crate::{ActRounding, Ctx, Isa, IsaLevel, int8_acts::whole_bits, mat::MatRef};
 use std::{
     ops::Range,
     sync::{Mutex, OnceLock},

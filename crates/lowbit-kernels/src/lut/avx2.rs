@@ -17,9 +17,10 @@
 use super::{
     TableBits, Tile,
     acts::GroupActs,
-    layout::{Float, LONGEST, PANEL, Params, Zero},
+    layout::{LONGEST, PANEL, Params, Zero},
     nibble::{BLOCK, BLOCK_BYTES, ternary_bytes},
 };
+use crate::param::Float;
 use std::arch::x86_64::*;
 
 // Words hold the sums of a group.
@@ -136,7 +137,7 @@ impl<const T: usize> Group<'_, T> {
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c,bmi2")]
     fn add<const S: usize>(&self, acc: &mut [[f32; PANEL]; T], strip: usize, sums: Sums<T, S>) {
-        let zeros = &self.params[self.format.scale.bytes()..];
+        let zeros = &self.params[self.format.scale_bytes()..];
         match self.format.zero {
             // The usual case, taken out of the loop.
             Zero::Half(half) => {

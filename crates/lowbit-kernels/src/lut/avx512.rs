@@ -16,7 +16,7 @@
 use super::{
     TableBits, Tile,
     acts::GroupActs,
-    layout::{Float, LONGEST, PANEL, Params, Zero},
+    layout::{LONGEST, PANEL, Params, Zero},
 };
 use std::{
     arch::x86_64::*,
@@ -125,10 +125,10 @@ pub(super) fn scale_and_add<const PLANES: usize, const T: usize>(
     x: &[GroupActs; T],
     acc: &mut [[f32; PANEL]; T],
 ) {
-    let (scales, zeros) = params.split_at(format.scale.bytes());
+    let (scales, zeros) = params.split_at(format.scale_bytes());
     let mut scale = [_mm512_setzero_ps(); 4];
     for q in 0..4 {
-        scale[q] = floats(scales, format.scale, q);
+        scale[q] = format.scale.sixteen(scales, q);
     }
     let mut add = |t: usize, offset: [__m512; 4]| {
         let d = _mm512_set1_ps(x[t].d);
@@ -376,24 +376,6 @@ fn rows<const PLANES: usize>(words: [__m512i; 4], worth: i32) -> [__m512i; 4] {
     sums
 }
 
-/// Numbers of rows `16 q..16 q + 16`.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn floats(bytes: &[u8], float: Float, q: usize) -> __m512 {
-    match float {
-        Float::F16 => {
-            let bytes: &[u8; 32] = bytes[32 * q..].first_chunk().expect("sixteen numbers");
-            // SAFETY: thirty-two bytes.
-            _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) })
-        }
-        Float::F32 => {
-            let bytes: &[u8; 64] = bytes[64 * q..].first_chunk().expect("sixteen numbers");
-            // SAFETY: sixty-four bytes.
-            unsafe { _mm512_loadu_ps(bytes.as_ptr().cast()) }
-        }
-    }
-}
-
 /// How far the middle of the codes is above the zero point, for rows `16 q..16 q + 16`.
 #[inline]
 #[target_feature(enable = "avx512f")]
@@ -401,7 +383,7 @@ fn middle<const PLANES: usize>(zeros: &[u8], zero: Zero, q: usize) -> __m512 {
     let highest = (1 << PLANES) - 1;
     match zero {
         Zero::Half(half) => _mm512_set1_ps(f32::from(half) * 0.5),
-        Zero::Float(float) => _mm512_sub_ps(_mm512_set1_ps(highest as f32 * 0.5), floats(zeros, float, q)),
+        Zero::Float(float) => _mm512_sub_ps(_mm512_set1_ps(highest as f32 * 0.5), float.sixteen(zeros, q)),
         Zero::Code { width } => {
             let lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
             let bytes = &zeros[2 * width * q..][..2 * width];

@@ -19,6 +19,7 @@ use super::{
     Table,
     nibble::{Place, negated, ternary_bytes, ternary_index},
 };
+use crate::param::Float;
 use lowbit_format::{
     ElementFormat, GroupShape, GroupedSpec, GroupedTensor, ParamFormat, ScaleLevel, ZeroPoint,
 };
@@ -66,44 +67,10 @@ pub(crate) struct Params {
     pub(super) zero: Zero,
 }
 
-/// A number's bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Float {
-    F16,
-    F32,
-}
-
-impl Float {
-    fn of(format: ParamFormat) -> Option<Self> {
-        match format {
-            ParamFormat::F16 => Some(Self::F16),
-            ParamFormat::F32 => Some(Self::F32),
-            _ => None,
-        }
-    }
-
-    /// Bytes of one for every row of a panel.
-    pub(super) fn bytes(self) -> usize {
-        match self {
-            Self::F16 => 2 * PANEL,
-            Self::F32 => 4 * PANEL,
-        }
-    }
-
-    fn put(self, at: &mut [u8], row: usize, value: f32) {
-        match self {
-            Self::F16 => {
-                at[2 * row..][..2].copy_from_slice(&half::f16::from_f32(value).to_le_bytes());
-            }
-            Self::F32 => at[4 * row..][..4].copy_from_slice(&value.to_le_bytes()),
-        }
-    }
-
-    pub(super) fn get(self, at: &[u8], row: usize) -> f32 {
-        match self {
-            Self::F16 => lowbit_format::f16_to_f32(u16::from_le_bytes([at[2 * row], at[2 * row + 1]])),
-            Self::F32 => f32::from_le_bytes([at[4 * row], at[4 * row + 1], at[4 * row + 2], at[4 * row + 3]]),
-        }
+impl Params {
+    /// Bytes of a scale for every row of a panel.
+    pub(super) fn scale_bytes(self) -> usize {
+        PANEL * self.scale.width()
     }
 }
 
@@ -124,7 +91,7 @@ impl Zero {
         match self {
             Self::Half(_) => 0,
             Self::Code { width } => PANEL * width / 8,
-            Self::Float(float) => float.bytes(),
+            Self::Float(float) => PANEL * float.width(),
         }
     }
 }
@@ -238,7 +205,7 @@ impl Layout {
 
     /// Bytes of the parameters of one scale of a panel.
     pub(super) fn scale_bytes(&self) -> usize {
-        self.params.scale.bytes() + self.params.zero.bytes()
+        self.params.scale_bytes() + self.params.zero.bytes()
     }
 
     /// Where in the `64 · planes` bytes of a tuple the byte of a row and plane is.
@@ -306,7 +273,7 @@ impl Layout {
         let Params { scale, zero } = self.params;
         for i in 0..self.scales() {
             let out = &mut panel[self.params_at(i.saturating_mul(self.per_scale))..][..self.scale_bytes()];
-            let (scales, zeros) = out.split_at_mut(scale.bytes());
+            let (scales, zeros) = out.split_at_mut(self.params.scale_bytes());
             scale.put(scales, r, rows.params().levels[0].get(r, i));
             let Some(stored) = &rows.params().zeros else { continue };
             let value = stored.get(r, i);

@@ -47,7 +47,12 @@ mod worked_example;
 pub use acts::TableBits;
 pub(crate) use acts::{Form, Key, Table, TableActs};
 
-use crate::{Act, Ctx, Isa, IsaLevel, MatMut, SharedMut, ctx::Scratch, pages::Pages};
+use crate::{
+    Act, Ctx, Isa, IsaLevel, MatMut, SharedMut,
+    ctx::Scratch,
+    pages::Pages,
+    streams::{pieces, side_by_side},
+};
 use layout::{Layout, PANEL, Params};
 use lowbit_format::{NK, QuantTensor, TensorData, WeightSpec};
 use std::{ops::Range, sync::Mutex};
@@ -291,24 +296,6 @@ impl Task<'_> {
     }
 }
 
-/// Panels in the order in which so many streams, each of neighbours, have them next; those that are left come last.
-fn side_by_side(panels: Range<usize>, streams: usize) -> Vec<usize> {
-    let long = panels.len() / streams;
-    let at = |i: usize| panels.start + i % streams * long + i / streams;
-    (0..long * streams).map(at).chain(panels.start + long * streams..panels.end).collect()
-}
-
-/// Cuts a range into pieces of `most`, a power of two, and smaller powers of two at its end.
-fn pieces(range: Range<usize>, most: usize) -> impl Iterator<Item = Range<usize>> {
-    let mut start = range.start;
-    std::iter::from_fn(move || {
-        let left = range.end.checked_sub(start).filter(|left| *left > 0)?;
-        let piece = start..start + if left >= most { most } else { 1 << left.ilog2() };
-        start = piece.end;
-        Some(piece)
-    })
-}
-
 /// How much a kernel takes at a time, powers of two.
 #[derive(Clone, Copy)]
 struct Most {
@@ -365,23 +352,5 @@ impl Tile<'_> {
             IsaLevel::Neon | IsaLevel::Dotprod => unsafe { neon::tile(self, sums) },
             _ => scalar::tile(self, sums),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{pieces, side_by_side};
-
-    #[test]
-    fn pieces_cover_a_range_in_powers_of_two() {
-        assert_eq!(pieces(3..14, 4).collect::<Vec<_>>(), [3..7, 7..11, 11..13, 13..14]);
-        assert_eq!(pieces(5..5, 4).count(), 0);
-    }
-
-    #[test]
-    fn streams_go_on_with_their_neighbours() {
-        assert_eq!(side_by_side(10..19, 4), [10, 12, 14, 16, 11, 13, 15, 17, 18]);
-        assert_eq!(side_by_side(3..6, 4), [3, 4, 5]);
-        assert_eq!(side_by_side(3..6, 1), [3, 4, 5]);
     }
 }

@@ -13,9 +13,10 @@
 use super::{
     TableBits, Tile,
     acts::GroupActs,
-    layout::{Float, LONGEST, PANEL, Zero},
+    layout::{LONGEST, PANEL, Zero},
     nibble::{BLOCK, BLOCK_BYTES, ternary_bytes},
 };
+use crate::param::Float;
 use std::arch::aarch64::*;
 
 // Words hold the sums of a group.
@@ -260,7 +261,7 @@ fn add_group<const T: usize>(
     x: &[GroupActs; T],
     sums: &[[int32x4_t; 8]; T],
 ) {
-    let zeros = &params[tile.params.scale.bytes()..];
+    let zeros = &params[tile.params.scale_bytes()..];
     for q in 0..8 {
         let four = 8 * strip + q;
         let scale = floats(params, tile.params.scale, four);

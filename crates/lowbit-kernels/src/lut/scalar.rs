@@ -15,7 +15,7 @@ fn one_panel(tile: &Tile<'_>, panel: &[u8], sums: &mut [[f32; PANEL]]) {
     for (i, group) in tile.groups.clone().enumerate() {
         let codes = &panel[layout.codes_at(group)..][..layout.group_bytes()];
         let params = &panel[layout.params_at(group)..];
-        let zeros = &params[tile.params.scale.bytes()..];
+        let zeros = &params[tile.params.scale_bytes()..];
         for (t, acc) in tile.tokens.clone().zip(sums.iter_mut()) {
             let tables =
                 &tile.tables[(t - tile.tokens.start) * tile.token_stride + i * group_bytes..][..group_bytes];

@@ -4,8 +4,8 @@
 //! each integer sum starts at minus the bias times `Σ x`.
 
 use super::{
-    Packed, block_params, elements,
-    fields::{CHUNK, Field, each_field},
+    InBlocks, Packed, block_params,
+    fields::{CHUNK, Coded, Field, each_field},
 };
 use crate::{
     Int8Acts, SharedMut,
@@ -52,9 +52,9 @@ unsafe fn dot<C: BlockCodec, const T: usize>(
 ) -> usize {
     let k = w.shape.k;
     assert_eq!(x.k(), k, "K of packed formats is a multiple of 32");
-    let bits = const { elements::<C>().bits as usize };
+    let bits = const { InBlocks::<C>::BITS as usize };
     let bias = const {
-        match elements::<C>().values {
+        match InBlocks::<C>::VALUES {
             Values::From(first) => -(first as i32),
             Values::Table(_) => 128,
         }
@@ -77,7 +77,7 @@ unsafe fn dot<C: BlockCodec, const T: usize>(
                 _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
             }
             // SAFETY: the slice has the bytes of a chunk.
-            let u = unsafe { unpack::<C>(source.as_ptr()) };
+            let u = unsafe { unpack::<InBlocks<C>>(source.as_ptr()) };
             for part in 0..CHUNK / C::GROUP {
                 let in_block = chunk * (CHUNK / C::GROUP) + part;
                 let g = b * groups + in_block;
@@ -125,13 +125,13 @@ unsafe fn dot<C: BlockCodec, const T: usize>(
 // Always inlined, here and below, for a call that returns eight vectors goes through memory; the caller has the
 // target features, which a function that must be inlined cannot name.
 #[inline(always)]
-unsafe fn unpack<C: BlockCodec>(source: *const u8) -> [__m512i; 8] {
+pub(crate) unsafe fn unpack<C: Coded>(source: *const u8) -> [__m512i; 8] {
     // SAFETY: the instructions by the contract, and sixteen bytes of a table.
     unsafe {
         let mut codes = Codes { source, u: [_mm512_setzero_si512(); 8] };
-        each_field(const { elements::<C>().bits }, &mut codes);
+        each_field(const { C::BITS }, &mut codes);
         let mut u = codes.u;
-        if let Values::Table(table) = const { &elements::<C>().values } {
+        if let Values::Table(table) = const { &C::VALUES } {
             let table = _mm512_broadcast_i32x4(_mm_loadu_si128(table.as_ptr().cast()));
             // Values plus 128.
             let table = _mm512_xor_si512(table, _mm512_set1_epi8(i8::MIN));

@@ -5,25 +5,40 @@
 //! add up to the code's bits) takes `w` vectors: bits `w j..w j + w` of vector `v` belong to `u[v + w j]`. Taking them
 //! apart costs a shift and a mask for 64 weights.
 
-use super::elements;
-use lowbit_format::{BlockCodec, block::Values};
+use lowbit_format::block::Values;
+
+/// Codes that are kept in fields, as a type: shifts and masks are constants.
+pub(crate) trait Coded {
+    /// Bits of a code.
+    const BITS: u32;
+    /// The integers that codes stand for.
+    const VALUES: Values;
+}
+
+/// Codes of so many bits that are 0 in the middle, `2ᵇ⁻¹`.
+pub(crate) struct Middle<const BITS: u32>;
+
+impl<const BITS: u32> Coded for Middle<BITS> {
+    const BITS: u32 = BITS;
+    const VALUES: Values = Values::From(((1u8 << (BITS - 1)) as i8).wrapping_neg());
+}
 
 /// Weights of a row in a chunk.
-pub(super) const CHUNK: usize = 32;
+pub(crate) const CHUNK: usize = 32;
 
 /// Codes in a chunk of sixteen rows.
 const CODES: usize = 16 * CHUNK;
 
 /// What is done with a field of `WIDTH` bits, worth `LOW` bits and more of a code, whose vectors start at byte `at` of a
 /// chunk.
-pub(super) trait Field {
+pub(crate) trait Field {
     fn visit<const WIDTH: usize, const LOW: usize>(&mut self, at: usize);
 }
 
 /// Visits the fields of codes of so many bits, in the order in which they are stored. The widths are constants to the
 /// visitor, which makes every shift one of a fixed distance.
 #[inline(always)]
-pub(super) fn each_field(bits: u32, field: &mut impl Field) {
+pub(crate) fn each_field(bits: u32, field: &mut impl Field) {
     match bits {
         1 => field.visit::<1, 0>(0),
         2 => field.visit::<2, 0>(0),
@@ -51,18 +66,18 @@ pub(super) fn each_field(bits: u32, field: &mut impl Field) {
 
 /// Turns the integers of a panel, `[k / 4][16][4]`, into its codes.
 #[inline(always)]
-pub(super) fn pack_panel<C: BlockCodec>(q: &[i8], codes: &mut [u8]) {
-    let bits = const { elements::<C>().bits as usize };
+pub(crate) fn pack_panel<C: Coded>(q: &[i8], codes: &mut [u8]) {
+    let bits = const { C::BITS as usize };
     for (q, codes) in q.as_chunks::<CODES>().0.iter().zip(codes.chunks_exact_mut(64 * bits)) {
         let mut u = [0u8; CODES];
-        match const { elements::<C>().values } {
+        match const { C::VALUES } {
             Values::From(first) => {
                 for (u, q) in u.iter_mut().zip(q) {
                     *u = q.wrapping_sub(first) as u8;
                 }
             }
             Values::Table(table) => {
-                let inverse = const { inverse(&elements::<C>().values) };
+                let inverse = const { inverse(&C::VALUES) };
                 debug_assert!(table.iter().all(|q| table[usize::from(inverse[usize::from(*q as u8)])] == *q));
                 for (u, q) in u.iter_mut().zip(q) {
                     *u = inverse[usize::from(*q as u8)];
@@ -121,12 +136,12 @@ impl Field for Get<'_> {
 
 /// The integers of a panel, `[k / 4][16][4]`, each exclusive-ored with `flip`.
 #[inline(always)]
-pub(super) fn unpack_panel<C: BlockCodec>(codes: &[u8], flip: u8, q: &mut [i8]) {
-    let bits = const { elements::<C>().bits as usize };
+pub(crate) fn unpack_panel<C: Coded>(codes: &[u8], flip: u8, q: &mut [i8]) {
+    let bits = const { C::BITS as usize };
     for (q, codes) in q.as_chunks_mut::<CODES>().0.iter_mut().zip(codes.chunks_exact(64 * bits)) {
         let mut u = [0u8; CODES];
         each_field(bits as u32, &mut Get { u: &mut u, codes });
-        match const { elements::<C>().values } {
+        match const { C::VALUES } {
             Values::From(first) => {
                 for (q, u) in q.iter_mut().zip(&u) {
                     *q = (u.wrapping_add(first as u8) ^ flip) as i8;

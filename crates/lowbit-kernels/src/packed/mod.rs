@@ -12,8 +12,8 @@
 //! [`mod@crate::expand`] computes, in the same order, hence bit for bit the same.
 
 #[cfg(target_arch = "x86_64")]
-mod avx512;
-mod fields;
+pub(crate) mod avx512;
+pub(crate) mod fields;
 
 use crate::{
     Codes, Ctx, Int8Acts, Integers, Isa, IsaLevel, MatMut, SharedMut,
@@ -22,7 +22,7 @@ use crate::{
     isa::multiversion,
     pages::Pages,
 };
-use fields::CHUNK;
+use fields::{CHUNK, Coded};
 use lowbit_format::{
     BlockCodec, BlockFormat, BlockVisitor, Elements, NK, QuantTensor, TensorData, WeightSpec, block,
 };
@@ -198,7 +198,7 @@ impl BlockVisitor for PackPanel<'_> {
     type Out = ();
     fn visit<C: BlockCodec>(self) {
         let Some(elements) = C::ELEMENTS else { return };
-        pack_codes::<C>(self.isa, self.q, self.codes);
+        pack_codes::<InBlocks<C>>(self.isa, self.q, self.codes);
         let row_bytes = self.rows.len() / self.count;
         for (r, row) in self.rows.chunks_exact(row_bytes).enumerate() {
             let mut at = r;
@@ -215,11 +215,11 @@ impl BlockVisitor for PackPanel<'_> {
 }
 
 multiversion! {
-    fn pack_codes<C: BlockCodec>(q: &[i8], codes: &mut [u8]) = fields::pack_panel::<C>;
+    pub(crate) fn pack_codes<C: Coded>(q: &[i8], codes: &mut [u8]) = fields::pack_panel::<C>;
 }
 
 multiversion! {
-    fn unpack_codes<C: BlockCodec>(codes: &[u8], flip: u8, q: &mut [i8]) = fields::unpack_panel::<C>;
+    pub(crate) fn unpack_codes<C: Coded>(codes: &[u8], flip: u8, q: &mut [i8]) = fields::unpack_panel::<C>;
 }
 
 multiversion! {
@@ -242,6 +242,14 @@ fn params_of_panel<C: BlockCodec>(panel: PanelBytes<'_>, tensor_scale: f32, s: &
 fn block_params<C: BlockCodec>(panel: PanelBytes<'_>, b: usize) -> &[[u8; PANEL]] {
     let bytes = const { elements::<C>().param_bytes() };
     &panel.params[b * bytes..][..bytes]
+}
+
+/// The codes of a block format.
+struct InBlocks<C>(std::marker::PhantomData<C>);
+
+impl<C: BlockCodec> Coded for InBlocks<C> {
+    const BITS: u32 = elements::<C>().bits;
+    const VALUES: block::Values = elements::<C>().values;
 }
 
 /// The elements of a format that is packed.
@@ -279,7 +287,7 @@ impl BlockVisitor for Multiply<'_> {
         let (s, c) = floats.split_at_mut(PANEL * groups);
         for index in panels {
             let bytes = w.view(index);
-            unpack_codes::<C>(isa, bytes.codes, expand::flip(isa), q);
+            unpack_codes::<InBlocks<C>>(isa, bytes.codes, expand::flip(isa), q);
             unpack_params::<C>(isa, bytes, w.tensor_scale, s, c);
             let first = index * PANEL;
             let panel = Panel { q, s, c: if C::OFFSETS { &*c } else { &[] }, group: C::GROUP, k };

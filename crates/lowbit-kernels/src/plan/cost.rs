@@ -20,6 +20,8 @@ const FORK: f64 = 3e-6;
 struct Costs {
     /// To expand a packed weight to a byte, and one as it is stored.
     expand: [f64; 2],
+    /// To expand a weight of a group to a byte, one of eight bits and another, and to multiply it by a row of activations.
+    groups: ([f64; 2], f64),
     /// To multiply a byte by a row of activations.
     multiply: f64,
     /// To expand bit planes to a byte, and to multiply that by a row of activations.
@@ -43,6 +45,7 @@ impl Costs {
         match isa {
             IsaLevel::Scalar => Self {
                 expand: [350.0, 400.0],
+                groups: ([350.0; 2], 250.0),
                 multiply: 250.0,
                 planes: [f64::INFINITY; 2],
                 dot: ([f64::INFINITY; 2], 0.0),
@@ -54,6 +57,7 @@ impl Costs {
             },
             IsaLevel::Neon | IsaLevel::Dotprod | IsaLevel::Avx2 => Self {
                 expand: [40.0, 270.0],
+                groups: ([40.0; 2], 19.0),
                 multiply: 19.0,
                 planes: [f64::INFINITY; 2],
                 dot: ([f64::INFINITY; 2], 0.0),
@@ -65,6 +69,7 @@ impl Costs {
             },
             IsaLevel::Avx512 => Self {
                 expand: [35.0, 115.0],
+                groups: ([0.0, 35.0], 4.8),
                 multiply: 8.5,
                 planes: [25.0, 4.8],
                 dot: ([12.0, 95.0], 12.0),
@@ -100,6 +105,10 @@ pub(super) fn seconds(card: &KernelCard, q: &Query<'_>) -> f64 {
         Method::Expand if card.layout == WeightLayout::Planes => {
             let [expand, multiply] = costs.planes;
             (expand + rows * multiply, 0.0)
+        }
+        Method::Expand if card.layout == WeightLayout::Groups => {
+            let (expand, multiply) = costs.groups;
+            (expand[usize::from(planes(q.spec) < 8.0)] + rows * multiply, 0.0)
         }
         Method::Expand => (costs.expand[stored] + rows * costs.multiply, 0.0),
         Method::Lookup(Lookup { bits, tables }) => {

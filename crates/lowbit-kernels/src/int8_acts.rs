@@ -1,0 +1,306 @@
+//! Activations in 8 bits, with scales and sums by runs of features.
+
+use crate::{ACT_GROUP, ActRounding, Ctx, isa::multiversion, mat::MatRef};
+use std::sync::Mutex;
+
+/// Tokens from which on rounding them is worth waking the workers.
+const ROWS_WORTH_SHARING: usize = 8;
+
+/// Most activations that share a scale, where not a whole token does.
+pub(crate) const LONGEST_SPAN: usize = 256;
+
+/// Activations in 8 bits: `x[m, k] ≈ q[m, k] · d[m, k / span]`, K padded with zeros to a multiple of 32. With two terms,
+/// row `M + m` holds what row `m` leaves of token `m`.
+pub struct Int8Acts {
+    tokens: usize,
+    rows: usize,
+    /// K rounded up to a multiple of 32.
+    k: usize,
+    /// Features that share a scale, and a sum.
+    span: usize,
+    q: Vec<i8>,
+    d: Vec<f32>,
+    whole: Sums,
+    /// Of half spans, where a span is 32.
+    halves: Sums,
+}
+
+/// Sums over runs of codes, `[row][run]`.
+struct Sums {
+    /// `d · Σq`: what offsets of weights multiply with.
+    scaled: Vec<f32>,
+    /// `−128 · Σq`: where an unsigned kernel starts its integer sum to take a bias of 128 back.
+    bias: Vec<i32>,
+}
+
+impl Sums {
+    fn new(len: usize) -> Self {
+        Self { scaled: vec![0.0; len], bias: vec![0; len] }
+    }
+}
+
+impl Int8Acts {
+    /// Rounds every row: `d = max|x| / 127`, `q = round(x / d)`, halves to even; a group of zeros has `d = 0`. Scales
+    /// and sums in half precision are rounded after the codes.
+    pub fn new(ctx: &Ctx, x: MatRef<'_>, rounding: ActRounding) -> Self {
+        Self::by_spans(ctx, x, rounding, ACT_GROUP)
+    }
+
+    /// The same with scales and sums for runs of `span` features, a multiple of 32 that is at most 256, the last of which
+    /// K may cut short. Rounding in groups is rounding by these runs, whatever the size that `rounding` names.
+    ///
+    /// # Panics
+    /// Where the span is none of these.
+    pub fn by_weights(ctx: &Ctx, x: MatRef<'_>, rounding: ActRounding, span: usize) -> Self {
+        let rounding = match rounding {
+            ActRounding::Gguf32 | ActRounding::Gguf256 => ActRounding::Group32,
+            other => other,
+        };
+        Self::by_spans(ctx, x, rounding, span)
+    }
+
+    fn by_spans(ctx: &Ctx, x: MatRef<'_>, rounding: ActRounding, span: usize) -> Self {
+        assert!(span > 0 && span.is_multiple_of(ACT_GROUP) && span <= LONGEST_SPAN, "a span of {span}");
+        let tokens = x.rows();
+        let rows = tokens * rounding.terms();
+        let k = x.cols().next_multiple_of(ACT_GROUP);
+        let spans = k.div_ceil(span);
+        let halves = if span == ACT_GROUP { 2 * spans } else { 0 };
+        let mut acts = Self {
+            tokens,
+            rows,
+            k,
+            span,
+            q: vec![0; rows * k],
+            d: vec![0.0; rows * spans],
+            whole: Sums::new(rows * spans),
+            halves: Sums::new(rows * halves),
+        };
+        let mut rest = RowOut {
+            q: &mut acts.q,
+            d: &mut acts.d,
+            sums: &mut acts.whole.scaled,
+            bias: &mut acts.whole.bias,
+            half_sums: &mut acts.halves.scaled,
+            half_bias: &mut acts.halves.bias,
+        };
+        let outs = (0..rows).map(|m| (m, rest.split_row(k, spans, halves)));
+        let round = |m: usize, out: RowOut<'_>| {
+            let term = if m < tokens { Term::First } else { Term::Second };
+            quantize(ctx.isa(), x.row(m % tokens), How { rounding, span, term }, out);
+        };
+        if rows < ROWS_WORTH_SHARING {
+            outs.for_each(|(m, out)| round(m, out));
+        } else {
+            let outs = Mutex::new(outs);
+            let next = || outs.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).next();
+            ctx.run(rows, |_, _| {
+                if let Some((m, out)) = next() {
+                    round(m, out);
+                }
+            });
+        }
+        acts
+    }
+
+    /// Number of tokens.
+    pub fn tokens(&self) -> usize {
+        self.tokens
+    }
+
+    /// Number of rows: tokens times terms.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Features, rounded up to a multiple of 32.
+    pub fn k(&self) -> usize {
+        self.k
+    }
+
+    /// Features that share a scale.
+    pub fn span(&self) -> usize {
+        self.span
+    }
+
+    /// Codes of row `m`.
+    #[inline(always)]
+    pub fn q(&self, m: usize) -> &[i8] {
+        &self.q[m * self.k..][..self.k]
+    }
+
+    /// Scales of row `m`, one for every span of features.
+    #[inline(always)]
+    pub fn d(&self, m: usize) -> &[f32] {
+        row(&self.d, m, self.k.div_ceil(self.span))
+    }
+
+    /// `d · Σq` of row `m` over runs of `group` features, a span or half a span of 32.
+    #[inline(always)]
+    pub fn sums(&self, m: usize, group: usize) -> &[f32] {
+        row(&self.over(group).scaled, m, self.k.div_ceil(group))
+    }
+
+    /// `−128 · Σq` of row `m` over runs of `group` features, a span or half a span of 32.
+    #[inline(always)]
+    pub fn bias(&self, m: usize, group: usize) -> &[i32] {
+        row(&self.over(group).bias, m, self.k.div_ceil(group))
+    }
+
+    #[inline(always)]
+    fn over(&self, group: usize) -> &Sums {
+        if group == self.span { &self.whole } else { &self.halves }
+    }
+}
+
+#[inline(always)]
+fn row<T>(all: &[T], m: usize, len: usize) -> &[T] {
+    &all[m * len..][..len]
+}
+
+/// Where a row, or the rows that are left, are written.
+struct RowOut<'a> {
+    q: &'a mut [i8],
+    d: &'a mut [f32],
+    sums: &'a mut [f32],
+    bias: &'a mut [i32],
+    half_sums: &'a mut [f32],
+    half_bias: &'a mut [i32],
+}
+
+impl<'a> RowOut<'a> {
+    /// Takes the first row off.
+    fn split_row(&mut self, k: usize, spans: usize, halves: usize) -> RowOut<'a> {
+        fn first<'a, T>(all: &mut &'a mut [T], len: usize) -> &'a mut [T] {
+            let (head, rest) = std::mem::take(all).split_at_mut(len);
+            *all = rest;
+            head
+        }
+        RowOut {
+            q: first(&mut self.q, k),
+            d: first(&mut self.d, spans),
+            sums: first(&mut self.sums, spans),
+            bias: first(&mut self.bias, spans),
+            half_sums: first(&mut self.half_sums, halves),
+            half_bias: first(&mut self.half_bias, halves),
+        }
+    }
+}
+
+multiversion! {
+    fn quantize(x: &[f32], how: How, out: RowOut<'_>) = quantize_row;
+}
+
+/// How a row is rounded.
+#[derive(Clone, Copy)]
+struct How {
+    rounding: ActRounding,
+    span: usize,
+    term: Term,
+}
+
+/// Which term of the activations a row of codes is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Term {
+    First,
+    Second,
+}
+
+#[inline(always)]
+fn quantize_row(x: &[f32], how: How, out: RowOut<'_>) {
+    let How { rounding, span, term } = how;
+    let whole = match rounding {
+        ActRounding::Token => Some(max_abs(x)),
+        _ => None,
+    };
+    let mut left = [0f32; LONGEST_SPAN];
+    let mut of_256 = 0.0;
+    for (g, q) in out.q.chunks_mut(span).enumerate() {
+        let start = g * span;
+        let mut values = &x[start..(start + span).min(x.len())];
+        if term == Term::Second {
+            let max = max_abs(values);
+            for (left, x) in left.chunks_mut(ACT_GROUP).zip(values.chunks(ACT_GROUP)) {
+                let group = filled(x);
+                let (first, d) = round_group(&group, max);
+                for ((left, x), q) in left.iter_mut().zip(&group).zip(&first) {
+                    *left = x - *q as f32 * d;
+                }
+            }
+            values = &left[..values.len()];
+        }
+        if rounding == ActRounding::Gguf256 && start.is_multiple_of(256) {
+            of_256 = max_abs(&x[start..(start + 256).min(x.len())]);
+        }
+        let max = match rounding {
+            ActRounding::Gguf256 => of_256,
+            _ => whole.unwrap_or_else(|| max_abs(values)),
+        };
+        let (mut total, mut step) = (0, 0.0);
+        for (i, (q, values)) in q.chunks_exact_mut(ACT_GROUP).zip(values.chunks(ACT_GROUP)).enumerate() {
+            let (codes, exact) = round_group(&filled(values), max);
+            q.copy_from_slice(&codes.map(|code| code as i8));
+            step = exact;
+            let halves = [sum(&codes[..16]), sum(&codes[16..])];
+            total += halves[0] + halves[1];
+            let at = 2 * (g + i);
+            if let Some(half_sums) = out.half_sums.get_mut(at..at + 2) {
+                for (h, half) in halves.into_iter().enumerate() {
+                    half_sums[h] = stored(exact * half as f32, rounding);
+                    out.half_bias[at + h] = -128 * half;
+                }
+            }
+        }
+        out.d[g] = stored(step, rounding);
+        out.sums[g] = stored(step * total as f32, rounding);
+        out.bias[g] = -128 * total;
+    }
+}
+
+/// Up to 32 activations and zeros.
+#[inline(always)]
+fn filled(x: &[f32]) -> [f32; ACT_GROUP] {
+    match x.first_chunk() {
+        Some(whole) => *whole,
+        None => {
+            let mut group = [0f32; ACT_GROUP];
+            group[..x.len()].copy_from_slice(x);
+            group
+        }
+    }
+}
+
+/// What is stored of a scale or a sum.
+#[inline(always)]
+fn stored(x: f32, rounding: ActRounding) -> f32 {
+    if rounding == ActRounding::Gguf32 { half::f16::from_f32(x).to_f32() } else { x }
+}
+
+/// Rounds a group of which `max` is the largest magnitude: codes and their scale. A NaN has code 0.
+#[inline(always)]
+fn round_group(group: &[f32; ACT_GROUP], max: f32) -> ([i32; ACT_GROUP], f32) {
+    let inverse = if max > 0.0 { 127.0 / max } else { 0.0 };
+    let mut codes = [0; ACT_GROUP];
+    for (code, x) in codes.iter_mut().zip(group) {
+        *code = i32::from(whole_bits(x * inverse) as i8);
+    }
+    (codes, max / 127.0)
+}
+
+/// The nearest whole number, halves to even, in the low bits.
+#[inline(always)]
+pub(crate) fn whole_bits(x: f32) -> u32 {
+    // Adding 1.5 · 2^23 leaves no place for digits after the point.
+    (x + 12_582_912.0).to_bits()
+}
+
+/// As whole numbers, magnitudes have the order they have as floats, and their maximum needs none of its steps in order.
+#[inline(always)]
+fn max_abs(x: &[f32]) -> f32 {
+    f32::from_bits(x.iter().map(|x| x.abs().to_bits()).fold(0, u32::max))
+}
+
+#[inline(always)]
+fn sum(codes: &[i32]) -> i32 {
+    codes.iter().sum()
+}
