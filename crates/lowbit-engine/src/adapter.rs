@@ -1,6 +1,6 @@
 //! A checkpoint as the model crate sees it: metadata by key, tensors by name.
 
-use lowbit_format::QuantTensor;
+use lowbit_format::{OnlineOp, QuantTensor};
 use lowbit_io::{
     Checkpoint, Config,
     gguf::{Metadata, Value},
@@ -78,6 +78,10 @@ impl Weights for Tensors<'_> {
 
     fn matrix(&self, name: &str) -> Result<QuantTensor, WeightError> {
         Ok(self.0.tensor(name)?)
+    }
+
+    fn input_ops(&self, name: &str) -> Result<Vec<OnlineOp>, WeightError> {
+        Ok(self.0.input_ops(name)?)
     }
 
     fn vector(&self, name: &str) -> Result<Vec<f32>, WeightError> {

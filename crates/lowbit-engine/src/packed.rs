@@ -2,12 +2,13 @@
 
 use lowbit_format::{NK, TensorData};
 use lowbit_kernels::{Act, Arranged, Ctx, MatMut, Planner, ops};
-use lowbit_model::{LinearOp, Stored};
+use lowbit_model::{InputOps, LinearOp, Stored};
 
 /// A layer over an arranged weight.
 struct PackedLinear {
     weight: Arranged,
     bias: Option<Vec<f32>>,
+    input: Option<InputOps>,
 }
 
 /// Arranges a layer's weight on the workers of `ctx` as the planner chooses; unquantized layers have no choice.
@@ -17,12 +18,17 @@ pub fn pack(ctx: &Ctx, planner: &Planner<'_>, stored: Stored) -> Box<dyn LinearO
     }
     let rounding = stored.precision().rounding(&stored.tensor().spec());
     let weight = Arranged::new(ctx, stored.tensor(), planner, rounding);
-    Box::new(PackedLinear { weight, bias: stored.into_bias() })
+    let input = stored.input().cloned();
+    Box::new(PackedLinear { weight, bias: stored.into_bias(), input })
 }
 
 impl LinearOp for PackedLinear {
     fn shape(&self) -> NK {
         self.weight.shape()
+    }
+
+    fn input(&self) -> Option<&InputOps> {
+        self.input.as_ref()
     }
 
     fn bytes(&self) -> usize {

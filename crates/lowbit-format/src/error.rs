@@ -54,6 +54,16 @@ pub enum FormatError {
         /// What is wrong.
         reason: &'static str,
     },
+    /// An operation on a layer's input that is none.
+    #[error("{op} of a layer's input: found {found}, expected {expected}")]
+    Online {
+        /// Which operation.
+        op: &'static str,
+        /// What is wrong in it.
+        found: String,
+        /// What belongs there.
+        expected: String,
+    },
     /// A label that names no weight format.
     #[error("unknown weight format `{label}`{}", nearest.as_ref().map_or(String::new(), |n| format!(", did you mean `{n}`?")))]
     UnknownSpec {

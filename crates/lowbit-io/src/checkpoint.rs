@@ -9,7 +9,7 @@ use crate::{
     llama2c::{Llama2c, Llama2cHeader},
     problem,
 };
-use lowbit_format::QuantTensor;
+use lowbit_format::{OnlineOp, QuantTensor};
 use std::path::{Path, PathBuf};
 
 /// An opened checkpoint.
@@ -125,6 +125,17 @@ impl Checkpoint {
             Self::HuggingFace(c) => c.tensor(name),
             Self::Llama2c(c) => c.tensor(name),
             Self::Container(c) => c.tensor(name),
+        }
+    }
+
+    /// What is done to the input of a layer before it meets this weight, the first operation first; mostly nothing.
+    ///
+    /// # Errors
+    /// As [`Self::tensor`], and where an operation is none on as many columns.
+    pub fn input_ops(&self, name: &str) -> Result<Vec<OnlineOp>, IoError> {
+        match self {
+            Self::Container(c) => c.input_ops(name),
+            Self::Gguf(_) | Self::HuggingFace(_) | Self::Llama2c(_) => Ok(Vec::new()),
         }
     }
 

@@ -2,7 +2,8 @@
 //! that are wrong in one place are refused with what is wrong.
 
 use lowbit_format::{
-    BlockFormat, FloatFormat, GroupedTensor, NK, QuantTensor, Storage, TensorData, WeightSpec, all_specs,
+    BlockFormat, FloatFormat, GroupedTensor, NK, OnlineOp, QuantTensor, Storage, TensorData, WeightSpec,
+    all_specs,
 };
 use lowbit_io::{
     Access, Checkpoint, Config, Encoding, Payload,
@@ -309,6 +310,12 @@ fn entries_of_lowbit_tensors_that_say_no_format_and_shape_are_refused() {
     says(&entry("{}"), &["missing field `spec`"]);
     says(&entry(r#"{"spec":"int2-sym-row"}"#), &["missing field `shape`"]);
     says(&entry(r#"{"spec":"int2-sym-row","shape":[1,4],"online":[]}"#), &["\"online\"", "a newer lowbit"]);
+    let input = |list: &str| entry(&format!(r#"{{"spec":"q4_0","shape":[1,32],"input":{list}}}"#));
+    says(&input("[]"), &["lowbit.tensors", "1 to 8 names of operations"]);
+    says(&input(r#""permute""#), &["1 to 8 names of operations"]);
+    says(&input(r#"["rotate"]"#), &["\"w\"", "\"rotate\"", "permute, scale, or hadamard-B"]);
+    says(&input(r#"["hadamard-3"]"#), &["\"hadamard-3\""]);
+    says(&input(&format!("[{}]", ["\"scale\""; 9].join(","))), &["invalid length 9"]);
     says(&entry(r#"{"spec":"q4_0","spec":"q4_0"}"#), &["\"spec\"", "occurs twice"]);
     says(&entry(r#"{"spec":"int9-sym-row","shape":[1,4]}"#), &["\"w\"", "9 bits a code"]);
     says(&entry(r#"{"spec":"int4sym","shape":[1,4]}"#), &["\"w\"", "unknown weight format"]);
@@ -357,6 +364,53 @@ fn parts_that_are_not_those_of_format_and_shape_are_refused() {
     says(&refusal(declared, &stray, 15), &["\"v.codes\" of type u8", "newer than this program"]);
     let both = format!(r#"{whole},"w":{{"dtype":"F32","shape":[1],"data_offsets":[14,18]}}"#);
     says(&refusal(declared, &both, 18), &["tensor \"w\" occurs twice"]);
+}
+
+#[test]
+fn operations_on_a_layers_input_come_back_and_bad_ones_are_refused() {
+    let ops = vec![
+        OnlineOp::Permute(vec![7, 6, 5, 4, 3, 2, 1, 0]),
+        OnlineOp::Scale(vec![0.5; 8]),
+        OnlineOp::Hadamard { block: 4, signs: vec![1, -1, 1, -1, 1, 1, 1, -1] },
+    ];
+    let mut writer = example();
+    writer.input("w", &ops).unwrap();
+    let written = writer.to_bytes();
+    let container = Container::parse(Storage::from(written.clone())).unwrap();
+    assert_eq!(container.input_ops("w").unwrap(), ops);
+    assert_eq!(container.input_ops("norm").unwrap(), []);
+    assert_eq!(container.tensors().len(), 2);
+    assert_eq!(container.info("w").unwrap().bytes, 14 + 8 * (4 + 4 + 1));
+
+    // The numbers lie at the end: eight signs behind the codes.
+    let damaged = |from: &[u8], to: &[u8]| {
+        let mut bytes = written.clone();
+        let at = bytes.windows(from.len()).position(|w| w == from).expect("the numbers are there");
+        bytes[at..at + to.len()].copy_from_slice(to);
+        Container::parse(Storage::from(bytes)).unwrap().input_ops("w").unwrap_err().to_string()
+    };
+    says(&damaged(&[7, 0, 0, 0, 6, 0, 0, 0], &[6]), &["\"w\"", "6 at place 1", "0 to 7 once"]);
+    says(&damaged(&[0, 0, 0, 0x3f, 0, 0, 0, 0x3f], &[0, 0, 0x80, 0x7f]), &["\"w\"", "inf at place 0"]);
+    says(&damaged(&[1, 255, 1, 255, 1, 1, 1, 255], &[3]), &["\"w\"", "3 at place 0", "1 or -1"]);
+
+    let declared = r#"{"w":{"spec":"int8-sym-row","shape":[1,4],"input":["permute"]}}"#;
+    let weight = r#""w.codes":{"dtype":"U8","shape":[1,4],"data_offsets":[2,6]},"w.scales":{"dtype":"F16","shape":[1,1],"data_offsets":[0,2]}"#;
+    says(&refusal(declared, weight, 6), &["\"w.input0\" is missing"]);
+    let short = format!(r#"{weight},"w.input0":{{"dtype":"U32","shape":[1,3],"data_offsets":[6,18]}}"#);
+    says(&refusal(declared, &short, 18), &["\"w.input0\"", "found u32 [1, 3], expected u32 [1, 4]"]);
+    let stray = format!(r#"{weight},"w.input0":{{"dtype":"F32","shape":[1,4],"data_offsets":[6,22]}}"#);
+    says(
+        &refusal(&declared.replace(r#","input":["permute"]"#, ""), &stray, 22),
+        &["\"w.input0\"", "a part that no"],
+    );
+
+    let mut writer = example();
+    let mut refused = |name: &str, ops: &[OnlineOp], expected: &[&str]| {
+        says(&writer.input(name, ops).map(|_| ()).unwrap_err().to_string(), expected);
+    };
+    refused("norm", &ops, &["\"norm\"", "the quantized one added last"]);
+    refused("w", &[OnlineOp::Scale(vec![1.0; 4])], &["\"w\"", "4 elements, expected 8"]);
+    refused("w", &vec![ops[1].clone(); 9], &["found 9, expected at most 8"]);
 }
 
 #[test]

@@ -5,8 +5,9 @@ use crate::{
     attention::Attention,
     build::{self, Block},
     ffn::{FfnWork, sized},
+    input::Inputs,
     kv::{Float, KvCache, KvElement, KvGeometry},
-    linear::{act, product},
+    linear::product,
     profile::{Laps, Part},
     rope::{RopeTable, Turn},
     rows::share_rows,
@@ -71,14 +72,18 @@ impl Run<'_> {
         let key = sized(&mut work.key, count * narrow);
         let value = sized(&mut work.value, count * narrow);
         {
-            let all = act(MatRef::new(input, count, hidden), laps);
-            product(ctx, &*block.key, &all, MatMut::new(key, count, narrow), (laps, Part::Qkv));
-            product(ctx, &*block.value, &all, MatMut::new(value, count, narrow), (laps, Part::Qkv));
+            let layers = [&*block.key, &*block.value, &*block.query];
+            let inputs = Inputs::new(ctx, MatRef::new(input, count, hidden), layers);
+            let all = inputs.acts(laps);
+            product(ctx, layers[0], all.of(0), MatMut::new(key, count, narrow), (laps, Part::Qkv));
+            product(ctx, layers[1], all.of(1), MatMut::new(value, count, narrow), (laps, Part::Qkv));
             if first == 0 {
-                product(ctx, &*block.query, &all, MatMut::new(query, count, wide), (laps, Part::Qkv));
+                product(ctx, layers[2], all.of(2), MatMut::new(query, count, wide), (laps, Part::Qkv));
             } else if asking > 0 {
-                let some = act(MatRef::new(&input[first * hidden..], asking, hidden), laps);
-                product(ctx, &*block.query, &some, MatMut::new(query, asking, wide), (laps, Part::Qkv));
+                let some = MatRef::new(&input[first * hidden..], asking, hidden);
+                let some = Inputs::new(ctx, some, [layers[2]]);
+                let query = MatMut::new(query, asking, wide);
+                product(ctx, layers[2], some.acts(laps).of(0), query, (laps, Part::Qkv));
             }
         }
 
@@ -134,8 +139,9 @@ impl Run<'_> {
         self.norm_rows(ctx, joined, block.attention_sub.as_deref());
         laps.lap(Part::Norms);
         let added = sized(&mut work.added, asking * hidden);
-        let joined = act(MatRef::new(joined, asking, wide), laps);
-        product(ctx, &*block.output, &joined, MatMut::new(added, asking, hidden), (laps, Part::Output));
+        let joined = Inputs::new(ctx, MatRef::new(joined, asking, wide), [&*block.output]);
+        let out = MatMut::new(added, asking, hidden);
+        product(ctx, &*block.output, joined.acts(laps).of(0), out, (laps, Part::Output));
         self.add(ctx, &mut stream[first * hidden..], added, block.attention_out.as_deref(), laps);
     }
 

@@ -3,12 +3,13 @@
 use crate::{
     ModelError, ModelSpec, Names, Naming,
     arch::Architecture,
+    input::{InputOps, Seen},
     linear::{LinearOp, Stored},
     names::in_block,
     spec::{ExpertWeights, Ffn, Head, LinearId, Presence, QkNorm, Role, WeightCoding},
     ternary,
 };
-use lowbit_format::{NK, QuantTensor, Storage};
+use lowbit_format::{NK, OnlineOp, QuantTensor, Storage};
 use lowbit_kernels::{ActPrecision, ActRounding};
 
 /// An error of whoever provides tensors or metadata.
@@ -25,6 +26,15 @@ pub trait Weights {
     /// # Errors
     /// Where it is absent, or its elements are no weights by themselves.
     fn matrix(&self, name: &str) -> Result<QuantTensor, WeightError>;
+    /// What is done to the input of a layer before it meets this weight, the first operation first; nothing unless the
+    /// checkpoint says so.
+    ///
+    /// # Errors
+    /// Where it says so and they are none.
+    fn input_ops(&self, name: &str) -> Result<Vec<OnlineOp>, WeightError> {
+        let _ = name;
+        Ok(Vec::new())
+    }
     /// A small tensor decoded to f32.
     ///
     /// # Errors
@@ -99,7 +109,7 @@ pub(crate) fn parts(
     let architecture = Architecture::named(spec.architecture)?;
     let names = architecture.names(weights.scheme());
     let rope_divisors = ropes(spec, weights, names)?;
-    let loader = Loader { spec, weights, names, precision, wrap };
+    let loader = Loader { spec, weights, names, precision, wrap, seen: Seen::default() };
     let NK { n, k } = NK { n: spec.vocab, k: spec.hidden };
     let embed = loader.matrix(&weight(names.embed), NK { n, k })?;
     let own = weight(names.head);
@@ -108,8 +118,18 @@ pub(crate) fn parts(
         Head::Own => false,
         Head::OwnIfStored => !weights.has(&own),
     };
-    let head = if tied { embed.clone() } else { loader.matrix(&own, NK { n, k })? };
-    let head = Stored::new(head, None, precision);
+    if !weights.input_ops(&weight(names.embed)).map_err(|e| unusable(&weight(names.embed), e))?.is_empty() {
+        return Err(ModelError::TensorValue {
+            tensor: weight(names.embed),
+            found: "operations on its input".into(),
+            expected: "an embedding, which is looked up and not multiplied".into(),
+        });
+    }
+    let (head, input) = match tied {
+        true => (embed.clone(), None),
+        false => (loader.matrix(&own, NK { n, k })?, loader.input(&own, k)?),
+    };
+    let head = Stored::new(head, None, precision).with_input(input);
     Ok(Parts {
         embed,
         blocks: (0..spec.blocks.len()).map(|i| loader.block(i)).collect::<Result<_, _>>()?,
@@ -129,7 +149,7 @@ pub(crate) fn one_block(
 ) -> Result<(Block, Vec<Option<Vec<f32>>>), ModelError> {
     let names = Architecture::named(spec.architecture)?.names(weights.scheme());
     let rope_divisors = ropes(spec, weights, names)?;
-    let block = Loader { spec, weights, names, precision, wrap }.block(index)?;
+    let block = Loader { spec, weights, names, precision, wrap, seen: Seen::default() }.block(index)?;
     Ok((block, rope_divisors))
 }
 
@@ -174,6 +194,7 @@ struct Loader<'a> {
     names: &'a Names,
     precision: ActPrecision,
     wrap: Wrap<'a>,
+    seen: Seen,
 }
 
 impl Loader<'_> {
@@ -239,7 +260,10 @@ impl Loader<'_> {
                 let router = id(block, Role::Router, None);
                 let shape = NK { n: count, k: spec.hidden };
                 let tensor = self.matrix(&weight(&names.linear(router)), shape)?;
-                let router = (self.wrap)(router, Stored::new(tensor, None, ActPrecision::Float));
+                let input =
+                    self.input(&weight(&self.names.linear(id(block, Role::Router, None))), spec.hidden)?;
+                let stored = Stored::new(tensor, None, ActPrecision::Float).with_input(input);
+                let router = (self.wrap)(router, stored);
                 let into = NK { n: inner, k: spec.hidden };
                 let back = NK { n: spec.hidden, k: inner };
                 let gates = self.experts(block, Role::Gate, count, into)?;
@@ -262,9 +286,11 @@ impl Loader<'_> {
         }
         // Both factors are capped by the configuration's reader.
         let all = self.matrix(&weight(&stacked), NK { n: count * shape.n, k: shape.k })?;
+        let input = self.input(&weight(&stacked), shape.k)?;
         let each = |expert: usize| {
             let tensor = all.rows(expert * shape.n..(expert + 1) * shape.n);
-            (self.wrap)(id(block, role, Some(expert)), Stored::new(tensor, None, self.precision))
+            let stored = Stored::new(tensor, None, self.precision).with_input(input.clone());
+            (self.wrap)(id(block, role, Some(expert)), stored)
         };
         Ok((0..count).map(each).collect())
     }
@@ -289,12 +315,13 @@ impl Loader<'_> {
                 let name = in_block(pattern, block);
                 let n = layers.iter().map(|(_, n)| n).sum();
                 let (all, precision) = self.coded(&name, NK { n, k })?;
+                let input = self.input(&weight(&name), k)?;
                 let bias = self.bias(&name, n, biases)?;
                 let mut start = 0;
                 for (role, n) in layers {
                     let rows = start..start + n;
                     let bias = bias.as_ref().map(|bias| bias[rows.clone()].to_vec());
-                    let stored = Stored::new(all.rows(rows), bias, precision);
+                    let stored = Stored::new(all.rows(rows), bias, precision).with_input(input.clone());
                     out.push((self.wrap)(id(block, role, None), stored));
                     start += n;
                 }
@@ -306,7 +333,15 @@ impl Loader<'_> {
     fn linear(&self, id: LinearId, shape: NK, bias: Presence) -> Result<Linear, ModelError> {
         let name = self.names.linear(id);
         let (tensor, precision) = self.coded(&name, shape)?;
-        Ok((self.wrap)(id, Stored::new(tensor, self.bias(&name, shape.n, bias)?, precision)))
+        let stored = Stored::new(tensor, self.bias(&name, shape.n, bias)?, precision);
+        Ok((self.wrap)(id, stored.with_input(self.input(&weight(&name), shape.k)?)))
+    }
+
+    /// What is done to the input of a layer of `k` columns.
+    fn input(&self, name: &str, k: usize) -> Result<Option<InputOps>, ModelError> {
+        let ops = self.weights.input_ops(name).map_err(|e| unusable(name, e))?;
+        ops.iter().try_for_each(|op| op.check(k)).map_err(|e| unusable(name, e.into()))?;
+        Ok(self.seen.shared(ops))
     }
 
     /// A block's weight by the spec's coding, and what its activations are rounded to.
@@ -396,5 +431,9 @@ fn present<T>(
     if !weights.has(name) {
         return Err(ModelError::MissingTensor { tensor: name.to_owned() });
     }
-    read(weights, name).map_err(|source| ModelError::Tensor { tensor: name.to_owned(), source })
+    read(weights, name).map_err(|source| unusable(name, source))
+}
+
+fn unusable(name: &str, source: WeightError) -> ModelError {
+    ModelError::Tensor { tensor: name.to_owned(), source }
 }

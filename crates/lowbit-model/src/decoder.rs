@@ -5,8 +5,9 @@ use crate::{
     block::{Run, Work},
     build::{self, FfnWeights, Mlp, Parts, Wrap},
     ffn::sized,
+    input::Inputs,
     kv::{Float, KvCache, KvElement, KvGeometry, KvStore},
-    linear::{act, product},
+    linear::product,
     profile::{Laps, Part},
     rope::RopeTable,
     rows::share_rows,
@@ -204,9 +205,10 @@ impl Decoder {
         let normed = run.normed(ctx, stream, &self.parts.final_norm, &mut work.normed);
         laps.lap(Part::Norms);
         out.resize(rows * vocab, 0.0);
-        let normed = act(MatRef::new(normed, rows, hidden), laps);
+        let normed = Inputs::new(ctx, MatRef::new(normed, rows, hidden), [&*self.parts.head]);
+        let normed = normed.acts(laps);
         laps.lap(Part::Other);
-        product(ctx, &*self.parts.head, &normed, MatMut::new(out, rows, vocab), (laps, Part::Head));
+        product(ctx, &*self.parts.head, normed.of(0), MatMut::new(out, rows, vocab), (laps, Part::Head));
         if let Some(cap) = self.spec.logit_cap {
             share_rows(ctx, out, vocab, |_, row, _| ops::soft_cap(ctx.isa(), row, cap));
         }

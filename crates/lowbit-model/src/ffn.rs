@@ -2,13 +2,14 @@
 
 use crate::{
     build::{FfnWeights, Linear, Mlp},
-    linear::{act, product},
+    input::Inputs,
+    linear::product,
     profile::{Laps, Part},
     rows::share_rows,
     spec::ExpertWeights,
 };
 use lowbit_kernels::{
-    Act, Ctx, MatMut, MatRef,
+    Ctx, MatMut, MatRef,
     ops::{self, Activation},
 };
 
@@ -59,9 +60,11 @@ impl Mlp {
     ) {
         let inner = self.gate.shape().n;
         let (gate, up) = (sized(&mut work.gate, tokens * inner), sized(&mut work.up, tokens * inner));
-        let x = act(MatRef::new(x, tokens, x.len() / tokens), laps);
-        product(ctx, &*self.gate, &x, MatMut::new(gate, tokens, inner), (laps, Part::GateUp));
-        product(ctx, &*self.up, &x, MatMut::new(up, tokens, inner), (laps, Part::GateUp));
+        let x = MatRef::new(x, tokens, x.len() / tokens);
+        let x = Inputs::new(ctx, x, [&*self.gate, &*self.up]);
+        let x = x.acts(laps);
+        product(ctx, &*self.gate, x.of(0), MatMut::new(gate, tokens, inner), (laps, Part::GateUp));
+        product(ctx, &*self.up, x.of(1), MatMut::new(up, tokens, inner), (laps, Part::GateUp));
         let between = match &self.sub {
             None => {
                 share_rows(ctx, gate, inner, |m, gate, _| {
@@ -80,9 +83,10 @@ impl Mlp {
             }
         };
         laps.lap(Part::Gate);
-        let between = act(MatRef::new(between, tokens, inner), laps);
+        let between = Inputs::new(ctx, MatRef::new(between, tokens, inner), [&*self.down]);
         let width = out.len() / tokens;
-        product(ctx, &*self.down, &between, MatMut::new(out, tokens, width), (laps, Part::Down));
+        let out = MatMut::new(out, tokens, width);
+        product(ctx, &*self.down, between.acts(laps).of(0), out, (laps, Part::Down));
     }
 }
 
@@ -98,8 +102,9 @@ fn choose(
     work: &mut FfnWork,
 ) {
     let routing = sized(&mut work.routing, tokens * experts);
-    let act = Act::new(MatRef::new(x, tokens, x.len() / tokens));
-    router.forward(ctx, &act, MatMut::new(routing, tokens, experts));
+    let x = Inputs::new(ctx, MatRef::new(x, tokens, x.len() / tokens), [&**router]);
+    let routed = MatMut::new(routing, tokens, experts);
+    router.forward(ctx, x.acts(&mut Laps::start(None)).of(0), routed);
     work.chosen.clear();
     let mut order: Vec<u32> = Vec::with_capacity(experts);
     for (token, row) in routing.chunks_exact_mut(experts).enumerate() {

@@ -1,5 +1,6 @@
 //! The one linear layer that a decoder sees.
 
+use crate::input::InputOps;
 use crate::profile::{Laps, Part};
 use lowbit_format::{NK, QuantTensor, TensorData};
 use lowbit_kernels::{Act, ActPrecision, ActRounding, Ctx, MatMut, MatRef, mpgemm, ops, prepare};
@@ -10,7 +11,11 @@ pub trait LinearOp: Send + Sync {
     fn shape(&self) -> NK;
     /// Bytes that a product reads of it.
     fn bytes(&self) -> usize;
-    /// `out[M, N] = x[M, K] · W[N, K]ᵀ + bias`.
+    /// What the caller does to activations before it hands them over as `x`; nothing for most layers.
+    fn input(&self) -> Option<&InputOps> {
+        None
+    }
+    /// `out[M, N] = x[M, K] · W[N, K]ᵀ + bias`, `x` after the operations of [`input`](Self::input).
     ///
     /// # Panics
     /// Where the shapes do not fit.
@@ -50,6 +55,7 @@ pub struct Stored {
     tensor: QuantTensor,
     bias: Option<Vec<f32>>,
     precision: ActPrecision,
+    input: Option<InputOps>,
 }
 
 impl Stored {
@@ -57,7 +63,17 @@ impl Stored {
     /// Where a bias does not have one element for each output.
     pub fn new(tensor: QuantTensor, bias: Option<Vec<f32>>, precision: ActPrecision) -> Self {
         assert!(bias.as_ref().is_none_or(|bias| bias.len() == tensor.shape().n), "a bias for every output");
-        Self { tensor, bias, precision }
+        Self { tensor, bias, precision, input: None }
+    }
+
+    /// With operations on its input, where there are any.
+    ///
+    /// # Panics
+    /// Where one is not of K elements.
+    pub fn with_input(self, input: Option<InputOps>) -> Self {
+        let k = self.tensor.shape().k;
+        assert!(input.iter().flat_map(|ops| &**ops).all(|op| op.len() == k), "operations on {k} columns");
+        Self { input, ..self }
     }
 
     /// The weight.
@@ -79,6 +95,10 @@ impl Stored {
 impl LinearOp for Stored {
     fn shape(&self) -> NK {
         self.tensor.shape()
+    }
+
+    fn input(&self) -> Option<&InputOps> {
+        self.input.as_ref()
     }
 
     fn bytes(&self) -> usize {

@@ -75,6 +75,14 @@ pub enum QuantError {
         /// What is wrong with it.
         error: SolveError,
     },
+    /// A weight that belongs to another input than the model's.
+    #[error(
+        "tensor {tensor:?}: its input is permuted or rotated, as some quantized checkpoints have it; quantize the model that it was made from"
+    )]
+    ChangedInput {
+        /// The tensor.
+        tensor: String,
+    },
     /// A role that no tensor has.
     #[error("the model has no weight matrix of the role `{role}`; `lowbit inspect` lists the tensors")]
     UnusedRole {

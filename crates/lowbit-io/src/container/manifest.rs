@@ -7,8 +7,8 @@ use crate::{
         safetensors::{MAX_NAME, MAX_TENSORS, Shape},
     },
 };
-use lowbit_format::{NK, WeightSpec};
-use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
+use lowbit_format::{NK, OnlineKind, WeightSpec};
+use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::{collections::BTreeMap, fmt};
 
 pub(super) const VERSION_KEY: &str = "lowbit.version";
@@ -21,6 +21,8 @@ pub(super) const VERSION: u32 = 1;
 const SKIPPED_FIELD: &str = "x-";
 /// Longest label of a format: real ones have some thirty letters.
 const MAX_LABEL: usize = 64;
+/// Most operations on the input of one layer.
+pub(super) const MAX_INPUT: usize = 8;
 
 /// Texts beside the configuration, each as the file of that name in a Hugging Face folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,6 +71,8 @@ pub(super) struct Declared {
     pub(super) dims: Vec<usize>,
     /// `dims` as rows of the last.
     pub(super) matrix: NK,
+    /// What is done to the layer's input, the first operation first.
+    pub(super) input: Vec<OnlineKind>,
 }
 
 /// All metadata of a container.
@@ -178,7 +182,9 @@ fn declared(name: &str, entry: Entry) -> Result<Declared, IoError> {
     let n = dims[..dims.len() - 1].iter().try_fold(1usize, |n, d| n.checked_mul(*d));
     let matrix = n.filter(|n| n.checked_mul(k).is_some_and(|weights| weights <= isize::MAX as usize));
     let matrix = NK { n: matrix.ok_or_else(|| wrong("their product overflows"))?, k };
-    Ok(Declared { spec, dims, matrix })
+    let input = entry.input.iter().map(|label| OnlineKind::parse(label)).collect::<Result<_, _>>();
+    let input = input.map_err(|error| IoError::Tensor { name: name.to_owned(), error })?;
+    Ok(Declared { spec, dims, matrix, input })
 }
 
 struct EntriesVisitor;
@@ -216,6 +222,7 @@ impl<'de> Visitor<'de> for EntriesVisitor {
 struct Entry {
     spec: String,
     shape: Shape,
+    input: Vec<String>,
 }
 
 impl<'de> de::Deserialize<'de> for Entry {
@@ -229,11 +236,12 @@ impl<'de> de::Deserialize<'de> for Entry {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entry, A::Error> {
-                let (mut spec, mut shape) = (None::<String>, None);
+                let (mut spec, mut shape, mut input) = (None::<String>, None, None);
                 while let Some(key) = map.next_key::<String>()? {
                     let twice = match key.as_str() {
                         "spec" => spec.replace(map.next_value()?).is_some(),
                         "shape" => shape.replace(map.next_value()?).is_some(),
+                        "input" => input.replace(map.next_value::<Labels>()?).is_some(),
                         other if other.starts_with(SKIPPED_FIELD) => {
                             map.next_value::<IgnoredAny>()?;
                             false
@@ -259,9 +267,38 @@ impl<'de> de::Deserialize<'de> for Entry {
                         spec.len()
                     )));
                 }
-                Ok(Entry { spec, shape: shape.ok_or_else(|| de::Error::missing_field("shape"))? })
+                let shape = shape.ok_or_else(|| de::Error::missing_field("shape"))?;
+                Ok(Entry { spec, shape, input: input.map_or(Vec::new(), |input: Labels| input.0) })
             }
         }
         deserializer.deserialize_map(Fields)
+    }
+}
+
+/// Labels of operations, at most [`MAX_INPUT`].
+struct Labels(Vec<String>);
+
+impl<'de> de::Deserialize<'de> for Labels {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Texts;
+        impl<'de> Visitor<'de> for Texts {
+            type Value = Labels;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "an array of 1 to {MAX_INPUT} names of operations")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Labels, A::Error> {
+                let mut labels: Vec<String> = Vec::new();
+                while let Some(label) = seq.next_element()? {
+                    if labels.len() == MAX_INPUT {
+                        return Err(de::Error::invalid_length(MAX_INPUT + 1, &self));
+                    }
+                    labels.push(label);
+                }
+                if labels.is_empty() { Err(de::Error::invalid_length(0, &self)) } else { Ok(Labels(labels)) }
+            }
+        }
+        deserializer.deserialize_seq(Texts)
     }
 }

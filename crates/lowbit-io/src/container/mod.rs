@@ -23,7 +23,9 @@ use crate::{
     problem,
     tensor::{quant_tensor, to_vector},
 };
-use lowbit_format::{Codes, FormatError, GroupParams, GroupedTensor, QuantTensor, Storage, WeightSpec};
+use lowbit_format::{
+    Codes, FormatError, GroupParams, GroupedTensor, OnlineKind, OnlineOp, QuantTensor, Storage, WeightSpec,
+};
 use manifest::{Declared, Manifest};
 use std::{
     collections::{BTreeMap, HashMap},
@@ -62,6 +64,8 @@ struct Stored {
     spec: WeightSpec,
     /// Bytes of the file that each part takes, in the order of [`parts::parts`].
     spans: Vec<Range<usize>>,
+    /// Operations on the layer's input, and the bytes of the file that their numbers take.
+    input: Vec<(OnlineKind, Range<usize>)>,
 }
 
 impl Container {
@@ -161,7 +165,7 @@ impl Container {
 
     fn build(&self, i: usize) -> Result<QuantTensor, FormatError> {
         let shape = self.tensors[i].matrix();
-        let Some(Stored { spec, spans }) = &self.stored[i] else {
+        let Some(Stored { spec, spans, .. }) = &self.stored[i] else {
             let tensor = quant_tensor(self.tensors[i].encoding, shape, self.slice(self.span(i)), 1.0);
             return tensor.expect("tensors that are no floats were refused at opening");
         };
@@ -178,6 +182,21 @@ impl Container {
             WeightSpec::Block(format) => QuantTensor::from_blocks(*format, shape, next()),
             WeightSpec::Float(format) => QuantTensor::from_floats(*format, shape, next()),
         }
+    }
+
+    /// What is done to the input of a layer before it meets this weight, the first operation first; mostly nothing.
+    ///
+    /// # Errors
+    /// Where there is no tensor of that name, or an operation is none on as many columns.
+    pub fn input_ops(&self, name: &str) -> Result<Vec<OnlineOp>, IoError> {
+        let i = self.must_find(name)?;
+        let Some(stored) = &self.stored[i] else { return Ok(Vec::new()) };
+        let k = self.tensors[i].matrix().k;
+        let op = |(kind, span): &(OnlineKind, Range<usize>)| {
+            parts::input_op(*kind, self.slice(span.clone()).bytes(), k)
+        };
+        let ops: Result<_, FormatError> = stored.input.iter().map(op).collect();
+        ops.map_err(|error| IoError::Tensor { name: name.to_owned(), error })
     }
 
     /// A small tensor decoded to f32.
@@ -285,7 +304,7 @@ fn put_together(files: &[TensorInfo], declared: &BTreeMap<String, Declared>) -> 
             continue;
         }
         let stray = file.name.rsplit_once('.').is_some_and(|(name, _)| {
-            declared.contains_key(name) && parts::ENDINGS.contains(&&file.name[name.len()..])
+            declared.contains_key(name) && parts::is_ending(&file.name[name.len()..])
         });
         match file.encoding {
             Encoding::Float(_) if !stray => {
@@ -313,25 +332,33 @@ fn collect(
     by_name: &HashMap<&str, usize>,
 ) -> Result<(TensorInfo, Stored, Vec<usize>), IoError> {
     let refused = |error| IoError::Tensor { name: name.to_owned(), error };
-    let (mut spans, mut found) = (Vec::new(), Vec::new());
-    for part in parts::parts(&tensor.spec, tensor.matrix).map_err(refused)? {
-        let part_name = format!("{name}{}", part.ending());
+    let mut found = Vec::new();
+    let mut part = |ending: &str, dtype, rows: usize, columns: usize| {
+        let part_name = format!("{name}{ending}");
         let i = *by_name
             .get(part_name.as_str())
             .ok_or_else(|| problem::missing(&part_name, files.iter().map(|f| f.name.as_str())))?;
         let file = &files[i];
-        let encoding = safetensors::encoding(part.dtype());
-        if file.encoding != encoding || file.dims != [part.rows, part.columns] {
+        let encoding = safetensors::encoding(dtype);
+        if file.encoding != encoding || file.dims != [rows, columns] {
             return Err(IoError::invalid(
                 format!("tensor {part_name:?} of {} {}", tensor.spec, tensor.matrix),
                 format!("{} {:?}", file.encoding.label(), file.dims),
-                format!("{} [{}, {}]", encoding.label(), part.rows, part.columns),
+                format!("{} [{rows}, {columns}]", encoding.label()),
             ));
         }
         let start = file.offset as usize;
-        spans.push(start..start + file.bytes);
         found.push(i);
-    }
+        Ok(start..start + file.bytes)
+    };
+    let parts = parts::parts(&tensor.spec, tensor.matrix).map_err(refused)?.into_iter();
+    let spans = parts.map(|p| part(p.ending(), p.dtype(), p.rows, p.columns));
+    let spans = spans.collect::<Result<Vec<Range<usize>>, IoError>>()?;
+    let input = tensor.input.iter().enumerate().map(|(i, kind)| {
+        let span = part(&parts::input_ending(i), parts::input_dtype(*kind), 1, tensor.matrix.k)?;
+        Ok((*kind, span))
+    });
+    let input = input.collect::<Result<Vec<_>, IoError>>()?;
     let info = TensorInfo {
         name: name.to_owned(),
         encoding: match tensor.spec {
@@ -341,7 +368,7 @@ fn collect(
         dims: tensor.dims.clone(),
         file: 0,
         offset: spans[0].start as u64,
-        bytes: spans.iter().map(Range::len).sum(),
+        bytes: spans.iter().chain(input.iter().map(|(_, span)| span)).map(Range::len).sum(),
     };
-    Ok((info, Stored { spec: tensor.spec.clone(), spans }, found))
+    Ok((info, Stored { spec: tensor.spec.clone(), spans, input }, found))
 }

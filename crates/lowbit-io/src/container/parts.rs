@@ -1,6 +1,9 @@
 //! Which stored tensors a tensor of weights is made of.
 
-use lowbit_format::{FloatFormat, FormatError, GroupShape, NK, Packing, ParamFormat, WeightSpec};
+use super::manifest::MAX_INPUT;
+use lowbit_format::{
+    FloatFormat, FormatError, GroupShape, NK, OnlineKind, OnlineOp, Packing, ParamFormat, WeightSpec,
+};
 use safetensors::Dtype;
 
 /// One of the stored tensors that a tensor of weights is made of: a matrix of `rows` by `columns` elements.
@@ -33,8 +36,47 @@ pub enum PartKind {
     Zeros(ParamFormat),
 }
 
-/// Endings that stored tensors of quantized ones can have.
-pub(super) const ENDINGS: [&str; 5] = [".blocks", ".codes", ".scales", ".scales2", ".zeros"];
+/// Whether stored tensors of quantized ones can end so.
+pub(super) fn is_ending(ending: &str) -> bool {
+    [".blocks", ".codes", ".scales", ".scales2", ".zeros"].contains(&ending)
+        || (0..MAX_INPUT).any(|i| input_ending(i) == ending)
+}
+
+/// What follows the tensor's name in that of the numbers of operation `i` on its input.
+pub(super) fn input_ending(i: usize) -> String {
+    format!(".input{i}")
+}
+
+/// Type of the stored numbers of an operation, a matrix of one row.
+pub(super) fn input_dtype(kind: OnlineKind) -> Dtype {
+    match kind {
+        OnlineKind::Permute => Dtype::U32,
+        OnlineKind::Scale => Dtype::F32,
+        OnlineKind::Hadamard(_) => Dtype::I8,
+    }
+}
+
+/// The stored numbers of an operation.
+pub(super) fn input_bytes(op: &OnlineOp) -> Vec<u8> {
+    match op {
+        OnlineOp::Permute(order) => order.iter().flat_map(|p| p.to_le_bytes()).collect(),
+        OnlineOp::Scale(scales) => scales.iter().flat_map(|s| s.to_le_bytes()).collect(),
+        OnlineOp::Hadamard { signs, .. } => signs.iter().map(|s| *s as u8).collect(),
+    }
+}
+
+/// An operation on `k` columns from its stored numbers.
+pub(super) fn input_op(kind: OnlineKind, bytes: &[u8], k: usize) -> Result<OnlineOp, FormatError> {
+    let words = || bytes.as_chunks::<4>().0.iter();
+    let op = match kind {
+        OnlineKind::Permute => OnlineOp::Permute(words().map(|w| u32::from_le_bytes(*w)).collect()),
+        OnlineKind::Scale => OnlineOp::Scale(words().map(|w| f32::from_le_bytes(*w)).collect()),
+        OnlineKind::Hadamard(block) => {
+            OnlineOp::Hadamard { block, signs: bytes.iter().map(|b| *b as i8).collect() }
+        }
+    };
+    op.check(k).map(|()| op)
+}
 
 impl Part {
     /// What follows the tensor's name in that of the part.

@@ -2,7 +2,7 @@
 
 use super::{
     ContainerText, GGUF_TENSOR, Part,
-    manifest::{self, CONFIG_KEY, TENSORS_KEY, VERSION, VERSION_KEY},
+    manifest::{self, CONFIG_KEY, MAX_INPUT, TENSORS_KEY, VERSION, VERSION_KEY},
     parts,
 };
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     },
     payload::write_new,
 };
-use lowbit_format::{NK, QuantTensor, Storage, TensorData, WeightSpec};
+use lowbit_format::{NK, OnlineOp, QuantTensor, Storage, TensorData, WeightSpec};
 use safetensors::Dtype;
 use std::{
     cmp::Reverse,
@@ -28,10 +28,18 @@ use std::{
 pub struct ContainerWriter {
     /// `__metadata__` but for the list of tensors.
     metadata: BTreeMap<String, String>,
-    /// The content of `lowbit.tensors` without its braces.
-    declared: String,
+    /// The entries of `lowbit.tensors`.
+    declared: Vec<Declared>,
     names: HashSet<String>,
     stored: Vec<Stored>,
+}
+
+#[derive(Debug)]
+struct Declared {
+    name: String,
+    k: usize,
+    /// The entry without its closing brace.
+    entry: String,
 }
 
 #[derive(Debug)]
@@ -54,7 +62,7 @@ impl ContainerWriter {
         let metadata = [(VERSION_KEY, VERSION.to_string()), (CONFIG_KEY, config.to_owned())];
         Ok(Self {
             metadata: metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
-            declared: String::new(),
+            declared: Vec::new(),
             names: HashSet::new(),
             stored: Vec::new(),
         })
@@ -68,7 +76,7 @@ impl ContainerWriter {
     pub fn with_gguf(metadata: &Metadata) -> Result<Self, IoError> {
         let mut writer = Self {
             metadata: BTreeMap::from([(VERSION_KEY.to_owned(), VERSION.to_string())]),
-            declared: String::new(),
+            declared: Vec::new(),
             names: HashSet::new(),
             stored: Vec::new(),
         };
@@ -132,14 +140,40 @@ impl ContainerWriter {
         let parts = parts::parts(spec, shape).map_err(refused)?;
         if !plain {
             self.take(name)?;
-            let separator = if self.declared.is_empty() { "" } else { "," };
-            let entry = format!("{{\"spec\":{},\"shape\":{}}}", quoted(&spec.label()), list(dims));
-            self.declared += &format!("{separator}{}:{entry}", quoted(name));
+            let entry = format!("{{\"spec\":{},\"shape\":{}", quoted(&spec.label()), list(dims));
+            self.declared.push(Declared { name: name.to_owned(), k: shape.k, entry });
         }
         for part in parts {
             let matrix = [part.rows, part.columns];
             let dims = if plain { dims } else { &matrix };
             self.store(&format!("{name}{}", part.ending()), part.dtype(), dims, make(&part))?;
+        }
+        Ok(self)
+    }
+
+    /// Says what is done to the input of the layer whose quantized weight was added last, the first operation first.
+    ///
+    /// # Errors
+    /// Where another tensor was added last, it has operations already, there are more than a reader takes, or one is none
+    /// on as many columns.
+    pub fn input(&mut self, name: &str, ops: &[OnlineOp]) -> Result<&mut Self, IoError> {
+        let what = || format!("operations on the input of tensor {name:?}");
+        if ops.len() > MAX_INPUT {
+            return Err(IoError::invalid(what(), ops.len(), format!("at most {MAX_INPUT}")));
+        }
+        let k = match self.declared.last() {
+            _ if ops.is_empty() => return Ok(self),
+            Some(last) if last.name == name => last.k,
+            _ => return Err(IoError::invalid(what(), "another tensor", "the quantized one added last")),
+        };
+        for (i, op) in ops.iter().enumerate() {
+            op.check(k).map_err(|error| IoError::Tensor { name: name.to_owned(), error })?;
+            let part = format!("{name}{}", parts::input_ending(i));
+            self.store(&part, parts::input_dtype(op.kind()), &[1, k], parts::input_bytes(op).into())?;
+        }
+        let labels: Vec<String> = ops.iter().map(|op| quoted(&op.kind().label())).collect();
+        if let Some(last) = self.declared.last_mut() {
+            last.entry += &format!(",\"input\":[{}]", labels.join(","));
         }
         Ok(self)
     }
@@ -213,7 +247,8 @@ impl ContainerWriter {
     }
 
     fn head(&self, order: &[&Stored]) -> Vec<u8> {
-        let tensors = format!("{{{}}}", self.declared);
+        let entries = self.declared.iter().map(|d| format!("{}:{}}}", quoted(&d.name), d.entry));
+        let tensors = format!("{{{}}}", entries.collect::<Vec<_>>().join(","));
         let texts = self.metadata.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         let texts = texts.chain([(TENSORS_KEY, tensors.as_str())]);
         let texts: Vec<String> =

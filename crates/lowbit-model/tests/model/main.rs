@@ -4,4 +4,5 @@ mod config;
 mod gguf;
 mod golden;
 mod laws;
+mod online;
 mod tiny;

@@ -58,6 +58,9 @@ pub(crate) fn plan<'a>(
         let to = role.and_then(|role| Some((role, formats.of(&info.name, role)?.clone())));
         if let Some((_, spec)) = &to {
             check(info, spec, recipe)?;
+            if !checkpoint.input_ops(&info.name)?.is_empty() {
+                return Err(QuantError::ChangedInput { tensor: info.name.clone() });
+            }
         }
         let block = of_block.get(info.name.as_str()).copied().filter(|_| to.is_some());
         tensors.push(Planned { info, to, block });

@@ -9,7 +9,9 @@ use lowbit_engine::pack;
 use lowbit_format::NK;
 use lowbit_io::{Checkpoint, IoError};
 use lowbit_kernels::{Act, ActPrecision, ActRounding, Ctx, MatMut, Planner};
-use lowbit_model::{LinearId, LinearOp, ModelError, ModelSpec, Names, OneBlock, Role, Stored, embed};
+use lowbit_model::{
+    InputOps, LinearId, LinearOp, ModelError, ModelSpec, Names, OneBlock, Role, Stored, embed,
+};
 use std::{
     cell::RefCell,
     collections::BTreeMap,
@@ -204,6 +206,10 @@ impl LinearOp for Tap {
 
     fn bytes(&self) -> usize {
         self.inner.bytes()
+    }
+
+    fn input(&self) -> Option<&InputOps> {
+        self.inner.input()
     }
 
     fn forward(&self, ctx: &Ctx, x: &Act<'_>, out: MatMut<'_>) {

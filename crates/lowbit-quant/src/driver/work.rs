@@ -3,7 +3,7 @@
 use super::plan::{BlockLayer, Plan};
 use crate::QuantError;
 use lowbit_engine::Tensors;
-use lowbit_format::{FloatFormat, QuantTensor, Storage, WeightSpec};
+use lowbit_format::{FloatFormat, OnlineOp, QuantTensor, Storage, WeightSpec};
 use lowbit_io::Checkpoint;
 use lowbit_model::{ModelSpec, Names, Naming, PackedBytes, Role, WeightError, Weights, in_block};
 use std::collections::BTreeMap;
@@ -122,6 +122,10 @@ impl Weights for Work<'_> {
 
     fn matrix(&self, name: &str) -> Result<QuantTensor, WeightError> {
         Ok(self.weight(name)?)
+    }
+
+    fn input_ops(&self, name: &str) -> Result<Vec<OnlineOp>, WeightError> {
+        Tensors(self.source).input_ops(name)
     }
 
     fn vector(&self, name: &str) -> Result<Vec<f32>, WeightError> {
