@@ -7,10 +7,10 @@ use crate::{
     packed::pack,
     vocabulary,
 };
-use lowbit_format::{QuantTensor, TensorData};
+use lowbit_format::{ActSpec, QuantTensor, TensorData};
 use lowbit_io::{Access, Checkpoint, Config};
 use lowbit_kernels::{ActPrecision, ActRounding, Ctx, Planner};
-use lowbit_model::{Architecture, Decoder, Llama2c, ModelError, ModelSpec};
+use lowbit_model::{Architecture, Decoder, Llama2c, ModelError, ModelSpec, WeightCoding};
 use std::{
     cell::RefCell,
     path::Path,
@@ -160,7 +160,7 @@ impl Model {
 /// Where they are none of a model that is known.
 pub fn spec(checkpoint: &Checkpoint) -> Result<ModelSpec, ModelError> {
     let read = |config: lowbit_model::Config<'_>| (Architecture::of(&config)?.spec)(&config);
-    match checkpoint.config() {
+    let mut spec = match checkpoint.config() {
         Config::Gguf(meta) => {
             // Some tools rotate activations at run time and say so in keys of their own. Without it the answers are noise.
             if let Some((key, _)) = meta.iter().find(|(key, _)| key.contains("hadamard")) {
@@ -179,5 +179,9 @@ pub fn spec(checkpoint: &Checkpoint) -> Result<ModelSpec, ModelError> {
             vocab_size: header.vocab,
             seq_len: header.context,
         })),
+    }?;
+    if let (Some(ActSpec::Int8Token), WeightCoding::Plain) = (checkpoint.activations(), spec.coding) {
+        spec.coding = WeightCoding::TokenInt8;
     }
+    Ok(spec)
 }

@@ -26,6 +26,7 @@
 //! # Ok::<(), lowbit_format::FormatError>(())
 //! ```
 
+mod act;
 pub mod block;
 mod codes;
 mod element;
@@ -42,6 +43,7 @@ mod storage;
 pub mod suggest;
 mod tensor;
 
+pub use act::ActSpec;
 pub use block::{BlockCodec, BlockFormat, BlockVisitor, Elements};
 pub use codes::{Codes, Packing};
 pub use element::{ElementFormat, ZeroPoint};

@@ -9,7 +9,7 @@ use crate::{
     llama2c::{Llama2c, Llama2cHeader},
     problem,
 };
-use lowbit_format::{OnlineOp, QuantTensor};
+use lowbit_format::{ActSpec, OnlineOp, QuantTensor};
 use std::path::{Path, PathBuf};
 
 /// An opened checkpoint.
@@ -73,6 +73,15 @@ impl Checkpoint {
             Self::HuggingFace(c) => Config::Json(c.config()),
             Self::Llama2c(c) => Config::Llama2c(c.header()),
             Self::Container(c) => c.config(),
+        }
+    }
+
+    /// In which numbers activations are multiplied, `None` where the checkpoint does not prescribe it in so many words
+    /// (architectures such as BitNet do).
+    pub fn activations(&self) -> Option<ActSpec> {
+        match self {
+            Self::Container(c) => c.activations(),
+            _ => None,
         }
     }
 

@@ -350,7 +350,7 @@ impl Loader<'_> {
         let name = weight(name);
         match self.spec.coding {
             WeightCoding::Plain => Ok((self.matrix(&name, shape)?, self.precision)),
-            WeightCoding::Ternary => Ok((self.matrix(&name, shape)?, token)),
+            WeightCoding::TokenInt8 => Ok((self.matrix(&name, shape)?, token)),
             WeightCoding::TernaryMaster => {
                 Ok((ternary::from_master(&name, &self.matrix(&name, shape)?)?, token))
             }

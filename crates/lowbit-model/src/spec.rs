@@ -265,8 +265,8 @@ impl Biases {
 pub enum WeightCoding {
     /// As the tensor's own type says, activations as the caller asks.
     Plain,
-    /// Ternary as the tensor's own type says; activations rounded to 8 bits a token (BitNet in GGUF files).
-    Ternary,
+    /// As the tensor's own type says, activations rounded to 8 bits a token (BitNet in GGUF files, SmoothQuant).
+    TokenInt8,
     /// Float master weights, to be rounded to ternary with one scale a tensor, the mean magnitude; activations
     /// rounded to 8 bits a token.
     TernaryMaster,

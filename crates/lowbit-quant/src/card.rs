@@ -9,6 +9,8 @@ pub struct Card {
     pub summary: &'static str,
     /// Formats that it can make, in words.
     pub formats: &'static str,
+    /// The format that is made where none is asked for, a label.
+    pub default_format: &'static str,
     /// Where it was described; `None` for what everybody knows.
     pub paper: Option<Paper>,
 }

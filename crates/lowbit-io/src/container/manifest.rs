@@ -7,12 +7,13 @@ use crate::{
         safetensors::{MAX_NAME, MAX_TENSORS, Shape},
     },
 };
-use lowbit_format::{NK, OnlineKind, WeightSpec};
+use lowbit_format::{ActSpec, NK, OnlineKind, WeightSpec};
 use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::{collections::BTreeMap, fmt};
 
 pub(super) const VERSION_KEY: &str = "lowbit.version";
 pub(super) const CONFIG_KEY: &str = "lowbit.config";
+pub(super) const ACTIVATIONS_KEY: &str = "lowbit.activations";
 pub(super) const TENSORS_KEY: &str = "lowbit.tensors";
 /// The version that is written, and the only one that is read.
 pub(super) const VERSION: u32 = 1;
@@ -82,6 +83,8 @@ pub(super) struct Manifest {
     pub(super) config: Option<serde_json::Value>,
     pub(super) texts: BTreeMap<ContainerText, String>,
     pub(super) tensors: BTreeMap<String, Declared>,
+    /// In which numbers activations are multiplied, where that is prescribed.
+    pub(super) activations: Option<ActSpec>,
 }
 
 impl Manifest {
@@ -90,6 +93,7 @@ impl Manifest {
         let version = own.iter().find(|(key, _)| key == VERSION_KEY).map(|(_, version)| version.as_str());
         check_version(version.ok_or_else(|| IoError::MissingKey { key: VERSION_KEY.into() })?)?;
         let (mut config, mut texts, mut tensors) = (None, BTreeMap::new(), BTreeMap::new());
+        let mut activations = None;
         for (key, value) in own {
             match key.as_str() {
                 VERSION_KEY => {}
@@ -98,6 +102,14 @@ impl Manifest {
                     config = Some(parse_config(value.as_bytes())?);
                 }
                 TENSORS_KEY => tensors = parse_tensors(&value)?,
+                ACTIVATIONS_KEY => {
+                    let field = || format!("metadata field {ACTIVATIONS_KEY:?}");
+                    let known = ActSpec::parse(&value);
+                    activations = Some(known.map_err(|_| {
+                        let known = ActSpec::ALL.map(ActSpec::label).join(", ");
+                        IoError::invalid(field(), shown(&value), known)
+                    })?);
+                }
                 other => match ContainerText::ALL.into_iter().find(|text| text.key() == other) {
                     Some(text) => {
                         texts.insert(text, value);
@@ -106,7 +118,7 @@ impl Manifest {
                 },
             }
         }
-        Ok(Self { config, texts, tensors })
+        Ok(Self { config, texts, tensors, activations })
     }
 }
 

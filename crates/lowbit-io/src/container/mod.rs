@@ -24,7 +24,8 @@ use crate::{
     tensor::{quant_tensor, to_vector},
 };
 use lowbit_format::{
-    Codes, FormatError, GroupParams, GroupedTensor, OnlineKind, OnlineOp, QuantTensor, Storage, WeightSpec,
+    ActSpec, Codes, FormatError, GroupParams, GroupedTensor, OnlineKind, OnlineOp, QuantTensor, Storage,
+    WeightSpec,
 };
 use manifest::{Declared, Manifest};
 use std::{
@@ -45,6 +46,7 @@ pub struct Container {
     opened: Vec<Opened>,
     config: Settings,
     texts: BTreeMap<ContainerText, String>,
+    activations: Option<ActSpec>,
     tensors: Vec<TensorInfo>,
     /// For each tensor what it is made of; `None` for floats, which are one run of bytes.
     stored: Vec<Option<Stored>>,
@@ -103,11 +105,11 @@ impl Container {
 
     fn assemble(bytes: Storage, opened: Vec<Opened>, header: Header) -> Result<Self, IoError> {
         let Header { tensors: mut files, own } = header;
-        let Manifest { config, texts, tensors: declared } = Manifest::parse(own)?;
+        let Manifest { config, texts, tensors: declared, activations } = Manifest::parse(own)?;
         let config = settings(&bytes, config, &mut files)?;
         let (tensors, stored) = put_together(&files, &declared)?;
         let sorted = sort_names(&tensors)?;
-        Ok(Self { bytes, opened, config, texts, tensors, stored, sorted })
+        Ok(Self { bytes, opened, config, texts, activations, tensors, stored, sorted })
     }
 
     /// The model's hyper-parameters: an object as in a `config.json`, or the metadata of a GGUF file.
@@ -116,6 +118,12 @@ impl Container {
             Settings::Json(json) => Config::Json(json),
             Settings::Gguf(metadata) => Config::Gguf(metadata),
         }
+    }
+
+    /// In which numbers the activations of the linear layers of blocks are multiplied, `None` where the model does not
+    /// prescribe it.
+    pub fn activations(&self) -> Option<ActSpec> {
+        self.activations
     }
 
     /// A text that the container brings, `None` where it does not.

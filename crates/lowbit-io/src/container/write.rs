@@ -2,7 +2,7 @@
 
 use super::{
     ContainerText, GGUF_TENSOR, Part,
-    manifest::{self, CONFIG_KEY, MAX_INPUT, TENSORS_KEY, VERSION, VERSION_KEY},
+    manifest::{self, ACTIVATIONS_KEY, CONFIG_KEY, MAX_INPUT, TENSORS_KEY, VERSION, VERSION_KEY},
     parts,
 };
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     },
     payload::write_new,
 };
-use lowbit_format::{NK, OnlineOp, QuantTensor, Storage, TensorData, WeightSpec};
+use lowbit_format::{ActSpec, NK, OnlineOp, QuantTensor, Storage, TensorData, WeightSpec};
 use safetensors::Dtype;
 use std::{
     cmp::Reverse,
@@ -88,6 +88,12 @@ impl ContainerWriter {
     /// Adds a text of the model's folder, in place of the one that was there.
     pub fn text(&mut self, text: ContainerText, content: &str) -> &mut Self {
         self.metadata.insert(text.key().to_owned(), content.to_owned());
+        self
+    }
+
+    /// Says in which numbers the activations of the linear layers of blocks are multiplied.
+    pub fn activations(&mut self, spec: ActSpec) -> &mut Self {
+        self.metadata.insert(ACTIVATIONS_KEY.to_owned(), spec.label().to_owned());
         self
     }
 

@@ -23,7 +23,7 @@ fn spec(config: &Config<'_>) -> Result<ModelSpec, ModelError> {
     spec.norms = Norms::BEFORE_AND_SUB;
     spec.activation = config.activation(key("hidden_act", ""), Activation::SquaredRelu)?;
     if !config.is_hugging_face() {
-        spec.coding = WeightCoding::Ternary;
+        spec.coding = WeightCoding::TokenInt8;
     }
     Ok(spec)
 }

@@ -23,7 +23,8 @@ fn spec(config: &Config<'_>) -> Result<ModelSpec, ModelError> {
     let mut spec = config.decoder("bitnet_1bitllm", Defaults { tied: true, ..Defaults::LLAMA })?;
     config.no_biases()?;
     spec.norms = Norms::BEFORE_AND_SUB;
-    spec.coding = if config.is_hugging_face() { WeightCoding::TernaryMaster } else { WeightCoding::Ternary };
+    spec.coding =
+        if config.is_hugging_face() { WeightCoding::TernaryMaster } else { WeightCoding::TokenInt8 };
     config.integer(key("weight_bits", ""), 1..=1)?;
     config.integer(key("input_bits", ""), 8..=8)?;
     Ok(spec)

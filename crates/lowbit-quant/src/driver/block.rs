@@ -12,7 +12,8 @@ use crate::{
     transform::{Consumer, Place, Seam, fold, seams},
 };
 use lowbit_format::{
-    Codes, FormatError, GroupParams, GroupShape, GroupedTensor, NK, QuantTensor, Storage, WeightSpec,
+    Codes, FormatError, GroupParams, GroupShape, GroupedTensor, NK, OnlineOp, QuantTensor, Storage,
+    WeightSpec,
 };
 use lowbit_kernels::Ctx;
 use lowbit_model::Role;
@@ -37,6 +38,8 @@ pub(crate) struct Made {
     pub(crate) spec: WeightSpec,
     pub(crate) shape: NK,
     pub(crate) quantized: Quantized,
+    /// What is done to the input of its layers.
+    pub(crate) input: Vec<OnlineOp>,
     /// Tokens that its inputs were collected from, the fewest of its layers; `None` without calibration.
     pub(crate) tokens: Option<u64>,
 }
@@ -53,6 +56,9 @@ pub(crate) fn block(
     work: &mut Work<'_>,
     streams: Option<&mut Streams>,
 ) -> Result<Vec<Made>, QuantError> {
+    if let Some(rotate) = run.recipe.rotate {
+        rotate.turn(work)?;
+    }
     let Some(streams) = streams else { return solve(run, work, None, &Place::ALL) };
     let from_source = run.recipe.propagate == Propagate::Source;
     // Passes take about as long as each other, and rounding about as long as one.
@@ -71,12 +77,12 @@ pub(crate) fn block(
         transform(run, work, &mut collected)?;
         let done = solve(run, work, Some(&collected), places)?;
         if run.recipe.sequential && !last {
-            done.iter().try_for_each(|made| Ok::<_, QuantError>(work.set(&made.name, made.tensor()?)))?;
+            done.iter().try_for_each(|made| made.put(work))?;
         }
         made.extend(done);
     }
     if !from_source {
-        made.iter().try_for_each(|made| Ok::<_, QuantError>(work.set(&made.name, made.tensor()?)))?;
+        made.iter().try_for_each(|made| made.put(work))?;
         advance(run, work, streams, 1.0 - 1.0 / parts)?;
     }
     Ok(made)
@@ -172,6 +178,7 @@ fn tensor<'a>(
         let why = "experts in one tensor cannot share a scale where each is rounded by its own inputs";
         return Err(QuantError::Refused { tensor: name.to_owned(), method, format, why });
     }
+    let mut input = work.input(name).to_vec();
     let mut quantized = Quantized::default();
     let mut tokens = collected.map(|_| u64::MAX);
     let pieces: Vec<&BlockLayer> = if apart { layers.collect() } else { layers.take(1).collect() };
@@ -183,12 +190,28 @@ fn tensor<'a>(
         let (fit, solver) = run.recipe.parts(piece.id.role);
         let layer = Layer { weight: &rows, stats, threads };
         let solver = if stats.is_some() || collected.is_none() { solver } else { &Nearest };
-        quantized.append(quantize_matrix((fit, solver), &layer, spec).map_err(wrong)?);
+        let mut rows = quantize_matrix((fit, solver), &layer, spec).map_err(wrong)?;
+        if let Some(order) = rows.order.take() {
+            if apart {
+                let (method, format) = (run.recipe.card.name, spec.label());
+                let why = "experts in one tensor cannot have their inputs permuted each in its own way";
+                return Err(QuantError::Refused { tensor: name.to_owned(), method, format, why });
+            }
+            input.push(OnlineOp::Permute(order));
+        }
+        quantized.append(rows);
     }
-    Ok(Made { name: name.to_owned(), role, spec: spec.clone(), shape, quantized, tokens })
+    Ok(Made { name: name.to_owned(), role, spec: spec.clone(), shape, quantized, input, tokens })
 }
 
 impl Made {
+    /// Puts it in the place of what it was made from.
+    fn put(&self, work: &mut Work<'_>) -> Result<(), QuantError> {
+        work.set(&self.name, self.tensor()?);
+        work.set_input(&self.name, self.input.clone());
+        Ok(())
+    }
+
     /// The tensor.
     pub(crate) fn tensor(&self) -> Result<QuantTensor, QuantError> {
         let build = || -> Result<QuantTensor, FormatError> {

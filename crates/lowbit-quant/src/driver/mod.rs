@@ -8,6 +8,8 @@ mod streams;
 mod work;
 
 pub use budget::Budget;
+#[cfg(test)]
+pub(crate) use plan::{model, plan};
 pub(crate) use work::Work;
 
 use crate::{
@@ -134,8 +136,10 @@ pub fn quantize(
                 if let Some(streams) = &mut streams
                     && index + 1 < blocks
                 {
-                    if recipe.propagate == Propagate::Quantized {
-                        take_up(&mut work, &done)?;
+                    match (recipe.propagate, recipe.rotate) {
+                        (Propagate::Quantized, _) => take_up(&mut work, &done)?,
+                        (Propagate::Source, Some(rotate)) => rotate.turn(&mut work)?,
+                        (Propagate::Source, None) => {}
                     }
                     block::advance(&run, &work, streams, 0.0)?;
                 }
@@ -164,6 +168,7 @@ fn take_up(work: &mut Work<'_>, done: &Done) -> Result<(), QuantError> {
     for info in done.tensors.tensors() {
         if info.dims.len() > 1 {
             work.set(&info.name, done.tensors.tensor(&info.name)?);
+            work.set_input(&info.name, done.tensors.input_ops(&info.name)?);
         } else {
             work.set_vector(&info.name, done.tensors.vector(&info.name)?);
         }
@@ -189,6 +194,7 @@ fn keep_block(
         writer.payloads(&made.name, &made.spec, &info.dims, |_| {
             parts.next().expect("a run of bytes for every part").into()
         })?;
+        writer.input(&made.name, &made.input)?;
     }
     for (name, vector) in work.vectors() {
         let bytes = FloatFormat::F32.encode(vector);
@@ -225,6 +231,9 @@ fn assemble(
 ) -> Result<Report, QuantError> {
     let mut writer = writer(checkpoint, request.source)?;
     writer.note("provenance", origin);
+    if let Some(activations) = recipe.activations {
+        writer.activations(activations);
+    }
     let spool = Spool::beside(out)?;
     let mut done = Sums::default();
     let mut tensors = Vec::new();
@@ -234,6 +243,7 @@ fn assemble(
         let kept = finished.iter().find(|done| done.tensors.info(name).is_some());
         if let Some(kept) = kept {
             writer.tensor(name, &info.dims, &kept.tensors.tensor(name)?)?;
+            writer.input(name, &kept.tensors.input_ops(name)?)?;
             if let Some(report) = kept.reports.iter().find(|report| report.name == *name) {
                 done.add(report.sums);
                 tensors.push(report.clone());
@@ -255,6 +265,7 @@ fn assemble(
             spec: spec.clone(),
             shape: tensor.shape(),
             quantized,
+            input: Vec::new(),
             tokens: None,
         };
         let report = report(checkpoint, &made);

@@ -175,7 +175,8 @@ pub(crate) fn model(checkpoint: &Checkpoint, path: &Path) -> Result<(ModelSpec, 
     let wrong = |source| EngineError::Model { path: path.to_owned(), source };
     let spec = model_spec(checkpoint).map_err(wrong)?;
     if spec.coding != WeightCoding::Plain {
-        return Err(unsupported("its weights are ternary by training and cannot be rounded again"));
+        let why = "its weights are ternary by training, or rounded for 8-bit activations, and cannot be rounded again";
+        return Err(unsupported(why));
     }
     let architecture = lowbit_model::ARCHITECTURES.iter().find(|a| a.name == spec.architecture);
     let architecture = architecture.expect("specs are made by the architectures of the list");

@@ -17,6 +17,7 @@ pub(crate) struct Work<'a> {
     plan: &'a Plan<'a>,
     matrices: BTreeMap<String, QuantTensor>,
     vectors: BTreeMap<String, Vec<f32>>,
+    inputs: BTreeMap<String, Vec<OnlineOp>>,
 }
 
 impl<'a> Work<'a> {
@@ -26,8 +27,8 @@ impl<'a> Work<'a> {
         plan: &'a Plan<'a>,
         index: usize,
     ) -> Self {
-        let (matrices, vectors) = (BTreeMap::new(), BTreeMap::new());
-        Self { model, names, index, source, plan, matrices, vectors }
+        let (matrices, vectors, inputs) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { model, names, index, source, plan, matrices, vectors, inputs }
     }
 
     pub(crate) fn layers(&self) -> &'a [BlockLayer] {
@@ -54,6 +55,40 @@ impl<'a> Work<'a> {
         self.matrices.insert(tensor.to_owned(), weight);
     }
 
+    /// What is done to the input of the layers of a tensor.
+    pub(crate) fn input(&self, tensor: &str) -> &[OnlineOp] {
+        self.inputs.get(tensor).map_or(&[], Vec::as_slice)
+    }
+
+    pub(crate) fn set_input(&mut self, tensor: &str, ops: Vec<OnlineOp>) {
+        if !ops.is_empty() {
+            self.inputs.insert(tensor.to_owned(), ops);
+        }
+    }
+
+    /// Changes all rows of a matrix.
+    pub(crate) fn edit(&mut self, tensor: &str, mut edit: impl FnMut(&mut [f32])) -> Result<(), QuantError> {
+        self.edit_matrix(tensor, |_, row| edit(row))
+    }
+
+    fn edit_matrix(
+        &mut self,
+        tensor: &str,
+        mut edit: impl FnMut(usize, &mut [f32]),
+    ) -> Result<(), QuantError> {
+        let weight = self.weight(tensor)?;
+        let shape = weight.shape();
+        let mut weights = vec![0.0; shape.weights()];
+        for (n, row) in weights.chunks_exact_mut(shape.k).enumerate() {
+            weight.decode_row(n, row);
+            edit(n, row);
+        }
+        let bytes = Storage::from(FloatFormat::F32.encode(&weights));
+        let edited = QuantTensor::from_floats(FloatFormat::F32, shape, bytes)?;
+        self.matrices.insert(tensor.to_owned(), edited);
+        Ok(())
+    }
+
     /// Vectors that were changed.
     pub(crate) fn vectors(&self) -> &BTreeMap<String, Vec<f32>> {
         &self.vectors
@@ -71,18 +106,11 @@ impl<'a> Work<'a> {
         mut edit: impl FnMut(usize, &mut [f32]),
     ) -> Result<(), QuantError> {
         for layer in self.layers_of(role) {
-            let weight = self.weight(&layer.tensor)?;
-            let shape = weight.shape();
-            let mut weights = vec![0.0; shape.weights()];
-            for (n, row) in weights.chunks_exact_mut(shape.k).enumerate() {
-                weight.decode_row(n, row);
+            self.edit_matrix(&layer.tensor, |n, row| {
                 if layer.rows.contains(&n) {
                     edit(n - layer.rows.start, row);
                 }
-            }
-            let bytes = Storage::from(FloatFormat::F32.encode(&weights));
-            let edited = QuantTensor::from_floats(FloatFormat::F32, shape, bytes)?;
-            self.matrices.insert(layer.tensor.clone(), edited);
+            })?;
         }
         Ok(())
     }
@@ -125,7 +153,8 @@ impl Weights for Work<'_> {
     }
 
     fn input_ops(&self, name: &str) -> Result<Vec<OnlineOp>, WeightError> {
-        Tensors(self.source).input_ops(name)
+        // Sources with operations of their own were refused.
+        Ok(self.input(name).to_vec())
     }
 
     fn vector(&self, name: &str) -> Result<Vec<f32>, WeightError> {

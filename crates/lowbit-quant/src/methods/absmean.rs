@@ -33,6 +33,7 @@ impl Method for AbsMean {
         name: "absmean",
         summary: "-1, 0 and +1 times the mean magnitude, for models that were trained so",
         formats: "ternary",
+        default_format: "ternary-tensor",
         paper: Some(Paper {
             title: "The Era of 1-bit LLMs: All Large Language Models are in 1.58 Bits",
             source: "arXiv:2402.17764",

@@ -56,6 +56,7 @@ impl Method for Awq {
         name: "awq",
         summary: "columns that meet large inputs scaled up before rounding, ranges clipped by output error",
         formats: "all",
+        default_format: "int4-asym-g64",
         paper: Some(Paper {
             title: "AWQ: Activation-aware Weight Quantization for LLM Compression and Acceleration",
             source: "arXiv:2306.00978",

@@ -15,8 +15,9 @@
 //!
 //! # Departures
 //! The factor is that of H from the last column to the first, not that of H⁻¹; the results are the same, nothing is
-//! inverted. `act_order` keeps columns where they are and takes scales from the weights before the sweep. A factorization that
-//! fails is tried again with ten times the damping.
+//! inverted. By default ranges are clipped for the least error (`mse`), and `act_order` keeps columns where they are and takes
+//! scales from the weights before the sweep (`static`); the paper's own are `mse=false`, `act_order=none`. A factorization
+//! that fails is tried again with ten times the damping.
 //!
 //! # Cost
 //! K² · tokens for H, K³ / 6 for the factor, N · K² / 2 for the sweep; two passes of the model over the calibration.
@@ -39,17 +40,30 @@ use serde::{Deserialize, Serialize};
 pub struct Gptq {
     /// What is added to the diagonal of H, in parts of its mean, above 0 and at most 1.
     pub damp: f64,
-    /// Whether columns with large inputs are rounded first.
-    pub act_order: bool,
+    /// Whether columns with large inputs are rounded first, and to which groups they belong then.
+    pub act_order: ActOrder,
     /// Whether query, key and value are rounded before the inputs of the output projection are collected, and so on.
     pub true_sequential: bool,
     /// Whether ranges are clipped for the least squared error, counted by the mean square of inputs.
     pub mse: bool,
 }
 
+/// Whether columns with large inputs are rounded first ("act-order").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ActOrder {
+    /// No: from the first to the last.
+    None,
+    /// Yes; groups are those of the weights as they lie, their scales chosen before ("static groups").
+    Static,
+    /// Yes; groups are of columns that are rounded one after the other, as the paper's code has it. The input is permuted
+    /// at run time.
+    Permuted,
+}
+
 impl Default for Gptq {
     fn default() -> Self {
-        Self { damp: 0.01, act_order: true, true_sequential: false, mse: false }
+        Self { damp: 0.01, act_order: ActOrder::Static, true_sequential: false, mse: true }
     }
 }
 
@@ -58,6 +72,7 @@ impl Method for Gptq {
         name: "gptq",
         summary: "column by column, later columns making up for the error of earlier ones",
         formats: "all",
+        default_format: "int4-asym-g64",
         paper: Some(Paper {
             title: "GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers",
             source: "arXiv:2210.17323",
@@ -69,7 +84,11 @@ impl Method for Gptq {
         if !(self.damp > 0.0 && self.damp <= 1.0) {
             return Err(wrong::<Self>(format!("damp is {}, expected above 0 and at most 1", self.damp)));
         }
-        let order = if self.act_order { Order::LargestFirst } else { Order::Natural };
+        let order = match self.act_order {
+            ActOrder::None => Order::Natural,
+            ActOrder::Static => Order::LargestFirst,
+            ActOrder::Permuted => Order::Permuted,
+        };
         let grid = MseGrid { grid: 50, max_shrink: 0.6, counts: Counts::ByInputs };
         let fit: Box<dyn Fit> = if self.mse { Box::new(grid) } else { Box::new(Range) };
         Ok(Recipe {

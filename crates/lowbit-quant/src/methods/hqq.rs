@@ -55,6 +55,7 @@ impl Method for Hqq {
         name: "hqq",
         summary: "nearest codes, zero points by half-quadratic splitting of a sparse error",
         formats: "asym, fzero",
+        default_format: "int4-fzero-g64",
         paper: Some(Paper {
             title: "Half-Quadratic Quantization of Large Machine Learning Models",
             source: "https://mobiusml.github.io/hqq_blog",

@@ -48,6 +48,7 @@ impl Method for Imatrix {
         name: "imatrix",
         summary: "nearest codes, ranges clipped for the least squared error counted by the mean square of inputs",
         formats: "all",
+        default_format: "int4-asym-g64",
         paper: Some(Paper {
             title: "Importance matrix calculations (llama.cpp)",
             source: "https://github.com/ggml-org/llama.cpp/pull/4861",

@@ -6,7 +6,9 @@ mod gptq;
 mod hqq;
 mod imatrix;
 mod mse;
+mod quarot;
 mod rtn;
+mod smoothquant;
 
 pub use absmean::AbsMean;
 pub use awq::Awq;
@@ -14,16 +16,18 @@ pub use gptq::Gptq;
 pub use hqq::Hqq;
 pub use imatrix::Imatrix;
 pub use mse::Mse;
+pub use quarot::QuaRot;
 pub use rtn::Rtn;
+pub use smoothquant::SmoothQuant;
 
 use crate::{
     Card, QuantError,
     fit::Fit,
     solve::{Nearest, Solve},
     stats::Needs,
-    transform::FindScale,
+    transform::{FindScale, Rotate},
 };
-use lowbit_format::GroupedSpec;
+use lowbit_format::{ActSpec, GroupedSpec};
 use lowbit_model::Role;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -45,6 +49,10 @@ pub trait Method: Serialize + DeserializeOwned + Default {
 pub struct Recipe {
     /// The method it is of.
     pub card: &'static Card,
+    /// Rotates what layers read, and their weights with it.
+    pub rotate: Option<Rotate>,
+    /// In which numbers activations are multiplied afterwards, where the method prescribes it.
+    pub activations: Option<ActSpec>,
     /// Finds scales that make weights easier to round.
     pub scale: Option<Box<dyn FindScale>>,
     /// Chooses scale and zero point of groups.
@@ -75,6 +83,8 @@ impl Recipe {
     pub fn nearest(card: &'static Card, fit: impl Fit + 'static) -> Self {
         Self {
             card,
+            rotate: None,
+            activations: None,
             scale: None,
             fit: Box::new(fit),
             fit_for: Vec::new(),
@@ -128,6 +138,8 @@ pub static METHODS: &[MethodEntry] = &[
     entry::<Imatrix>(),
     entry::<Awq>(),
     entry::<Gptq>(),
+    entry::<QuaRot>(),
+    entry::<SmoothQuant>(),
     entry::<AbsMean>(),
 ];
 

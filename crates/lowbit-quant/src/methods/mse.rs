@@ -49,6 +49,7 @@ impl Method for Mse {
         name: "mse",
         summary: "nearest codes, the range of each group clipped for the least squared error",
         formats: "all",
+        default_format: "int4-asym-g64",
         paper: Some(Paper {
             title: "GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers",
             source: "arXiv:2210.17323",

@@ -28,6 +28,7 @@ impl Method for Rtn {
         name: "rtn",
         summary: "nearest codes, scales from the range of each group",
         formats: "all",
+        default_format: "int4-asym-g64",
         paper: None,
     };
 

@@ -50,6 +50,8 @@ pub enum SolveError {
 pub struct Quantized {
     /// The runs of bytes of its parts: codes, scales, zero points; or floats.
     pub parts: Vec<Vec<u8>>,
+    /// The columns that the stored ones are, where they were permuted.
+    pub order: Option<Vec<u32>>,
     /// Σ (w − ŵ)².
     pub squared_error: f64,
     /// Σ w².

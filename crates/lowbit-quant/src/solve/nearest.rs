@@ -38,19 +38,24 @@ pub(super) fn to_floats(layer: &Layer<'_>, spec: &WeightSpec) -> Result<Quantize
 }
 
 /// What calibration knows of the inputs of every group of a row.
-pub(super) struct GroupInputs<'a> {
-    importance: &'a [f32],
+pub(super) struct GroupInputs {
+    /// Mean square of every input.
+    pub(super) importance: Vec<f32>,
     grams: Vec<Vec<f32>>,
     len: usize,
 }
 
-impl<'a> GroupInputs<'a> {
-    pub(super) fn new(stats: &'a InputStats, spec: &GroupedSpec, fit: &dyn Fit, k: usize) -> Self {
+impl GroupInputs {
+    pub(super) fn of_importance(importance: Vec<f32>, spec: &GroupedSpec, k: usize) -> Self {
+        Self { importance, grams: Vec::new(), len: spec.levels()[0].shape.len_in_row(k) }
+    }
+
+    pub(super) fn new(stats: &InputStats, spec: &GroupedSpec, fit: &dyn Fit, k: usize) -> Self {
         let len = spec.levels()[0].shape.len_in_row(k);
         let wanted = fit.needs().samples > 0 && !stats.samples.is_empty();
         let starts = (0..k).step_by(len.max(1)).filter(|_| wanted);
         let grams = starts.map(|start| stats.sampled_gram(start..(start + len).min(k))).collect();
-        Self { importance: &stats.mean_square, grams, len }
+        Self { importance: stats.mean_square.clone(), grams, len }
     }
 
     fn of<'b>(&'b self, group: usize, weights: &'b [f32]) -> Group<'b> {
@@ -65,7 +70,7 @@ pub(super) fn fits(
     shape: NK,
     spec: &GroupedSpec,
     fit: &dyn Fit,
-    inputs: Option<&GroupInputs<'_>>,
+    inputs: Option<&GroupInputs>,
 ) -> Vec<GroupFit> {
     let level = spec.levels()[0].shape;
     if level == GroupShape::Tensor {
@@ -124,5 +129,5 @@ pub(super) fn measured(weights: &[f32], rounded: &QuantTensor) -> Quantized {
             squared += f64::from(*w).powi(2);
         }
     }
-    Quantized { parts: parts(rounded), squared_error, squared }
+    Quantized { parts: parts(rounded), order: None, squared_error, squared }
 }

@@ -2,10 +2,12 @@
 
 mod fold;
 mod output_error;
+mod rotate;
 mod seam;
 
 pub(crate) use fold::fold;
 pub use output_error::output_error;
+pub use rotate::Rotate;
 pub(crate) use seam::seams;
 pub use seam::{Consumer, Place, Seam};
 

@@ -34,9 +34,10 @@ pub(crate) struct QuantizeCommand {
     /// Setting of the method; may be given several times
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
-    /// Format of the linear layers of blocks, a label as in `lowbit list formats`
-    #[arg(long, value_name = "LABEL", default_value = "int4-asym-g128")]
-    format: String,
+    /// Format of the linear layers of blocks, a label as in `lowbit list formats` [default: the method's, mostly
+    /// int4-asym-g64]
+    #[arg(long, value_name = "LABEL")]
+    format: Option<String>,
     /// Format of one role: query, key, value, output, gate, up, down, router, embedding, head; may be given several times
     #[arg(long = "role", value_name = "ROLE=LABEL")]
     roles: Vec<String>,
@@ -81,7 +82,7 @@ impl QuantizeCommand {
         }
         // What is wrong with the command is said before a model is fetched for it.
         let method = method(&self.method)?;
-        let (settings, formats) = (self.settings()?, self.formats()?);
+        let (settings, formats) = (self.settings()?, self.formats(method.card.default_format)?);
         let needs = (method.recipe)(&settings)?.needs();
         if needs == lowbit::quant::stats::Needs::NONE && self.calibrate.is_given() {
             bail!("--calib: {} works from weights alone and would not look at it", self.method);
@@ -141,8 +142,8 @@ impl QuantizeCommand {
         Ok(Value::Object(settings))
     }
 
-    fn formats(&self) -> Result<Formats> {
-        let default = WeightSpec::parse(&self.format)?;
+    fn formats(&self, default: &str) -> Result<Formats> {
+        let default = WeightSpec::parse(self.format.as_deref().unwrap_or(default))?;
         let mut formats = Formats { default, roles: Vec::new(), tensors: Vec::new() };
         for (role, label) in [("embedding", &self.embedding), ("head", &self.head)] {
             if let Some(label) = label {

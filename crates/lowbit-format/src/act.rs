@@ -1,0 +1,34 @@
+//! In which numbers activations are multiplied, where a model's quantization prescribes it.
+
+use crate::{FormatError, suggest};
+
+/// What a model was quantized for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ActSpec {
+    /// Activations of the linear layers of blocks in 8 bits, symmetric, one scale for each token, found when it is there
+    /// ("dynamic, per token").
+    Int8Token,
+}
+
+impl ActSpec {
+    /// Every one.
+    pub const ALL: [Self; 1] = [Self::Int8Token];
+
+    /// Label in files.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Int8Token => "int8-token",
+        }
+    }
+
+    /// Reads a label.
+    ///
+    /// # Errors
+    /// Where it is none.
+    pub fn parse(label: &str) -> Result<Self, FormatError> {
+        Self::ALL.into_iter().find(|spec| spec.label() == label).ok_or_else(|| FormatError::UnknownSpec {
+            label: label.to_owned(),
+            nearest: suggest::nearest(label, Self::ALL.iter().map(|spec| spec.label())).map(str::to_owned),
+        })
+    }
+}

@@ -1,0 +1,69 @@
+//! QuaRot.
+//!
+//! # What it does
+//! Turns what every layer reads by a random rotation, and its weights along, which changes nothing but that no weight and no
+//! activation is an outlier any more; then rounds by GPTQ. Helps where few bits or short activations meet models with
+//! outliers.
+//!
+//! # Method
+//! Randomized Hadamard matrices Q = H diag(s): the layer computes (W Qᵀ)(Q x). W Qᵀ is rounded column by column
+//! (section 4, stages 1 and 2).
+//!
+//! # Shapes
+//! W [N, K], s [K]; H has blocks of the largest power of two that divides K.
+//!
+//! # Departures
+//! The paper folds the rotation of the residual stream into embeddings and output layers, and rotates keys and values.
+//! Here the inputs of every layer are rotated when they are there: K log₂ K additions a token beside N · K products,
+//! and any architecture will do, whatever its norms. Activations keep their precision unless a run asks for less.
+//!
+//! # Cost
+//! As `gptq`.
+//!
+//! # Reference
+//! S. Ashkboos, A. Mohtashami, M. L. Croci, B. Li, P. Cameron, M. Jaggi, D. Alistarh, T. Hoefler, J. Hensman: QuaRot:
+//! Outlier-Free 4-Bit Inference in Rotated LLMs, NeurIPS 2024, arXiv:2404.00456.
+
+use super::{Gptq, Method, Recipe};
+use crate::{Card, Paper, QuantError, transform::Rotate};
+use serde::{Deserialize, Serialize};
+
+/// Settings of `quarot`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct QuaRot {
+    /// Of the random signs.
+    pub seed: u64,
+    /// As of `gptq`.
+    pub damp: f64,
+    /// As of `gptq`.
+    pub order: super::gptq::ActOrder,
+    /// As of `gptq`.
+    pub mse: bool,
+}
+
+impl Default for QuaRot {
+    fn default() -> Self {
+        let Gptq { damp, act_order: order, mse, .. } = Gptq::default();
+        Self { seed: 0, damp, order, mse }
+    }
+}
+
+impl Method for QuaRot {
+    const CARD: Card = Card {
+        name: "quarot",
+        summary: "inputs and weights rotated at random, then as gptq",
+        formats: "all",
+        default_format: "int4-asym-g64",
+        paper: Some(Paper {
+            title: "QuaRot: Outlier-Free 4-Bit Inference in Rotated LLMs",
+            source: "arXiv:2404.00456",
+            year: 2024,
+        }),
+    };
+
+    fn recipe(&self) -> Result<Recipe, QuantError> {
+        let gptq = Gptq { damp: self.damp, act_order: self.order, mse: self.mse, ..Gptq::default() };
+        Ok(Recipe { card: &Self::CARD, rotate: Some(Rotate { seed: self.seed }), ..gptq.recipe()? })
+    }
+}

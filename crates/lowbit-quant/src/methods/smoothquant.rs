@@ -1,0 +1,96 @@
+//! SmoothQuant.
+//!
+//! # What it does
+//! Makes activations easy to round to 8 bits by moving part of their outliers into the weights, and says in the file that they
+//! are to be rounded so: products of 8-bit integers throughout.
+//!
+//! # Method
+//! For the layers behind a norm, sⱼ = max|Xⱼ|^α / max|Wⱼ|^(1 − α) (equation 4); x is divided by s in the norm's gain, and
+//! the columns of the weights multiplied by it. Activations get one scale for each token when they are there.
+//!
+//! # Shapes
+//! W [N, K], s [K].
+//!
+//! # Departures
+//! The paper's O1 level: dynamic scales for each token, weights by output channel. Attention's own products stay in floats.
+//!
+//! # Cost
+//! One pass of the model over the calibration, one over the weights.
+//!
+//! # Reference
+//! G. Xiao, J. Lin, M. Seznec, H. Wu, J. Demouth, S. Han: SmoothQuant: Accurate and Efficient Post-Training Quantization for
+//! Large Language Models, ICML 2023, arXiv:2211.10438.
+
+use super::{Method, Recipe, wrong};
+use crate::{
+    Card, Paper, QuantError,
+    fit::Range,
+    stats::{Inputs, Needs},
+    transform::{FindScale, Place, Seam},
+};
+use lowbit_format::ActSpec;
+use serde::{Deserialize, Serialize};
+
+/// Settings of `smoothquant`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SmoothQuant {
+    /// α: how much of the outliers is moved, from 0 (none) to 1.
+    pub alpha: f32,
+}
+
+impl Default for SmoothQuant {
+    fn default() -> Self {
+        Self { alpha: 0.5 }
+    }
+}
+
+impl Method for SmoothQuant {
+    const CARD: Card = Card {
+        name: "smoothquant",
+        summary: "outliers of activations moved into weights, activations rounded to 8 bits a token",
+        formats: "all",
+        default_format: "int8-sym-row",
+        paper: Some(Paper {
+            title: "SmoothQuant: Accurate and Efficient Post-Training Quantization for Large Language Models",
+            source: "arXiv:2211.10438",
+            year: 2022,
+        }),
+    };
+
+    fn recipe(&self) -> Result<Recipe, QuantError> {
+        if !(0.0..=1.0).contains(&self.alpha) {
+            return Err(wrong::<Self>(format!("alpha is {}, expected 0 to 1", self.alpha)));
+        }
+        Ok(Recipe {
+            activations: Some(ActSpec::Int8Token),
+            scale: Some(Box::new(Migration { alpha: self.alpha })),
+            ..Recipe::nearest(&Self::CARD, Range)
+        })
+    }
+}
+
+struct Migration {
+    alpha: f32,
+}
+
+impl FindScale for Migration {
+    fn needs(&self) -> Needs {
+        Needs { inputs: Inputs::Magnitudes, samples: 0 }
+    }
+
+    fn places(&self) -> &[Place] {
+        &[Place::AttentionIn, Place::FfnIn]
+    }
+
+    fn find(&self, seam: &Seam<'_>) -> Option<Vec<f32>> {
+        let mut most = vec![0f32; seam.stats.columns()];
+        for row in seam.consumers.iter().flat_map(|layer| layer.weights.chunks_exact(layer.shape.k)) {
+            most.iter_mut().zip(row).for_each(|(most, w)| *most = most.max(w.abs()));
+        }
+        let scales = seam.stats.abs_max.iter().zip(&most);
+        let scales = scales.map(|(x, w)| x.powf(self.alpha) / w.powf(1.0 - self.alpha));
+        // Columns without inputs or weights have nothing to move.
+        Some(scales.map(|s| if s.is_finite() && s > 1e-5 { s } else { 1.0 }).collect())
+    }
+}

@@ -1,0 +1,196 @@
+//! Whole models through methods that look at what layers read: tiny ones of every shape that architectures have.
+
+use lowbit_format::WeightSpec;
+use lowbit_kernels::{Ctx, Isa};
+use lowbit_quant::{
+    Calibration, Formats, METHODS, MethodEntry, QuantError, Report, Request, Resume, quantize, stats::Inputs,
+};
+use lowbit_testing::{SplitMix64, golden_case};
+use serde_json::json;
+use std::{
+    cell::Cell,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+};
+
+/// Fused layers, experts in tensors of their own, norms after and around, more query heads than value heads and as many.
+const CASES: [&str; 8] =
+    ["llama-gqa", "llama-mha", "qwen2", "phi3-window", "mixtral", "gemma3", "olmo2", "qwen3-moe"];
+
+struct Place {
+    folder: tempfile::TempDir,
+    source: PathBuf,
+    vocab: u64,
+}
+
+impl Place {
+    fn new(case: &str) -> Self {
+        let case = golden_case(case);
+        let folder = tempfile::tempdir().unwrap();
+        let source = folder.path().join("source");
+        std::fs::create_dir(&source).unwrap();
+        case.write_folder(&source, 1).unwrap();
+        let vocab = case.config["vocab_size"].as_u64().unwrap();
+        Self { folder, source, vocab }
+    }
+
+    fn calibration(&self) -> Calibration {
+        let mut rng = SplitMix64::new(7);
+        let window = |len: usize| (0..len).map(|_| rng.next_below(self.vocab) as u32).collect();
+        let windows: Vec<Vec<u32>> = [24, 24, 17].into_iter().map(window).collect();
+        Calibration::new(windows, json!({"text": "seeded"})).unwrap()
+    }
+
+    fn out(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+}
+
+/// Methods that need calibration.
+fn methods() -> impl Iterator<Item = &'static MethodEntry> {
+    METHODS.iter().filter(|entry| (entry.recipe)(&json!({})).unwrap().needs().inputs != Inputs::None)
+}
+
+struct Run<'a> {
+    method: &'static MethodEntry,
+    settings: serde_json::Value,
+    calibration: Option<&'a Calibration>,
+    memory: Option<u64>,
+    resume: Resume,
+    threads: usize,
+}
+
+impl<'a> Run<'a> {
+    fn new(method: &'static MethodEntry, calibration: &'a Calibration) -> Self {
+        let calibration = Some(calibration);
+        let resume = Resume::Refuse;
+        Self { method, settings: json!({}), calibration, memory: None, resume, threads: 1 }
+    }
+
+    /// Stops when `steps` steps were reported.
+    fn run(&self, source: &Path, out: &Path, steps: usize) -> Result<Report, QuantError> {
+        let request = Request {
+            source,
+            method: self.method,
+            settings: self.settings.clone(),
+            formats: Formats {
+                default: WeightSpec::parse("int3-asym-g4").unwrap(),
+                roles: Vec::new(),
+                tensors: Vec::new(),
+            },
+            calibration: self.calibration,
+            memory: self.memory,
+            resume: self.resume,
+            threads: self.threads,
+        };
+        let left = Cell::new(steps);
+        let ctx = Ctx::new(Isa::detect(), self.threads);
+        quantize(&ctx, &request, out, &|progress| {
+            assert!((0.0..=1.0).contains(&progress.done));
+            left.set(left.get().saturating_sub(1));
+            if left.get() == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })
+    }
+}
+
+#[test]
+fn every_calibrated_method_makes_every_kind_of_model_and_threads_change_no_byte() {
+    for case in CASES {
+        let place = Place::new(case);
+        let calibration = place.calibration();
+        for method in methods() {
+            let name = method.card.name;
+            let (one, three) = (place.out("one.lowbit"), place.out("three.lowbit"));
+            let run = Run::new(method, &calibration);
+            let report =
+                run.run(&place.source, &one, usize::MAX).unwrap_or_else(|e| panic!("{case} {name} {e}"));
+            Run { threads: 3, ..run }.run(&place.source, &three, usize::MAX).unwrap();
+            assert!(std::fs::read(&one).unwrap() == std::fs::read(&three).unwrap(), "{case} {name}");
+            assert!(report.nmse > 0.0 && report.nmse < 0.5, "{case} {name} {}", report.nmse);
+            for tensor in &report.tensors {
+                let tokens =
+                    tensor.calibration_tokens.unwrap_or_else(|| panic!("{case} {name} {}", tensor.name));
+                assert!(tokens <= calibration.tokens());
+            }
+            assert!(!place.out("one.lowbit.partial").exists());
+        }
+    }
+}
+
+#[test]
+fn a_run_that_is_stopped_anywhere_goes_on_to_the_same_file() {
+    let place = Place::new("qwen2");
+    let calibration = place.calibration();
+    for method in methods() {
+        let whole = place.out("whole.lowbit");
+        Run::new(method, &calibration).run(&place.source, &whole, usize::MAX).unwrap();
+        let whole = std::fs::read(whole).unwrap();
+        let out = place.out(&format!("{}-stopped.lowbit", method.card.name));
+        let mut steps = 1;
+        let mut resume = Resume::Refuse;
+        // Every time a little further than before, until it gets through.
+        loop {
+            let run = Run { resume, threads: 1 + steps % 2, ..Run::new(method, &calibration) };
+            match run.run(&place.source, &out, steps) {
+                Ok(_) => break,
+                Err(QuantError::Interrupted) => assert!(!out.exists()),
+                Err(error) => panic!("{} {error}", method.card.name),
+            }
+            resume = Resume::Continue;
+            steps += 3;
+        }
+        assert!(steps > 6, "it was never stopped");
+        assert!(std::fs::read(&out).unwrap() == whole, "{}", method.card.name);
+    }
+}
+
+#[test]
+fn an_unfinished_run_is_not_lost_by_chance_and_not_continued_as_another() {
+    let place = Place::new("llama-gqa");
+    let (calibration, out) = (place.calibration(), place.out("out.lowbit"));
+    let method = lowbit_quant::method("gptq").unwrap();
+    let run = Run::new(method, &calibration);
+    assert!(matches!(run.run(&place.source, &out, 9), Err(QuantError::Interrupted)));
+    let error = run.run(&place.source, &out, usize::MAX).unwrap_err().to_string();
+    assert!(error.contains("out.lowbit.partial") && error.contains("--resume"), "{error}");
+    let other =
+        Run { settings: json!({"damp": 0.1}), resume: Resume::Continue, ..Run::new(method, &calibration) };
+    let error = other.run(&place.source, &out, usize::MAX).unwrap_err().to_string();
+    assert!(error.contains("settings"), "{error}");
+    Run { resume: Resume::Discard, ..other }.run(&place.source, &out, usize::MAX).unwrap();
+}
+
+#[test]
+fn less_memory_changes_how_it_is_done_and_not_what_comes_of_it() {
+    let place = Place::new("qwen2");
+    let calibration = place.calibration();
+    let method = lowbit_quant::method("gptq").unwrap();
+    let make = |name: &str, memory: Option<u64>| {
+        let out = place.out(name);
+        Run { memory, ..Run::new(method, &calibration) }.run(&place.source, &out, usize::MAX)?;
+        Ok::<_, QuantError>(std::fs::read(out).unwrap())
+    };
+    let usual = make("usual.lowbit", None).unwrap();
+    let QuantError::Memory { least, .. } = make("none.lowbit", Some(1)).unwrap_err() else {
+        panic!("one byte was enough")
+    };
+    assert!(usual == make("least.lowbit", Some(least)).unwrap());
+}
+
+#[test]
+fn calibration_that_is_absent_empty_or_another_models_is_refused() {
+    let place = Place::new("llama-gqa");
+    let method = lowbit_quant::method("awq").unwrap();
+    let calibration = place.calibration();
+    let run = Run { calibration: None, ..Run::new(method, &calibration) };
+    let error = run.run(&place.source, &place.out("x.lowbit"), usize::MAX).unwrap_err().to_string();
+    assert!(error.contains("awq") && error.contains("--calib"), "{error}");
+    assert!(
+        Calibration::new(vec![vec![]], json!(null)).is_err()
+            && Calibration::new(vec![], json!(null)).is_err()
+    );
+    let other = Calibration::new(vec![vec![0, 1_000_000]], json!(null)).unwrap();
+    let error = Run::new(method, &other).run(&place.source, &place.out("x.lowbit"), usize::MAX);
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("1000000"), "{error}");
+}
