@@ -135,7 +135,7 @@ impl Params {
     }
 }
 
-fn row_bytes(format: ParamFormat, groups: usize) -> Option<usize> {
+pub(crate) fn row_bytes(format: ParamFormat, groups: usize) -> Option<usize> {
     match format {
         ParamFormat::Int(bits) => Some(Packing::Bits(bits).row_bytes(groups)),
         format => groups.checked_mul(format.bits() as usize / 8),

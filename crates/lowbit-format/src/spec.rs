@@ -18,8 +18,8 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Bits, BlockFormat, ElementFormat, FloatFormat, FormatError, GroupFit, GroupShape, ParamFormat,
-    ScaleLevel, ZeroPoint, group::check_group, suggest,
+    Bits, BlockFormat, ElementFormat, FloatFormat, FormatError, GroupFit, GroupShape, NK, ParamFormat,
+    ScaleLevel, ZeroPoint, group::check_group, params, suggest,
 };
 
 /// The whole meaning of a stored weight.
@@ -109,6 +109,18 @@ impl GroupedSpec {
             None => self.element.center().unwrap_or(0.0),
         };
         GroupFit { scale, zero }
+    }
+
+    /// Bytes of a tensor of this format: codes, scales and zero points, every row in whole bytes.
+    pub fn stored_bytes(&self, shape: NK) -> usize {
+        let rows = |level: GroupShape| if level == GroupShape::Tensor { 1 } else { shape.n };
+        let params = |level: GroupShape, format: ParamFormat| {
+            rows(level)
+                * params::row_bytes(format, level.per_row(shape.k)).unwrap_or(usize::MAX / shape.n.max(1))
+        };
+        let scales: usize = self.levels.iter().map(|level| params(level.shape, level.format)).sum();
+        let zeros = self.zero_format().map_or(0, |format| params(self.levels[0].shape, format));
+        shape.n * self.element.packing().row_bytes(shape.k) + scales + zeros
     }
 
     /// Weights that share a scale and an offset after [`GroupedTensor::expand_row`]: the largest of 4, 16 and 32 that

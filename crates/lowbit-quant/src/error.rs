@@ -130,6 +130,12 @@ pub enum QuantError {
         /// What was given.
         given: u64,
     },
+    /// Bits of a weight that cannot be had.
+    #[error("target of bits per weight: {why}")]
+    Target {
+        /// Why not.
+        why: String,
+    },
     /// An unfinished run is in the way.
     #[error(
         "{}: an unfinished run; --resume goes on with it, --restart begins anew", folder.display()

@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::{fs::File, io::Read};
 
-/// Text of `lowbit.x-provenance`.
+/// What `lowbit.x-provenance` says.
 pub(crate) fn text(
     method: &str,
     settings: &Value,
     formats: &crate::Formats,
     calibration: Option<&crate::Calibration>,
     source_sha256: &str,
-) -> String {
+) -> Value {
     let roles: Vec<_> = formats.roles.iter().map(|(role, spec)| format!("{}={spec}", role.name())).collect();
     let tensors: Vec<_> = formats.tensors.iter().map(|(p, spec)| format!("{}={spec}", p.0)).collect();
     let mut text = json!({
@@ -28,7 +28,7 @@ pub(crate) fn text(
     if let Some(calibration) = calibration {
         text["calibration"] = calibration.about();
     }
-    text.to_string()
+    text
 }
 
 /// SHA-256 of the files that hold a checkpoint's tensors, one after the other.

@@ -54,6 +54,7 @@ fn methods() -> impl Iterator<Item = &'static MethodEntry> {
 struct Run<'a> {
     method: &'static MethodEntry,
     settings: serde_json::Value,
+    target: Option<f64>,
     calibration: Option<&'a Calibration>,
     memory: Option<u64>,
     resume: Resume,
@@ -64,7 +65,7 @@ impl<'a> Run<'a> {
     fn new(method: &'static MethodEntry, calibration: &'a Calibration) -> Self {
         let calibration = Some(calibration);
         let resume = Resume::Refuse;
-        Self { method, settings: json!({}), calibration, memory: None, resume, threads: 1 }
+        Self { method, settings: json!({}), target: None, calibration, memory: None, resume, threads: 1 }
     }
 
     /// Stops when `steps` steps were reported.
@@ -78,6 +79,7 @@ impl<'a> Run<'a> {
                 roles: Vec::new(),
                 tensors: Vec::new(),
             },
+            target: self.target,
             calibration: self.calibration,
             memory: self.memory,
             resume: self.resume,
@@ -193,4 +195,36 @@ fn calibration_that_is_absent_empty_or_another_models_is_refused() {
     let error = Run::new(method, &other).run(&place.source, &place.out("x.lowbit"), usize::MAX);
     let error = error.unwrap_err().to_string();
     assert!(error.contains("1000000"), "{error}");
+}
+
+#[test]
+fn bits_are_chosen_within_the_target_and_a_stopped_choice_goes_on() {
+    let place = Place::new("llama-gqa");
+    let calibration = place.calibration();
+    for name in ["rtn", "gptq"] {
+        let method = lowbit_quant::method(name).unwrap();
+        let run = Run { target: Some(8.5), ..Run::new(method, &calibration) };
+        let whole = place.out(&format!("{name}.lowbit"));
+        let report = run.run(&place.source, &whole, usize::MAX).unwrap();
+        // Of groups of four every weight has four bits of scale and more of zero points.
+        let bits = report.quantized_bits_per_weight;
+        assert!(bits <= 8.5 && bits > 8.2, "{name} {bits}");
+        let mut formats: Vec<&str> = report.tensors.iter().map(|t| t.format.as_str()).collect();
+        formats.sort_unstable();
+        formats.dedup();
+        assert!(formats.len() > 1, "{name} {formats:?}");
+        let out = place.out(&format!("{name}-stopped.lowbit"));
+        for steps in [2, 9] {
+            let resume = if steps == 2 { Resume::Refuse } else { Resume::Continue };
+            let stopped = Run { target: Some(8.5), resume, ..Run::new(method, &calibration) };
+            assert!(matches!(stopped.run(&place.source, &out, steps), Err(QuantError::Interrupted)));
+        }
+        let last = Run { target: Some(8.5), resume: Resume::Continue, ..Run::new(method, &calibration) };
+        last.run(&place.source, &out, usize::MAX).unwrap();
+        assert!(std::fs::read(out).unwrap() == std::fs::read(whole).unwrap(), "{name}");
+        let least = Run { target: Some(1.0), ..Run::new(method, &calibration) };
+        let error = least.run(&place.source, &place.out("x.lowbit"), usize::MAX).unwrap_err().to_string();
+        assert!(error.contains("2 bits"), "{error}");
+        std::fs::remove_dir_all(place.out("x.lowbit.partial")).unwrap();
+    }
 }

@@ -128,7 +128,7 @@ fn transform(run: &Run<'_>, work: &mut Work<'_>, collected: &mut Collected) -> R
 }
 
 /// The role under which the inputs of a layer are collected.
-fn inputs_of(role: Role) -> Option<Role> {
+pub(crate) fn inputs_of(role: Role) -> Option<Role> {
     Place::ALL.iter().find(|place| place.readers().contains(&role)).map(|place| place.readers()[0])
 }
 

@@ -1,5 +1,6 @@
 //! From a checkpoint to a container, block by block.
 
+mod allocate;
 mod block;
 mod budget;
 mod partial;
@@ -13,7 +14,7 @@ pub(crate) use plan::{model, plan};
 pub(crate) use work::Work;
 
 use crate::{
-    Calibration, Formats, MethodEntry, QuantError, Report, TensorReport,
+    Calibration, Formats, MethodEntry, Pattern, QuantError, Report, TensorReport,
     methods::Propagate,
     provenance,
     report::Sums,
@@ -43,6 +44,9 @@ pub struct Request<'a> {
     pub settings: Value,
     /// Which format every matrix gets.
     pub formats: Formats,
+    /// Bits of a weight, in the mean over the tensors of blocks: those that would have the default format get as many each as
+    /// serves the whole best. `None` gives all of them that format.
+    pub target: Option<f64>,
     /// What the model reads while statistics are collected, for methods that need them.
     pub calibration: Option<&'a Calibration>,
     /// Memory to stay under, in bytes, the mapped source and what the file system caches apart; without it everything
@@ -97,11 +101,12 @@ pub fn quantize(
     let (model, names) = plan::model(&checkpoint, request.source)?;
     let plan = plan::plan(&checkpoint, names, &model, &recipe, &request.formats)?;
     let needs = recipe.needs();
-    let calibration = request.calibration.filter(|_| needs.inputs != Inputs::None);
-    if needs.inputs != Inputs::None {
-        let Some(calibration) = calibration else {
-            return Err(QuantError::NoCalibration { method: recipe.card.name });
-        };
+    let wanted = needs.inputs != Inputs::None || request.target.is_some();
+    let calibration = request.calibration.filter(|_| wanted);
+    if needs.inputs != Inputs::None && calibration.is_none() {
+        return Err(QuantError::NoCalibration { method: recipe.card.name });
+    }
+    if let Some(calibration) = calibration {
         calibration.check(&model)?;
     }
     let budget = Budget::new(&model, &plan, &recipe, calibration);
@@ -109,24 +114,58 @@ pub fn quantize(
 
     let source_sha256 = provenance::sha256(&checkpoint)?;
     let settings = (request.method.settings)(&request.settings)?;
-    let origin = provenance::text(recipe.card.name, &settings, &request.formats, calibration, &source_sha256);
+    let mut origin =
+        provenance::text(recipe.card.name, &settings, &request.formats, calibration, &source_sha256);
+    if let Some(target) = request.target {
+        origin["target_bits_per_weight"] = target.into();
+    }
+    let origin = origin.to_string();
     let partial = Partial::open(out, &origin, request.resume)?;
     let keep = if keep_in_file { streams::Keep::InFile(partial.folder()) } else { streams::Keep::InMemory };
-    let mut streams = match calibration {
-        Some(calibration) => Some(Streams::embed(&checkpoint, (&model, names), calibration.windows(), keep)?),
-        None => None,
+    let embed = || match calibration {
+        Some(calibration) => {
+            Streams::embed(&checkpoint, (&model, names), calibration.windows(), keep).map(Some)
+        }
+        None => Ok(None),
     };
-
     let blocks = model.blocks.len();
-    let mut finished = Vec::with_capacity(blocks);
-    for index in 0..blocks {
-        let step = |done: f64, step: &'static str| {
-            let done = (index as f64 + done) / blocks as f64;
-            match progress(Progress { done, block: index + 1, blocks, step }) {
-                ControlFlow::Continue(()) => Ok(()),
-                ControlFlow::Break(()) => Err(QuantError::Interrupted),
+    let told = |done: f64, block: usize, step: &'static str| match progress(Progress {
+        done,
+        block,
+        blocks,
+        step,
+    }) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(QuantError::Interrupted),
+    };
+    let mut formats = request.formats.clone();
+    if let Some(target) = request.target {
+        let chosen = match partial.allocation()? {
+            Some(chosen) => chosen,
+            None => {
+                let search = allocate::Search {
+                    ctx,
+                    plan: &plan,
+                    default: &request.formats.default,
+                    target,
+                    calibration,
+                    threads: request.threads,
+                    step: &|done| told(done, 0, "choosing bits"),
+                };
+                let work = |index| Work::new(&checkpoint, (&model, names), &plan, index);
+                let chosen = allocate::allocate(&search, work, embed()?)?;
+                partial.keep_allocation(&chosen)?;
+                chosen
             }
         };
+        formats.tensors.extend(chosen.into_iter().map(|(name, spec)| (Pattern(name), spec)));
+    }
+    let plan = plan::plan(&checkpoint, names, &model, &recipe, &formats)?;
+    let mut streams = if needs.inputs == Inputs::None { None } else { embed()? };
+
+    let mut finished = Vec::with_capacity(blocks);
+    for index in 0..blocks {
+        let step = |done: f64, step| told((index as f64 + done) / blocks as f64, index + 1, step);
         let tokens = calibration.map_or(0, Calibration::tokens);
         let run = Run { ctx, recipe: &recipe, threads: request.threads, tokens, passes, step: &step };
         step(0.0, "reading")?;
@@ -153,10 +192,7 @@ pub fn quantize(
         finished.push(done);
     }
     drop(streams);
-    let last = Progress { done: 1.0, block: 0, blocks, step: "writing" };
-    if progress(last).is_break() {
-        return Err(QuantError::Interrupted);
-    }
+    told(1.0, 0, "writing")?;
     let report = assemble(&checkpoint, request, (&recipe, &plan), &finished, (&origin, source_sha256), out)?;
     drop(finished);
     partial.remove()?;

@@ -3,6 +3,7 @@
 
 use super::Resume;
 use crate::{QuantError, TensorReport};
+use lowbit_format::WeightSpec;
 use lowbit_io::{
     Access, IoError,
     container::{Container, ContainerWriter},
@@ -12,6 +13,8 @@ use std::path::{Path, PathBuf};
 
 /// Name of the file that says what the run is.
 const RUN: &str = "run.json";
+/// Name of the file with formats that were chosen.
+const ALLOCATION: &str = "formats.json";
 
 /// The folder of a run.
 pub(crate) struct Partial {
@@ -57,20 +60,23 @@ impl Partial {
         &self.folder
     }
 
+    /// The formats that were chosen for the run, where they are.
+    pub(crate) fn allocation(&self) -> Result<Option<Vec<(String, WeightSpec)>>, QuantError> {
+        read_json(&self.folder.join(ALLOCATION))
+    }
+
+    pub(crate) fn keep_allocation(&self, chosen: &[(String, WeightSpec)]) -> Result<(), QuantError> {
+        let text = serde_json::to_vec(chosen).expect("names and labels are plain data");
+        Ok(write_file(&self.folder.join(ALLOCATION), &text)?)
+    }
+
     fn path(&self, block: usize, ending: &str) -> PathBuf {
         self.folder.join(format!("block-{block:05}.{ending}"))
     }
 
     /// The block, where it is finished: its report is written after its tensors.
     pub(crate) fn done(&self, block: usize) -> Result<Option<Done>, QuantError> {
-        let path = self.path(block, "json");
-        let text = match std::fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(IoError::os("read", error).in_file(&path).into()),
-        };
-        let reports = serde_json::from_slice(&text)
-            .map_err(|error| QuantError::Partial { path: path.clone(), why: error.to_string() })?;
+        let Some(reports) = read_json(&self.path(block, "json"))? else { return Ok(None) };
         let tensors = Container::open(&self.path(block, "lowbit"), Access::Map)?;
         Ok(Some(Done { tensors, reports }))
     }
@@ -93,6 +99,18 @@ impl Partial {
         Ok(std::fs::remove_dir_all(&self.folder)
             .map_err(|e| IoError::os("remove", e).in_file(&self.folder))?)
     }
+}
+
+/// What a file of the folder says, `None` where it is not there.
+fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, QuantError> {
+    let text = match std::fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(IoError::os("read", error).in_file(path).into()),
+    };
+    let wrong =
+        |error: serde_json::Error| QuantError::Partial { path: path.to_owned(), why: error.to_string() };
+    serde_json::from_slice(&text).map(Some).map_err(wrong)
 }
 
 /// Which fields of two runs differ.

@@ -5,6 +5,7 @@ mod nearest;
 
 pub use column_sweep::{ColumnSweep, Order};
 pub use nearest::Nearest;
+pub(crate) use nearest::decode;
 
 use crate::{
     fit::Fit,

@@ -102,7 +102,7 @@ fn by_rows(
 }
 
 /// Rows as floats, all of them finite.
-pub(super) fn decode(tensor: &QuantTensor, rows: Range<usize>) -> Result<(Vec<f32>, NK), FormatError> {
+pub(crate) fn decode(tensor: &QuantTensor, rows: Range<usize>) -> Result<(Vec<f32>, NK), FormatError> {
     let shape = NK { n: rows.len(), k: tensor.shape().k };
     let mut weights = vec![0.0; shape.weights()];
     for (n, row) in rows.clone().zip(weights.chunks_exact_mut(shape.k)) {

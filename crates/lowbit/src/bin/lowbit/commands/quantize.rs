@@ -38,6 +38,10 @@ pub(crate) struct QuantizeCommand {
     /// int4-asym-g64]
     #[arg(long, value_name = "LABEL")]
     format: Option<String>,
+    /// Bits of a weight in the mean over the blocks, scales included: tensors of the default format get as many bits each as
+    /// serves the whole best
+    #[arg(long, value_name = "BITS")]
+    target_bpw: Option<f64>,
     /// Format of one role: query, key, value, output, gate, up, down, router, embedding, head; may be given several times
     #[arg(long = "role", value_name = "ROLE=LABEL")]
     roles: Vec<String>,
@@ -84,7 +88,11 @@ impl QuantizeCommand {
         let method = method(&self.method)?;
         let (settings, formats) = (self.settings()?, self.formats(method.card.default_format)?);
         let needs = (method.recipe)(&settings)?.needs();
-        if needs == lowbit::quant::stats::Needs::NONE && self.calibrate.is_given() {
+        if let Some(bits) = self.target_bpw.filter(|bits| !(*bits > 0.0 && *bits <= 16.0)) {
+            bail!("--target-bpw {bits}: expected bits above 0 and at most 16");
+        }
+        let looks = needs != lowbit::quant::stats::Needs::NONE || self.target_bpw.is_some();
+        if !looks && self.calibrate.is_given() {
             bail!("--calib: {} works from weights alone and would not look at it", self.method);
         }
         let interrupt = Interrupt::install()?;
@@ -101,6 +109,7 @@ impl QuantizeCommand {
             method,
             settings,
             formats,
+            target: self.target_bpw,
             calibration: calibration.as_ref(),
             memory: self.memory,
             resume,
