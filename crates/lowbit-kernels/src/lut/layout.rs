@@ -33,9 +33,6 @@ pub(super) const LONGEST: usize = 256;
 /// Shortest piece that a longer group is cut into.
 const SHORTEST: usize = 32;
 
-/// Bytes of a cache line.
-const LINE: usize = 64;
-
 /// How far neighbouring panels are from a multiple of [`SETS`] bytes. Also twice to sixteen times as far is far enough.
 const STAGGER: usize = 5 * 64;
 
@@ -60,8 +57,6 @@ pub(crate) struct Layout {
     /// Groups that share a stored scale.
     pub(crate) per_scale: usize,
     pub(super) params: Params,
-    /// Scales whose parameters lie together, as a power of two: as many as make them whole cache lines.
-    batch: u32,
     k: usize,
 }
 
@@ -76,11 +71,6 @@ impl Params {
     /// Bytes of a scale for every row of a panel.
     pub(super) fn scale_bytes(self) -> usize {
         PANEL * self.scale.width()
-    }
-
-    /// Bytes of a scale and a zero point for every row of a panel.
-    fn bytes(self) -> usize {
-        self.scale_bytes() + self.zero.bytes()
     }
 }
 
@@ -148,9 +138,6 @@ impl Layout {
                 }
             },
         };
-        let params = Params { scale, zero };
-        let scales = k.div_ceil(group).div_ceil(per_scale);
-        let whole = |batch: &u32| (params.bytes() << batch).is_multiple_of(LINE) || scales >> batch <= 1;
         Some(Self {
             table,
             planes: bits,
@@ -159,8 +146,7 @@ impl Layout {
             groups: k.div_ceil(group),
             lookups: group.div_ceil(tuple),
             per_scale,
-            params,
-            batch: (0..LINE.ilog2()).find(whole)?,
+            params: Params { scale, zero },
             k,
         })
     }
@@ -193,33 +179,23 @@ impl Layout {
         }
     }
 
-    /// Bytes of a panel, one stream: for a few scales their parameters, then the codes of the groups that share them. Panels
+    /// Bytes of a panel, one stream: for every scale its parameters, then the codes of the groups that share it. Panels
     /// that are read side by side would compete for the same sets of a cache if they were a power of two apart, as they
     /// often were: some bytes at the end keep them from it.
     pub(super) fn panel_bytes(&self) -> usize {
-        let headers = self.scales().div_ceil(1 << self.batch) * self.header_bytes();
-        let bytes = headers + self.groups * self.group_bytes();
+        let bytes = self.scales() * self.scale_bytes() + self.groups * self.group_bytes();
         bytes.saturating_sub(STAGGER).next_multiple_of(SETS) + STAGGER
     }
 
     /// Where in a panel the codes of a group start.
     pub(super) fn codes_at(&self, group: usize) -> usize {
-        ((group / self.per_scale >> self.batch) + 1) * self.header_bytes() + group * self.group_bytes()
+        (group / self.per_scale + 1) * self.scale_bytes() + group * self.group_bytes()
     }
 
     /// Where in a panel the parameters of a group start: scales of all rows, then zero points.
     pub(super) fn params_at(&self, group: usize) -> usize {
         let scale = group / self.per_scale;
-        let header = scale >> self.batch;
-        let before = (header << self.batch).saturating_mul(self.per_scale);
-        let in_header = scale - (header << self.batch);
-        header * self.header_bytes() + before * self.group_bytes() + in_header * self.scale_bytes()
-    }
-
-    /// Bytes of the parameters that lie together, before the codes of their groups: whole cache lines, so that no vector of
-    /// codes is in two.
-    fn header_bytes(&self) -> usize {
-        (self.scale_bytes() << self.batch).next_multiple_of(LINE)
+        scale * self.scale_bytes() + scale * self.per_scale * self.group_bytes()
     }
 
     /// Scales of a row.
@@ -229,7 +205,7 @@ impl Layout {
 
     /// Bytes of the parameters of one scale of a panel.
     pub(super) fn scale_bytes(&self) -> usize {
-        self.params.bytes()
+        self.params.scale_bytes() + self.params.zero.bytes()
     }
 
     /// Where in the `64 · planes` bytes of a tuple the byte of a row and plane is.
@@ -334,43 +310,4 @@ fn ternary_byte(i: usize, codes: &[u8]) -> u8 {
     // Tuples that are not there all find the same, which is taken back.
     let negated = negated(i, value) && !codes.is_empty();
     value.unsigned_abs() as u8 | if negated { 0x80 } else { 0 }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use lowbit_format::WeightSpec;
-
-    #[test]
-    fn codes_start_at_cache_lines_and_nothing_overlaps() {
-        for tail in [
-            "asym-g32",
-            "sym-g128",
-            "asym-g128",
-            "fzero-g64",
-            "asym-g64-f32",
-            "asym-g1024",
-            "asym-row",
-            "asym-tensor",
-        ] {
-            for (bits, k) in (1..=4).flat_map(|bits| [(bits, 4096), (bits, 1100), (bits, 32)]) {
-                let label = format!("int{bits}-{tail}");
-                let WeightSpec::Grouped(spec) = WeightSpec::parse(&label).unwrap() else { panic!("{label}") };
-                for table in [Table::Byte, Table::Nibble] {
-                    let l = Layout::of(&spec, k, table).unwrap();
-                    let mut used = vec![0u8; l.panel_bytes()];
-                    let mut mark =
-                        |at: usize, len: usize| used[at..at + len].iter_mut().for_each(|n| *n += 1);
-                    for group in 0..l.groups {
-                        assert!(l.codes_at(group).is_multiple_of(LINE), "{label} {k} {group}");
-                        mark(l.codes_at(group), l.group_bytes());
-                        if group.is_multiple_of(l.per_scale) {
-                            mark(l.params_at(group), l.scale_bytes());
-                        }
-                    }
-                    assert!(used.iter().all(|n| *n <= 1), "{label} {k}");
-                }
-            }
-        }
-    }
 }
