@@ -18,6 +18,8 @@ pub struct Int8Acts {
     k: usize,
     /// Features that share a scale, and a sum.
     span: usize,
+    /// Spans of a row, the last of which K may cut short.
+    spans: usize,
     q: Vec<i8>,
     d: Vec<f32>,
     whole: Sums,
@@ -71,6 +73,7 @@ impl Int8Acts {
             rows,
             k,
             span,
+            spans,
             q: vec![0; rows * k],
             d: vec![0.0; rows * spans],
             whole: Sums::new(rows * spans),
@@ -132,24 +135,27 @@ impl Int8Acts {
     /// Scales of row `m`, one for every span of features.
     #[inline(always)]
     pub fn d(&self, m: usize) -> &[f32] {
-        row(&self.d, m, self.k.div_ceil(self.span))
+        row(&self.d, m, self.spans)
     }
 
     /// `d · Σq` of row `m` over runs of `group` features, a span or half a span of 32.
     #[inline(always)]
     pub fn sums(&self, m: usize, group: usize) -> &[f32] {
-        row(&self.over(group).scaled, m, self.k.div_ceil(group))
+        if group == self.span {
+            row(&self.whole.scaled, m, self.spans)
+        } else {
+            row(&self.halves.scaled, m, 2 * self.spans)
+        }
     }
 
     /// `−128 · Σq` of row `m` over runs of `group` features, a span or half a span of 32.
     #[inline(always)]
     pub fn bias(&self, m: usize, group: usize) -> &[i32] {
-        row(&self.over(group).bias, m, self.k.div_ceil(group))
-    }
-
-    #[inline(always)]
-    fn over(&self, group: usize) -> &Sums {
-        if group == self.span { &self.whole } else { &self.halves }
+        if group == self.span {
+            row(&self.whole.bias, m, self.spans)
+        } else {
+            row(&self.halves.bias, m, 2 * self.spans)
+        }
     }
 }
 

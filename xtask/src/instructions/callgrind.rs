@@ -14,10 +14,13 @@ const LOOKED_UP: [&str; 5] =
 /// Packed, with activations in one and in two terms of 8 bits.
 const PACKED: [&str; 4] = ["q4_0", "q4_k", "q6_k", "q8_0"];
 
+/// Packed by groups, likewise.
+const GROUPS: [&str; 2] = ["int5-asym-g128", "int8-sym-g128"];
+
 pub(super) fn counts(example: &Path) -> Result<Vec<Count>> {
     let mut counts = Vec::new();
     for level in LEVELS {
-        for (kernel, formats) in [("lut", &LOOKED_UP[..]), ("packed", &PACKED[..])] {
+        for (kernel, formats) in [("lut", &LOOKED_UP[..]), ("packed", &PACKED[..]), ("groups", &GROUPS[..])] {
             for activations in ["int8", "int16"] {
                 for format in formats {
                     let per_weight = count(example, format, activations, level)?;

@@ -11,14 +11,24 @@ use std::{path::Path, process::Command};
 /// Formats whose packed kernels are counted: those that callgrind counts.
 const PACKED: [&str; 4] = ["q4_0", "q4_k", "q6_k", "q8_0"];
 
+/// Bits whose kernel of groups is counted.
+const GROUPS: [&str; 2] = ["5", "8"];
+
 pub(super) fn counts(example: &Path) -> Result<Vec<Count>> {
     let (text, _) = output(Command::new("objdump").args(["-dC", "--no-show-raw-insn"]).arg(example))?;
     let mut counts: Vec<Count> = functions(&text)
         .iter()
-        .filter_map(|function| look_up(function).or_else(|| packed(function)).or_else(|| expanded(function)))
+        .filter_map(|function| {
+            let packed = || packed(function).or_else(|| groups(function));
+            look_up(function).or_else(packed).or_else(|| expanded(function))
+        })
         .collect();
     counts.sort_by(|a, b| (&a.kernel, &a.weights).cmp(&(&b.kernel, &b.weights)));
-    ensure!(counts.len() == 9 + PACKED.len(), "{} of the kernels were found: {counts:?}", counts.len());
+    ensure!(
+        counts.len() == 9 + PACKED.len() + GROUPS.len() + 1,
+        "{} of the kernels were found: {counts:?}",
+        counts.len()
+    );
     Ok(counts)
 }
 
@@ -69,6 +79,25 @@ fn packed(function: &Function<'_>) -> Option<Count> {
         weights: format.to_owned(),
         per_weight: length as f64 / (found * 64) as f64,
     })
+}
+
+/// The kernels of groups: of one token and four panels, and of six rows and two panels.
+fn groups(function: &Function<'_>) -> Option<Count> {
+    let few = parameters(function.symbol, "lowbit_kernels::groups::avx512::dot");
+    let (kernel, weights) = match few.as_deref() {
+        Some([bits, "4", "1"]) if GROUPS.contains(bits) => {
+            ("groups-int8-loop", format!("{bits} bits 4 panels"))
+        }
+        Some(_) => return None,
+        None => {
+            let path = "<lowbit_kernels::groups::avx512::Part<2>>::rows";
+            let ["6", "false"] = parameters(function.symbol, path)?[..] else { return None };
+            ("groups-expand-int8-loop", "6 tokens".to_owned())
+        }
+    };
+    let (length, found) = function.inner_loop("vpdpbusd")?;
+    let (level, per_weight) = ("avx512", length as f64 / (found * 64) as f64);
+    Some(Count { level, kernel: kernel.to_owned(), weights, per_weight })
 }
 
 /// What a function of that path is for: its generic parameters.
