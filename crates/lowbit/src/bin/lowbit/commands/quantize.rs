@@ -3,13 +3,14 @@
 use crate::{
     open, options, progress, report,
     table::{Align, Table},
+    verification::{Verified, VerifyOptions},
 };
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use lowbit::{
     WeightSpec,
     hub::Store,
-    quant::{Formats, METHODS, Report, Request, method, quantize},
+    quant::{Data, Formats, METHODS, Report, Request, advice, method, quantize},
 };
 use serde_json::{Map, Value};
 use std::{io::Write, path::PathBuf, time::Instant};
@@ -47,6 +48,8 @@ pub(crate) struct QuantizeCommand {
     /// Worker threads; the file is the same with any number [default: LOWBIT_THREADS, else one for each physical core]
     #[arg(short = 't', long, value_name = "N", value_parser = options::parse_threads)]
     threads: Option<usize>,
+    #[command(flatten)]
+    verify: VerifyOptions,
     /// Show every tensor
     #[arg(short, long)]
     verbose: bool,
@@ -64,7 +67,9 @@ impl QuantizeCommand {
         let method = method(&self.method)?;
         let (settings, formats) = (self.settings()?, self.formats()?);
         (method.recipe)(&settings)?;
+        let verify = self.verify.plan()?;
         let threads = options::threads(self.threads)?;
+        advice(&formats, Data::None).iter().for_each(|advice| eprintln!("warning: {advice}"));
         let source = open::locate(&Store::from_env()?, &self.model)?.path;
         let request = Request { source: &source, method, settings, formats, threads };
         let bar = progress::bar(0, "{wide_bar} {human_pos}/{human_len} weights, {eta} left");
@@ -74,9 +79,24 @@ impl QuantizeCommand {
             bar.set_position(progress.done);
         });
         bar.finish_and_clear();
-        let made = made.with_context(|| format!("cannot quantize {}", self.model))?;
+        let mut made = made.with_context(|| format!("cannot quantize {}", self.model))?;
         let seconds = start.elapsed().as_secs_f64();
-        if self.json { self.write_json(out, &made, seconds) } else { self.write_text(out, &made, seconds) }
+        // The file is there and whole: what keeps it from being verified is said and is no failure.
+        let verified = verify.map(|verify| verify.run(&source, &self.out, threads)).transpose();
+        let verified = verified.unwrap_or_else(|error| {
+            eprintln!("warning: {} was not verified: {}", self.out.display(), report::chain(&error));
+            None
+        });
+        if let Some(verified) = &verified {
+            verified.warn();
+            made.bytes = verified.file_bytes;
+        }
+        let verified = verified.as_ref();
+        if self.json {
+            self.write_json(out, &made, verified, seconds)
+        } else {
+            self.write_text(out, &made, verified, seconds)
+        }
     }
 
     /// An object of settings: numbers and truth values as what they are, else text.
@@ -109,7 +129,13 @@ impl QuantizeCommand {
         Ok(formats)
     }
 
-    fn write_text(&self, out: &mut dyn Write, made: &Report, seconds: f64) -> Result<()> {
+    fn write_text(
+        &self,
+        out: &mut dyn Write,
+        made: &Report,
+        verified: Option<&Verified>,
+        seconds: f64,
+    ) -> Result<()> {
         if self.verbose {
             let texts = ["tensor", "from", "to"].map(|name| (name, Align::Left));
             let figures = ["bits/weight", "NMSE"].map(|name| (name, Align::Right));
@@ -137,13 +163,20 @@ impl QuantizeCommand {
             report::bytes(made.bytes),
             made.bits_per_weight,
         )?;
-        Ok(())
+        verified.map_or(Ok(()), |verified| verified.write_text(out))
     }
 
-    fn write_json(&self, out: &mut dyn Write, made: &Report, seconds: f64) -> Result<()> {
+    fn write_json(
+        &self,
+        out: &mut dyn Write,
+        made: &Report,
+        verified: Option<&Verified>,
+        seconds: f64,
+    ) -> Result<()> {
         let mut json = serde_json::to_value(made)?;
         json["path"] = serde_json::to_value(&self.out)?;
         json["model"] = Value::from(self.model.as_str());
+        json["verification"] = verified.map(Verified::json).transpose()?.into();
         json["seconds"] = Value::from(seconds);
         report::json(out, &json)
     }
