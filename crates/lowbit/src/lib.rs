@@ -54,8 +54,8 @@
 //!
 //! # Measuring
 //!
-//! [`eval::perplexity`] scores a text as llama.cpp or the papers on quantization do, [`eval::Divergence`] compares
-//! logits, [`read_bandwidth`] measures what bounds decoding.
+//! [`eval::perplexity`] scores a text as llama.cpp or the papers on quantization do, [`eval::compare`] tells how far two models
+//! are apart on it, [`read_bandwidth`] measures what bounds decoding.
 #![forbid(unsafe_code)]
 
 pub use lowbit_engine::{
@@ -65,7 +65,7 @@ pub use lowbit_engine::{
 pub use lowbit_eval as eval;
 pub use lowbit_format::{FormatError, NK, SpecInfo, SpecSource, WeightSpec, all_specs, suggest};
 pub use lowbit_hub as hub;
-pub use lowbit_io::{Access, texts};
+pub use lowbit_io::{Access, container::annotate, texts};
 pub use lowbit_kernels::{
     ActPrecision, ActRounding, Cache, Candidate, Ctx, Explanation, ForkJoin, Isa, IsaLevel, KERNELS,
     KernelCard, Machine, Plan, PlanKey, Planner, Query, ReadBandwidth, Record, Refusal, Source, Subject,

@@ -19,6 +19,7 @@ mod sampling;
 mod stdin;
 mod table;
 mod text_file;
+mod verification;
 
 use clap::Parser;
 use commands::Command;

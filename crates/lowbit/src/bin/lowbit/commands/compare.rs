@@ -68,15 +68,16 @@ impl CompareCommand {
         let found = found?;
         let settings =
             Settings { activations, threads: ctx.threads(), seconds: start.elapsed().as_secs_f64() };
+        if self.json {
+            self.write_json(out, &file, &found, settings)?;
+        } else {
+            self.write_text(out, &file, &found, settings)?;
+        }
         if let Some(path) = &self.svg {
             let svg = figure(&found, [&self.reference, &self.other]);
             std::fs::write(path, svg).with_context(|| format!("cannot write {}", path.display()))?;
         }
-        if self.json {
-            self.write_json(out, &file, &found, settings)
-        } else {
-            self.write_text(out, &file, &found, settings)
-        }
+        Ok(())
     }
 
     fn write_text(

@@ -7,6 +7,7 @@ use crate::{
     interrupt::Interrupt,
     open, options, progress, report,
     table::{Align, Table},
+    verification::{Verified, VerifyOptions},
 };
 use anyhow::{Context, Result, bail};
 use calibrate::Calibrate;
@@ -14,7 +15,8 @@ use clap::Args;
 use lowbit::{
     Ctx, WeightSpec,
     hub::Store,
-    quant::{Formats, METHODS, QuantError, Report, Request, Resume, method, quantize},
+    quant::stats::Needs,
+    quant::{Data, Formats, METHODS, QuantError, Report, Request, Resume, advice, method, quantize},
 };
 use serde_json::{Map, Value};
 use std::{io::Write, ops::ControlFlow, path::PathBuf, time::Instant};
@@ -71,6 +73,8 @@ pub(crate) struct QuantizeCommand {
     /// Worker threads; the file is the same with any number [default: LOWBIT_THREADS, else one for each physical core]
     #[arg(short = 't', long, value_name = "N", value_parser = options::parse_threads)]
     threads: Option<usize>,
+    #[command(flatten)]
+    verify: VerifyOptions,
     /// Show every tensor
     #[arg(short, long)]
     verbose: bool,
@@ -91,10 +95,13 @@ impl QuantizeCommand {
         if let Some(bits) = self.target_bpw.filter(|bits| !(*bits > 0.0 && *bits <= 16.0)) {
             bail!("--target-bpw {bits}: expected bits above 0 and at most 16");
         }
-        let looks = needs != lowbit::quant::stats::Needs::NONE || self.target_bpw.is_some();
+        let looks = needs != Needs::NONE || self.target_bpw.is_some();
         if !looks && self.calibrate.is_given() {
             bail!("--calib: {} works from weights alone and would not look at it", self.method);
         }
+        let verify = self.verify.plan()?;
+        let data = if needs == Needs::NONE { Data::None } else { Data::Calibration };
+        advice(&formats, data).iter().for_each(|advice| eprintln!("warning: {advice}"));
         let interrupt = Interrupt::install()?;
         let ctx = Ctx::new(env::isa()?, options::threads(self.threads)?);
         let source = open::locate(&Store::from_env()?, &self.model)?.path;
@@ -134,9 +141,25 @@ impl QuantizeCommand {
             eprintln!("interrupted; finished blocks are kept, --resume goes on from there");
             return Ok(Outcome::Interrupted);
         }
-        let made = made.with_context(|| format!("cannot quantize {}", self.model))?;
+        let mut made = made.with_context(|| format!("cannot quantize {}", self.model))?;
         let seconds = start.elapsed().as_secs_f64();
-        if self.json { self.write_json(out, &made, seconds) } else { self.write_text(out, &made, seconds) }?;
+        drop(over);
+        // The file is there and whole: what keeps it from being verified is said and is no failure.
+        let verified = verify.map(|verify| verify.run(&source, &self.out, ctx.threads())).transpose();
+        let verified = verified.unwrap_or_else(|error| {
+            eprintln!("warning: {} was not verified: {}", self.out.display(), report::chain(&error));
+            None
+        });
+        if let Some(verified) = &verified {
+            verified.warn();
+            made.bytes = verified.file_bytes;
+        }
+        let verified = verified.as_ref();
+        if self.json {
+            self.write_json(out, &made, verified, seconds)?;
+        } else {
+            self.write_text(out, &made, verified, seconds)?;
+        }
         Ok(Outcome::Done)
     }
 
@@ -170,7 +193,13 @@ impl QuantizeCommand {
         Ok(formats)
     }
 
-    fn write_text(&self, out: &mut dyn Write, made: &Report, seconds: f64) -> Result<()> {
+    fn write_text(
+        &self,
+        out: &mut dyn Write,
+        made: &Report,
+        verified: Option<&Verified>,
+        seconds: f64,
+    ) -> Result<()> {
         if self.verbose {
             let texts = ["tensor", "from", "to"].map(|name| (name, Align::Left));
             let figures = ["bits/weight", "NMSE"].map(|name| (name, Align::Right));
@@ -198,13 +227,20 @@ impl QuantizeCommand {
             report::bytes(made.bytes),
             made.bits_per_weight,
         )?;
-        Ok(())
+        verified.map_or(Ok(()), |verified| verified.write_text(out))
     }
 
-    fn write_json(&self, out: &mut dyn Write, made: &Report, seconds: f64) -> Result<()> {
+    fn write_json(
+        &self,
+        out: &mut dyn Write,
+        made: &Report,
+        verified: Option<&Verified>,
+        seconds: f64,
+    ) -> Result<()> {
         let mut json = serde_json::to_value(made)?;
         json["path"] = serde_json::to_value(&self.out)?;
         json["model"] = Value::from(self.model.as_str());
+        json["verification"] = verified.map(Verified::json).transpose()?.into();
         json["seconds"] = Value::from(seconds);
         report::json(out, &json)
     }

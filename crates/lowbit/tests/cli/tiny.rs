@@ -23,8 +23,22 @@ const CHAT: &str = "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% en
 
 /// The model.
 pub(crate) fn tiny_gguf(template: Template) -> GgufFile {
+    model(template, &vocabulary())
+}
+
+/// The model with the bytes of tokens 5 and 6 in each other's place.
+pub(crate) fn swapped_gguf() -> GgufFile {
+    let mut tokens = vocabulary();
+    tokens.swap(5, 6);
+    model(Template::None, &tokens)
+}
+
+fn vocabulary() -> Vec<String> {
     let bytes = (0..=255).map(|byte| format!("<0x{byte:02X}>"));
-    let tokens: Vec<String> = ["<unk>", "<s>", "</s>"].map(str::to_owned).into_iter().chain(bytes).collect();
+    ["<unk>", "<s>", "</s>"].map(str::to_owned).into_iter().chain(bytes).collect()
+}
+
+fn model(template: Template, tokens: &[String]) -> GgufFile {
     let tokens: Vec<&str> = tokens.iter().map(String::as_str).collect();
     // Unknown, control, control, then bytes.
     let kinds: Vec<i32> = [2, 3, 3].into_iter().chain([6; 256]).collect();
