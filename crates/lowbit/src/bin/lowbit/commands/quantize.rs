@@ -1,6 +1,7 @@
 //! `lowbit quantize`: from any model that lowbit reads to a low-bit one that runs as it is stored.
 
 mod calibrate;
+mod recipe_file;
 
 use crate::{
     Outcome, env,
@@ -16,8 +17,11 @@ use lowbit::{
     Ctx, WeightSpec,
     hub::Store,
     quant::stats::Needs,
-    quant::{Data, Formats, METHODS, QuantError, Report, Request, Resume, advice, method, quantize},
+    quant::{
+        Data, Formats, METHODS, QuantError, Report, Request, Resume, TensorReport, advice, method, quantize,
+    },
 };
+use recipe_file::RecipeFile;
 use serde_json::{Map, Value};
 use std::{io::Write, ops::ControlFlow, path::PathBuf, time::Instant};
 
@@ -26,13 +30,16 @@ const STEPS: u64 = 10_000;
 
 /// Quantize a model into a .lowbit file that runs as it is stored. Embedding and head stay as they are unless formats are
 /// given for them.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(crate) struct QuantizeCommand {
     /// The model
     model: String,
     // The list is data of the library.
-    #[arg(long, value_name = "NAME", default_value = "rtn", help = format!("Method: {}", methods()))]
-    method: String,
+    #[arg(long, value_name = "NAME", help = format!("Method: {} [default: rtn]", methods()))]
+    method: Option<String>,
+    /// File with any of these options, in TOML; what is said here comes before it
+    #[arg(long, value_name = "FILE")]
+    recipe: Option<PathBuf>,
     /// Setting of the method; may be given several times
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
@@ -85,11 +92,19 @@ pub(crate) struct QuantizeCommand {
 
 impl QuantizeCommand {
     pub(crate) fn run(&self, out: &mut dyn Write) -> Result<Outcome> {
+        let mut command = self.clone();
+        if let Some(path) = &self.recipe {
+            RecipeFile::read(path)?.complete(&mut command);
+        }
+        command.quantize(out)
+    }
+
+    fn quantize(&self, out: &mut dyn Write) -> Result<Outcome> {
         if self.out.extension().is_none_or(|found| found != "lowbit") {
             bail!("{}: a container is written; name it so, with the ending .lowbit", self.out.display());
         }
         // What is wrong with the command is said before a model is fetched for it.
-        let method = method(&self.method)?;
+        let method = method(self.method.as_deref().unwrap_or("rtn"))?;
         let (settings, formats) = (self.settings()?, self.formats(method.card.default_format)?);
         let needs = (method.recipe)(&settings)?.needs();
         if let Some(bits) = self.target_bpw.filter(|bits| !(*bits > 0.0 && *bits <= 16.0)) {
@@ -97,7 +112,7 @@ impl QuantizeCommand {
         }
         let looks = needs != Needs::NONE || self.target_bpw.is_some();
         if !looks && self.calibrate.is_given() {
-            bail!("--calib: {} works from weights alone and would not look at it", self.method);
+            bail!("--calib: {} works from weights alone and would not look at it", method.card.name);
         }
         let verify = self.verify.plan()?;
         let data = if needs == Needs::NONE { Data::None } else { Data::Calibration };
@@ -210,6 +225,16 @@ impl QuantizeCommand {
                 table.row([tensor.name.clone(), tensor.from.clone(), tensor.format.clone(), bits, nmse]);
             }
             table.write(out)?;
+        }
+        let columns = |tensor: &&TensorReport| {
+            tensor.calibration_tokens.is_some_and(|tokens| tokens < tensor.shape[1] as u64)
+        };
+        let starved = made.tensors.iter().filter(columns).count();
+        if starved > 0 {
+            eprintln!(
+                "warning: of {} fewer tokens than columns were seen; take more samples",
+                report::count(starved, "tensor")
+            );
         }
         writeln!(
             out,
