@@ -52,10 +52,15 @@ impl Fit for Range {
 /// encoder, which are equally near.
 #[inline(always)]
 pub(crate) fn round(w: f32, fit: GroupFit, highest: f32) -> f32 {
+    (nearest_code(w / fit.scale + fit.zero, highest) - fit.zero) * fit.scale
+}
+
+/// The code nearest to a number of steps.
+#[inline(always)]
+fn nearest_code(steps: f32, highest: f32) -> f32 {
     // Adding 1.5 · 2^23 leaves a float no place for digits after the point.
     const SHIFT: f32 = 12_582_912.0;
-    let code = (w / fit.scale + fit.zero).clamp(0.0, highest);
-    ((code + SHIFT) - SHIFT - fit.zero) * fit.scale
+    (steps.clamp(0.0, highest) + SHIFT) - SHIFT
 }
 
 /// The largest code of a format.

@@ -1,6 +1,6 @@
 //! The clipping of a group's range that loses the least, by trying some.
 
-use super::{Fit, Group, Range, highest, round};
+use super::{Fit, Group, Range, highest, nearest_code};
 use crate::stats::{Inputs, Needs};
 use lowbit_format::{GroupFit, GroupedSpec};
 
@@ -34,55 +34,75 @@ impl Fit for MseGrid {
 
     fn fit(&self, spec: &GroupedSpec, group: &Group<'_>) -> GroupFit {
         let whole = Range.fit(spec, group);
-        let counts = group.importance.filter(|_| self.counts == Counts::ByInputs);
-        let mut best = whole;
-        let mut least = squared_error(spec, whole, group.weights, counts);
+        let by_inputs = self.counts == Counts::ByInputs;
+        let equally = vec![1.0; group.weights.len()];
+        let counts = group.importance.filter(|_| by_inputs).unwrap_or(&equally);
+        let lost = |fit: GroupFit| Sums::of(spec, fit, group.weights, counts);
+        let (mut best, mut least) = (whole, f32::INFINITY);
         let steps = (self.max_shrink * self.grid as f32) as u32;
         for step in 0..=steps {
             let shrink = 1.0 - step as f32 / self.grid as f32;
             // A smaller scale with the same zero point clips both ends alike.
-            let shrunk = GroupFit { scale: whole.scale * shrink, ..whole };
-            let candidates = match counts {
-                None => [Some(shrunk).filter(|_| step > 0), None],
-                Some(counts) => [Some(shrunk), least_squares(spec, shrunk, group.weights, counts)],
+            let fit = GroupFit { scale: whole.scale * shrink, ..whole };
+            let Some(sums) = lost(fit) else { break };
+            let (fit, error) = match sums.least_squares().filter(|_| by_inputs) {
+                Some((scale, error)) => (GroupFit { scale, ..fit }, error),
+                None => (fit, sums.error),
             };
-            for fit in candidates.into_iter().flatten() {
-                let error = squared_error(spec, fit, group.weights, counts);
-                if error < least {
-                    (best, least) = (fit, error);
-                }
+            if error < least {
+                (best, least) = (fit, error);
             }
         }
-        best
+        // With another scale some weights have other codes: what comes of it counts.
+        let error = |fit: GroupFit| lost(fit).map_or(f32::INFINITY, |sums| sums.error);
+        if error(best) <= error(whole) { best } else { whole }
     }
 }
 
-/// Scale, and zero point where it may be any number, with the least weighted squared error for the codes that `fit` gives;
-/// `None` where all of them are at the zero point.
-fn least_squares(spec: &GroupedSpec, fit: GroupFit, weights: &[f32], counts: &[f32]) -> Option<GroupFit> {
-    let (stored, highest) = (spec.stored(fit), highest(spec));
-    if stored.scale == 0.0 {
-        return None;
-    }
-    let (mut cross, mut square) = (0.0, 0.0);
-    for (w, count) in weights.iter().zip(counts) {
-        let steps = round(*w, stored, highest) / stored.scale;
-        cross += count * w * steps;
-        square += count * steps * steps;
-    }
-    let scale = cross / square;
-    (scale.is_finite() && scale > 0.0).then_some(GroupFit { scale, ..fit })
+/// Sums over a group under a fit as it is stored; m is what a weight's error counts, c its code less the zero point.
+struct Sums {
+    scale: f32,
+    /// Σ m (w − s c)².
+    error: f32,
+    /// Σ m w c.
+    cross: f32,
+    /// Σ m c².
+    square: f32,
 }
 
-/// Squared error of a group under a fit as it is stored; infinite where the scale is stored as zero.
-fn squared_error(spec: &GroupedSpec, fit: GroupFit, weights: &[f32], counts: Option<&[f32]>) -> f32 {
-    let (fit, highest) = (spec.stored(fit), highest(spec));
-    if fit.scale == 0.0 {
-        return f32::INFINITY;
+/// Sums that run side by side: the compiler may not reorder a single one.
+const LANES: usize = 8;
+
+impl Sums {
+    /// `None` where the scale is stored as zero.
+    fn of(spec: &GroupedSpec, fit: GroupFit, weights: &[f32], counts: &[f32]) -> Option<Self> {
+        let (fit, highest) = (spec.stored(fit), highest(spec));
+        if fit.scale == 0.0 {
+            return None;
+        }
+        let per_scale = 1.0 / fit.scale;
+        let mut sums = [[0.0f32; LANES]; 3];
+        let mut add = |i: usize, w: f32, m: f32| {
+            let c = nearest_code(w * per_scale + fit.zero, highest) - fit.zero;
+            let e = w - c * fit.scale;
+            sums[0][i] += m * e * e;
+            sums[1][i] += m * w * c;
+            sums[2][i] += m * c * c;
+        };
+        let (weights, last_weights) = weights.as_chunks::<LANES>();
+        let (counts, last_counts) = counts.as_chunks::<LANES>();
+        for (w, m) in weights.iter().zip(counts) {
+            (0..LANES).for_each(|i| add(i, w[i], m[i]));
+        }
+        last_weights.iter().zip(last_counts).enumerate().for_each(|(i, (w, m))| add(i, *w, *m));
+        let [error, cross, square] = sums.map(|lanes| lanes.iter().sum());
+        Some(Self { scale: fit.scale, error, cross, square })
     }
-    let squares = weights.iter().map(|w| (w - round(*w, fit, highest)).powi(2));
-    match counts {
-        None => squares.sum(),
-        Some(counts) => squares.zip(counts).map(|(square, count)| square * count).sum(),
+
+    /// The scale with the least error for the same codes, and that error; `None` where it is no scale.
+    fn least_squares(&self) -> Option<(f32, f32)> {
+        let scale = self.cross / self.square;
+        let gained = (self.cross - self.scale * self.square).powi(2) / self.square;
+        (scale.is_finite() && scale > 0.0).then_some((scale, self.error - gained))
     }
 }
