@@ -1,6 +1,7 @@
 //! The command as a user meets it: exit status, what goes where, JSON with the promised fields. No network: the models
 //! are tiny ones made here, and the folders of models are empty ones.
 
+mod calibrate;
 mod compare;
 mod tiny;
 
