@@ -185,6 +185,13 @@ fn names(checkpoint: &Checkpoint, path: &Path) -> Result<&'static Names, QuantEr
             "a container has no place for a llama2.c vocabulary; convert the model to GGUF first",
         ));
     }
+    for info in checkpoint.tensors() {
+        if !checkpoint.input_ops(&info.name)?.is_empty() {
+            return Err(unsupported(
+                "its layers permute, scale or rotate their inputs; start from the model that is not quantized",
+            ));
+        }
+    }
     let wrong = |source| EngineError::Model { path: path.to_owned(), source };
     let spec = model_spec(checkpoint).map_err(wrong)?;
     if spec.coding != WeightCoding::Plain {
