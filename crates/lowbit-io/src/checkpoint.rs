@@ -119,6 +119,7 @@ impl Checkpoint {
     pub fn format_label(&self, info: &TensorInfo) -> String {
         match self {
             Self::Container(c) => c.spec(&info.name).map(|spec| spec.label()),
+            Self::HuggingFace(c) => c.packed_spec(&info.name).map(|spec| spec.label()),
             _ => None,
         }
         .unwrap_or_else(|| info.encoding.label().to_owned())
@@ -144,7 +145,8 @@ impl Checkpoint {
     pub fn input_ops(&self, name: &str) -> Result<Vec<OnlineOp>, IoError> {
         match self {
             Self::Container(c) => c.input_ops(name),
-            Self::Gguf(_) | Self::HuggingFace(_) | Self::Llama2c(_) => Ok(Vec::new()),
+            Self::HuggingFace(c) => c.input_ops(name),
+            Self::Gguf(_) | Self::Llama2c(_) => Ok(Vec::new()),
         }
     }
 

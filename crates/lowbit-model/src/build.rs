@@ -391,7 +391,11 @@ impl Loader<'_> {
         let name = format!("{name}.bias");
         match (presence, self.weights.has(&name)) {
             (Presence::Always, _) | (Presence::IfStored, true) => vector(self.weights, &name, len).map(Some),
-            (Presence::Never, true) => Err(ModelError::UnexpectedTensor { tensor: name }),
+            // Some quantizers store a bias for every layer, of zeros where the model has none.
+            (Presence::Never, true) => match vector(self.weights, &name, len)?.iter().all(|b| *b == 0.0) {
+                true => Ok(None),
+                false => Err(ModelError::UnexpectedTensor { tensor: name }),
+            },
             (Presence::Never | Presence::IfStored, false) => Ok(None),
         }
     }

@@ -2,6 +2,7 @@
 
 mod contain;
 mod index;
+mod quant;
 pub(crate) mod safetensors;
 
 pub use index::ShardIndex;
@@ -15,7 +16,7 @@ use crate::{
     problem,
     tensor::{quant_tensor, to_vector},
 };
-use lowbit_format::{QuantTensor, Storage};
+use lowbit_format::{OnlineOp, QuantTensor, Storage, WeightSpec};
 use std::path::{Path, PathBuf};
 
 /// Longest `config.json` in bytes: real ones have a few thousand, some with long label maps.
@@ -31,8 +32,13 @@ pub struct HfFolder {
     config: serde_json::Value,
     files: Vec<Storage>,
     opened: Vec<Opened>,
+    /// What the files hold.
+    stored: Vec<TensorInfo>,
+    stored_sorted: Vec<u32>,
+    /// What the model has: layers that a quantizer packed in place of their parts.
     tensors: Vec<TensorInfo>,
     sorted: Vec<u32>,
+    packed: Option<quant::Packed>,
 }
 
 impl HfFolder {
@@ -53,8 +59,11 @@ impl HfFolder {
             config,
             files: Vec::new(),
             opened: Vec::new(),
+            stored: Vec::new(),
+            stored_sorted: Vec::new(),
             tensors: Vec::new(),
             sorted: Vec::new(),
+            packed: None,
         };
         for name in &names {
             let path = folder.join(name);
@@ -65,19 +74,30 @@ impl HfFolder {
             }
             let file = this.files.len();
             let tensors = safetensors::read(&bytes).map_err(|e| e.in_file(&path))?.tensors;
-            this.tensors.extend(tensors.into_iter().map(|t| TensorInfo { file, ..t }));
+            this.stored.extend(tensors.into_iter().map(|t| TensorInfo { file, ..t }));
             this.files.push(bytes);
             this.opened.push(opened);
         }
-        this.sorted = sort_names(&this.tensors).map_err(|e| e.in_file(folder))?;
+        this.stored_sorted = sort_names(&this.stored).map_err(|e| e.in_file(folder))?;
         this.check_index(&index).map_err(|e| e.in_file(folder))?;
+        this.packed = quant::Packed::find(&this.config, &this.kept()).map_err(|e| e.in_file(folder))?;
+        this.tensors = match &this.packed {
+            Some(packed) => quant::presented(&this.stored, packed),
+            None => this.stored.clone(),
+        };
+        this.sorted = sort_names(&this.tensors).map_err(|e| e.in_file(folder))?;
         Ok(this)
+    }
+
+    /// The stored tensors.
+    fn kept(&self) -> quant::Files<'_> {
+        quant::Files { tensors: &self.stored, sorted: &self.stored_sorted, bytes: &self.files }
     }
 
     /// Every tensor that the index names must be in the file it names.
     fn check_index(&self, index: &ShardIndex) -> Result<(), IoError> {
         for (name, shard) in &index.tensors {
-            let why = match self.info(name) {
+            let why = match self.kept().info(name) {
                 None => format!("the index says it holds tensor {name:?}, which no shard does"),
                 Some(info) if info.file != *shard => {
                     format!(
@@ -125,7 +145,8 @@ impl HfFolder {
         self.file(name)?.map(|path| bytes::read_small(&path, bytes::MAX_TEXT_FILE)).transpose()
     }
 
-    /// Every tensor: shard after shard, in the order of their bytes.
+    /// Every tensor: shard after shard, in the order of their bytes. A layer that a quantizer packed is one, in place of
+    /// its parts; it stands where its codes do and its bytes are those of all parts.
     pub fn tensors(&self) -> &[TensorInfo] {
         &self.tensors
     }
@@ -136,13 +157,32 @@ impl HfFolder {
         found.ok().map(|i| &self.tensors[self.sorted[i] as usize])
     }
 
-    /// A tensor of floats as a matrix over the file's bytes; outer dimensions are stacked.
+    /// The format of a layer that a quantizer packed, `None` for other tensors.
+    pub fn packed_spec(&self, name: &str) -> Option<WeightSpec> {
+        self.packed.as_ref()?.layer(name).map(|(_, layer)| layer.spec.clone())
+    }
+
+    /// What is done to the input of a layer before it meets this weight: a permutation, where a quantizer has stored its
+    /// columns in an order of its own.
+    ///
+    /// # Errors
+    /// As [`Self::tensor`].
+    pub fn input_ops(&self, name: &str) -> Result<Vec<OnlineOp>, IoError> {
+        self.packed.as_ref().map_or(Ok(Vec::new()), |packed| packed.input(name, &self.kept()))
+    }
+
+    /// A tensor of floats as a matrix over the file's bytes, outer dimensions stacked; or a layer that a quantizer packed,
+    /// its codes and scales laid out anew and nothing rounded.
     ///
     /// # Errors
     /// Where there is none of that name, or its elements are no floats.
     pub fn tensor(&self, name: &str) -> Result<QuantTensor, IoError> {
+        if let Some(tensor) = self.packed.as_ref().and_then(|packed| packed.tensor(name, &self.kept())) {
+            return tensor;
+        }
         let raw = self.raw(name)?;
-        let info = self.info(name).expect("raw has found it");
+        let kept = self.kept();
+        let info = kept.info(name).expect("raw has found it");
         match quant_tensor(info.encoding, info.matrix(), raw.bytes, 1.0) {
             Some(tensor) => tensor.map_err(|error| IoError::Tensor { name: name.to_owned(), error }),
             None => Err(IoError::NotWeights {
@@ -167,17 +207,15 @@ impl HfFolder {
         self.tensor(name).map(|t| to_vector(&t))
     }
 
-    /// A tensor's bytes with no meaning attached.
+    /// A stored tensor's bytes with no meaning attached; parts of packed layers among them.
     ///
     /// # Errors
     /// Where there is none of that name.
     pub fn raw(&self, name: &str) -> Result<RawTensor, IoError> {
         let names = || self.tensors.iter().map(|t| t.name.as_str());
-        let info = self.info(name).ok_or_else(|| problem::missing(name, names()))?;
-        let start = info.offset as usize;
-        let bytes =
-            self.files[info.file].slice(start..start + info.bytes).expect("spans were checked at opening");
-        Ok(RawTensor { dtype: info.encoding.label(), dims: info.dims.clone(), bytes })
+        let kept = self.kept();
+        let info = kept.info(name).ok_or_else(|| problem::missing(name, names()))?;
+        Ok(RawTensor { dtype: info.encoding.label(), dims: info.dims.clone(), bytes: kept.slice(info) })
     }
 
     /// Bytes of the safetensors files.

@@ -327,8 +327,11 @@ pub(super) fn coding(json: &Value) -> Result<WeightCoding, ModelError> {
         key: format!("quantization_config.{name}"),
         found: quantization.get(name).map_or_else(|| "nothing".into(), shown),
     };
-    if text("quant_method") != Some("bitnet") {
-        return Err(unsupported("quant_method"));
+    match text("quant_method") {
+        Some("bitnet") => {}
+        // Whoever provides the tensors knows how they are packed, or has refused them.
+        Some(_) => return Ok(WeightCoding::Plain),
+        None => return Err(unsupported("quant_method")),
     }
     if quantization.get("use_rms_norm").is_some_and(|value| !is_neutral(value)) {
         return Err(unsupported("use_rms_norm"));

@@ -75,11 +75,7 @@ fn values_out_of_range_and_options_not_known_are_refused_by_name() {
             json!({"rope_scaling": {"rope_type": "llama3", "factor": 8, "low_freq_factor": 4, "high_freq_factor": 1}}),
             "`rope_scaling.low_freq_factor` is 4, expected less than 1",
         ),
-        (
-            "llama-gqa",
-            json!({"quantization_config": {"quant_method": "gptq"}}),
-            "`quantization_config.quant_method`",
-        ),
+        ("llama-gqa", json!({"quantization_config": {"bits": 4}}), "`quantization_config.quant_method`"),
         (
             "bitnet-online",
             json!({"quantization_config": {"quant_method": "bitnet", "linear_class": "other"}}),
