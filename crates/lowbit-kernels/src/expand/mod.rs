@@ -424,11 +424,11 @@ impl Panel<'_> {
         self.k.div_ceil(self.group)
     }
 
-    /// Steps of four weights of group `g`.
+    /// Every group with its steps of four weights.
     #[inline(always)]
-    fn steps(&self, g: usize) -> Range<usize> {
-        let steps = self.group / 4;
-        g * steps..((g + 1) * steps).min(self.k / 4)
+    fn steps(&self) -> impl Iterator<Item = (usize, Range<usize>)> + use<> {
+        let (steps, all) = (self.group / 4, self.k / 4);
+        (0..all).step_by(steps).map(move |start| start..(start + steps).min(all)).enumerate()
     }
 
     /// How far the index of a group is to be shifted down to be that of its activations' scale: these may share one at
