@@ -412,6 +412,7 @@ pub(crate) unsafe fn emit(x: &Int8Acts, row: usize, sums: &[f32], out: SharedMut
 }
 
 /// Scale of the activations of group `g`, whose weights may share a scale at half the length.
+#[cfg(target_arch = "x86_64")]
 #[inline(always)]
 pub(crate) fn act_group(g: usize, group: usize) -> usize {
     g * group / ACT_GROUP

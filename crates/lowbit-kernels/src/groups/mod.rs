@@ -190,6 +190,7 @@ impl Task<'_> {
                 }
             };
         }
+        let _ = self.codes;
         let layout = &self.w.layout;
         let (_, q, floats) = scratch.take(0, PANEL * layout.k, 2 * PANEL * layout.groups.len());
         let (s, c) = floats.split_at_mut(PANEL * layout.groups.len());
