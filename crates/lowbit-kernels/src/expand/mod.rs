@@ -19,9 +19,7 @@ mod avx512;
 mod neon;
 mod scalar;
 
-use crate::{
-    ACT_GROUP, Codes, Ctx, Int8Acts, Isa, IsaLevel, MatMut, SharedMut, ctx::Scratch, isa::multiversion,
-};
+use crate::{Codes, Ctx, Int8Acts, Isa, IsaLevel, MatMut, SharedMut, ctx::Scratch, isa::multiversion};
 use lowbit_format::{
     BlockCodec, BlockFormat, BlockVisitor, GroupedTensor, NK, QuantTensor, TensorData, block,
 };
@@ -415,7 +413,7 @@ pub(crate) unsafe fn emit(x: &Int8Acts, row: usize, sums: &[f32], out: SharedMut
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 pub(crate) fn act_group(g: usize, group: usize) -> usize {
-    g * group / ACT_GROUP
+    g * group / crate::ACT_GROUP
 }
 
 impl Panel<'_> {
