@@ -319,7 +319,7 @@ fn no_groups(spec: &GroupedSpec) -> Refusal {
         _ if !spec.levels().iter().any(|level| Layout::reads(level.format)) => {
             Refusal::Format("its scales are neither f16 nor f32")
         }
-        _ if spec.expansion_group() == 32 => Refusal::Format("its zero point is no whole code"),
+        ElementFormat::Int { bits, .. } if bits.get() == 1 => Refusal::Format("its codes are single bits"),
         _ => Refusal::GroupSize { needs: "a multiple of 32" },
     }
 }

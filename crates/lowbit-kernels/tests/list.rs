@@ -247,7 +247,7 @@ fn a_kernel_that_refuses_says_why() {
         ("groups-expand-avx2", "int8-asym-g32-int6-g256", one, int8, "format: it has two levels of scales"),
         ("groups-expand-avx2", "int8-sym-g128-bf16", one, int8, "format: its scales are neither f16 nor f32"),
         ("groups-expand-avx2", "int8-sym-g48", one, int8, "group size: it takes a multiple of 32"),
-        ("groups-expand-avx2", "int1-sym-g32", one, int8, "format: its zero point is no whole code"),
+        ("groups-expand-avx2", "int1-sym-g32", one, int8, "format: its codes are single bits"),
         ("groups-expand-avx2", "ternary-row", one, int8, "format: its codes are several weights each"),
         ("groups-expand-avx2", "q8_0", one, int8, "format: its codes lie in blocks"),
         ("stored-expand-avx2", "int4-asym-g20", one, int8, "group size: it takes a multiple of 16"),

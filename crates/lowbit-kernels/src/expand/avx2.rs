@@ -47,9 +47,11 @@ unsafe fn tile<const T: usize>(
     let sums: [&[f32]; T] = std::array::from_fn(|t| x.sums(m + t, panel.group));
     let ones = _mm256_set1_epi16(1);
     let mut acc = [[_mm256_setzero_ps(); 2]; T];
+    let (mut step, all) = (0, panel.k / 4);
     for g in 0..groups {
+        let end = (step + panel.group / 4).min(all);
         let mut isum = [[_mm256_setzero_si256(); 2]; T];
-        for step in panel.steps(g) {
+        while step < end {
             for half in 0..2 {
                 // SAFETY: `step < k / 4`, so the 64 bytes of the step lie inside `q` and its 4 bytes inside a token.
                 let w = unsafe { _mm256_loadu_si256(panel.q.as_ptr().add(step * 64 + half * 32).cast()) };
@@ -61,6 +63,7 @@ unsafe fn tile<const T: usize>(
                     isum[t][half] = _mm256_add_epi32(isum[t][half], _mm256_madd_epi16(pairs, ones));
                 }
             }
+            step += 1;
         }
         for half in 0..2 {
             let at = g * PANEL + half * 8;

@@ -19,9 +19,7 @@ mod avx512;
 mod neon;
 mod scalar;
 
-use crate::{
-    ACT_GROUP, Codes, Ctx, Int8Acts, Isa, IsaLevel, MatMut, SharedMut, ctx::Scratch, isa::multiversion,
-};
+use crate::{Codes, Ctx, Int8Acts, Isa, IsaLevel, MatMut, SharedMut, ctx::Scratch, isa::multiversion};
 use lowbit_format::{
     BlockCodec, BlockFormat, BlockVisitor, GroupedTensor, NK, QuantTensor, TensorData, block,
 };
@@ -412,9 +410,10 @@ pub(crate) unsafe fn emit(x: &Int8Acts, row: usize, sums: &[f32], out: SharedMut
 }
 
 /// Scale of the activations of group `g`, whose weights may share a scale at half the length.
+#[cfg(target_arch = "x86_64")]
 #[inline(always)]
 pub(crate) fn act_group(g: usize, group: usize) -> usize {
-    g * group / ACT_GROUP
+    g * group / crate::ACT_GROUP
 }
 
 impl Panel<'_> {
@@ -424,11 +423,11 @@ impl Panel<'_> {
         self.k.div_ceil(self.group)
     }
 
-    /// Steps of four weights of group `g`.
+    /// Every group with its steps of four weights.
     #[inline(always)]
-    fn steps(&self, g: usize) -> Range<usize> {
-        let steps = self.group / 4;
-        g * steps..((g + 1) * steps).min(self.k / 4)
+    fn steps(&self) -> impl Iterator<Item = (usize, Range<usize>)> + use<> {
+        let (steps, all) = (self.group / 4, self.k / 4);
+        (0..all).step_by(steps).map(move |start| start..(start + steps).min(all)).enumerate()
     }
 
     /// How far the index of a group is to be shifted down to be that of its activations' scale: these may share one at

@@ -48,9 +48,9 @@ unsafe fn tile<const T: usize>(
     // Sixteen activations, with as many of every row.
     let w = panel.q.as_chunks::<{ 16 * PANEL }>().0;
     let mut acc = [[vdupq_n_f32(0.0); 4]; T];
-    for g in 0..groups {
+    for (g, steps) in panel.steps() {
         let mut isum = [[vdupq_n_s32(0); 4]; T];
-        for run in panel.steps(g).step_by(4).map(|step| step / 4) {
+        for run in steps.start / 4..steps.end / 4 {
             // SAFETY: sixteen bytes of each token.
             let x: [int8x16_t; T] = std::array::from_fn(|t| unsafe { vld1q_s8(codes[t][run].as_ptr()) });
             let w = w[run].as_chunks::<16>().0;

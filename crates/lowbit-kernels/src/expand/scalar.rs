@@ -12,9 +12,9 @@ pub(super) unsafe fn tokens(panel: &Panel<'_>, x: &Int8Acts, out: SharedMut<'_>,
     for m in 0..x.rows() {
         let (xq, d, sums) = (x.q(m), x.d(m), x.sums(m, panel.group));
         let mut acc = [0f32; PANEL];
-        for g in 0..panel.groups() {
+        for (g, steps) in panel.steps() {
             let mut isum = [0i32; PANEL];
-            for step in panel.steps(g) {
+            for step in steps {
                 let x4: &[i8; 4] = xq[4 * step..].first_chunk().expect("K is a multiple of 4");
                 let w16 = panel.q[step * 4 * PANEL..][..4 * PANEL].as_chunks::<4>().0;
                 for (isum, w4) in isum.iter_mut().zip(w16) {

@@ -73,10 +73,11 @@ pub(super) enum Zero {
 impl Params {
     fn of(spec: &GroupedSpec) -> Option<Self> {
         let ElementFormat::Int { bits, zero } = spec.element() else { return None };
+        if bits.get() == 1 {
+            return None;
+        }
         let &[ScaleLevel { format, .. }] = spec.levels() else { return None };
         let zero = match zero {
-            // The middle of a single bit lies between its codes.
-            ZeroPoint::Symmetric if bits.get() == 1 => return None,
             ZeroPoint::Symmetric => Zero::Middle,
             ZeroPoint::Integer => Zero::Code,
             ZeroPoint::Float => Zero::Float(Float::of(spec.zero_format()?)?),
@@ -269,6 +270,7 @@ mod tests {
             "int8-sym-g16",
             "int8-asym-g32-int6-g256",
             "int1-sym-g32",
+            "int1-asym-g32",
             "ternary-row",
             "int8-sym-g32-bf16",
             "q8_0",

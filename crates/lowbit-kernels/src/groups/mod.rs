@@ -83,9 +83,9 @@ pub struct PackedGroups {
 }
 
 impl PackedGroups {
-    /// Rearranges a tensor on the workers of `ctx`; `None` where its format is not integers of two to eight bits (one bit
-    /// with zero points) with one level of scales in f16 or f32 for a multiple of 32 weights, a row or the tensor, or
-    /// where there is no memory for a second copy.
+    /// Rearranges a tensor on the workers of `ctx`; `None` where its format is not integers of two to eight bits with one
+    /// level of scales in f16 or f32 for a multiple of 32 weights, a row or the tensor, or where there is no memory for a
+    /// second copy.
     ///
     /// The tensor's own pages are given back, where they are those of a mapped file.
     pub fn new(ctx: &Ctx, w: &QuantTensor) -> Option<Self> {
@@ -190,6 +190,7 @@ impl Task<'_> {
                 }
             };
         }
+        let _ = self.codes;
         let layout = &self.w.layout;
         let (_, q, floats) = scratch.take(0, PANEL * layout.k, 2 * PANEL * layout.groups.len());
         let (s, c) = floats.split_at_mut(PANEL * layout.groups.len());
