@@ -68,7 +68,8 @@ fn distribution(svg: &mut String, comparison: &Comparison, top: f64) {
         let label = if power == LEAST_POWER { format!("≤ 1e{power}") } else { format!("1e{power}") };
         text(svg, (x, top + HEIGHT + 20.0), "middle", &label);
     }
-    for (value, name) in [(kl.median, "median"), (kl.p99, "99 %")] {
+    // One below the other, as they may be close.
+    for (value, name, below) in [(kl.median, "median", 14.0), (kl.p99, "99 %", 31.0)] {
         let place = (value.log10() - f64::from(LEAST_POWER)).clamp(0.0, f64::from(most_power - LEAST_POWER));
         let x = FIELD.0 + place * BARS_PER_DECADE as f64 * width;
         let _ = writeln!(
@@ -76,7 +77,7 @@ fn distribution(svg: &mut String, comparison: &Comparison, top: f64) {
             "<line stroke=\"{ORANGE}\" x1=\"{x:.1}\" y1=\"{top}\" x2=\"{x:.1}\" y2=\"{:.1}\"/>",
             top + HEIGHT
         );
-        text(svg, (x - 5.0, top + 14.0), "end", &format!("{name} {value:.3}"));
+        text(svg, (x - 5.0, top + below), "end", &format!("{name} {value:.3}"));
     }
     text(svg, ((FIELD.0 + FIELD.1) / 2.0, top + HEIGHT + 40.0), "middle", "KL divergence, nats");
 }
@@ -88,7 +89,8 @@ fn by_layer(svg: &mut String, comparison: &Comparison, top: f64) {
     let most = nice(finite.fold(1e-9, f64::max));
     let frame =
         Frame { top, least: 0.0, most, title: "relative error of the residual stream after each block" };
-    frame.draw(svg, |error| format!("{:.3} %", 100.0 * error));
+    let digits = if most < 0.05 { 3 } else { 0 };
+    frame.draw(svg, |error| format!("{:.digits$} %", 100.0 * error));
     let step = (FIELD.1 - FIELD.0) / layers.len() as f64;
     let x = |i: usize| FIELD.0 + (i as f64 + 0.5) * step;
     let places = layers.iter().enumerate().filter(|(_, layer)| layer.relative_error.is_finite());
