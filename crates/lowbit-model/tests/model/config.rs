@@ -160,7 +160,7 @@ fn tensors_that_do_not_fit_the_configuration_are_refused_by_name() {
         let mut weights = Tiny::new(&case);
         weights.0.remove(drop);
         if let Some(name) = add {
-            let bytes = lowbit_format::Storage::from(vec![0; 48 * 4]);
+            let bytes = lowbit_format::Storage::from(1f32.to_le_bytes().repeat(48));
             weights.0.insert(name.into(), (StoredType::F32, vec![48], bytes));
         }
         Decoder::build(spec(config).unwrap(), &weights, ActPrecision::Float).err().unwrap().to_string()
