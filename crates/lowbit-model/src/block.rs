@@ -3,7 +3,7 @@
 use crate::{
     LinearOp, ModelError, ModelSpec, Stored, Weights,
     attention::Attention,
-    build::{self, Block},
+    build::{self, Block, RopeDivisors},
     ffn::{FfnWork, sized},
     input::Inputs,
     kv::{Float, KvCache, KvElement, KvGeometry},
@@ -212,7 +212,7 @@ pub struct OneBlock {
     spec: ModelSpec,
     index: usize,
     block: Block,
-    rope_divisors: Vec<Option<Vec<f32>>>,
+    rope_divisors: RopeDivisors,
 }
 
 impl OneBlock {

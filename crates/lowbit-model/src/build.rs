@@ -95,8 +95,7 @@ pub(crate) struct Parts {
     pub(crate) blocks: Vec<Block>,
     pub(crate) final_norm: Vec<f32>,
     pub(crate) head: Linear,
-    /// What each of the spec's ropes is divided by, where the checkpoint has it.
-    pub(crate) rope_divisors: Vec<Option<Vec<f32>>>,
+    pub(crate) rope_divisors: RopeDivisors,
 }
 
 /// Reads all parts and fills in what the spec leaves to the checkpoint's tensors.
@@ -139,6 +138,9 @@ pub(crate) fn parts(
     })
 }
 
+/// What each of a spec's ropes is divided by, where the checkpoint has it.
+pub(crate) type RopeDivisors = Vec<Option<Vec<f32>>>;
+
 /// Reads one block, and what each of the spec's ropes is divided by.
 pub(crate) fn one_block(
     spec: &mut ModelSpec,
@@ -146,7 +148,7 @@ pub(crate) fn one_block(
     weights: &dyn Weights,
     precision: ActPrecision,
     wrap: Wrap<'_>,
-) -> Result<(Block, Vec<Option<Vec<f32>>>), ModelError> {
+) -> Result<(Block, RopeDivisors), ModelError> {
     let names = Architecture::named(spec.architecture)?.names(weights.scheme());
     let rope_divisors = ropes(spec, weights, names)?;
     let block = Loader { spec, weights, names, precision, wrap, seen: Seen::default() }.block(index)?;
@@ -154,11 +156,7 @@ pub(crate) fn one_block(
 }
 
 /// Reads the divisors that GGUF files keep as tensors.
-fn ropes(
-    spec: &mut ModelSpec,
-    weights: &dyn Weights,
-    names: &Names,
-) -> Result<Vec<Option<Vec<f32>>>, ModelError> {
+fn ropes(spec: &mut ModelSpec, weights: &dyn Weights, names: &Names) -> Result<RopeDivisors, ModelError> {
     use crate::rope::RopeScaling::LongRope;
     let read = |name: &str, len: usize| {
         let name = weight(name);
