@@ -14,12 +14,13 @@ pub(crate) use plan::{model, plan};
 pub(crate) use work::Work;
 
 use crate::{
-    Calibration, Formats, MethodEntry, Pattern, QuantError, Report, TensorReport,
+    Calibration, Formats, MethodEntry, Pattern, QuantError, Recipe, Report, TensorReport,
     methods::Propagate,
     provenance,
     report::Sums,
     solve::{Layer, Nearest, quantize_matrix},
     stats::Inputs,
+    transform::Place,
 };
 use block::{Made, Run};
 use lowbit_format::FloatFormat;
@@ -28,6 +29,7 @@ use lowbit_io::{
     container::{ContainerText, ContainerWriter},
 };
 use lowbit_kernels::Ctx;
+use lowbit_model::{ModelSpec, Names};
 use partial::{Done, Partial};
 use plan::Plan;
 use serde_json::Value;
@@ -121,82 +123,126 @@ pub fn quantize(
     }
     let origin = origin.to_string();
     let partial = Partial::open(out, &origin, request.resume)?;
-    let keep = if keep_in_file { streams::Keep::InFile(partial.folder()) } else { streams::Keep::InMemory };
-    let embed = || match calibration {
-        Some(calibration) => {
-            Streams::embed(&checkpoint, (&model, names), calibration.windows(), keep).map(Some)
+    let job = Job {
+        ctx,
+        request,
+        recipe: &recipe,
+        checkpoint: &checkpoint,
+        model: (&model, names),
+        calibration,
+        passes,
+        keep: if keep_in_file { streams::Keep::InFile(partial.folder()) } else { streams::Keep::InMemory },
+        partial: &partial,
+        progress,
+    };
+    let made = job.formats(&plan).and_then(|formats| {
+        let plan = plan::plan(&checkpoint, names, &model, &recipe, &formats)?;
+        let finished = job.blocks(&plan)?;
+        job.told(1.0, 0, "writing")?;
+        assemble(&checkpoint, request, (&recipe, &plan), &finished, (&origin, source_sha256), out)
+    });
+    match made {
+        Ok(report) => partial.remove().map(|()| report),
+        Err(error) => {
+            partial.forget_if_empty();
+            Err(error)
         }
-        None => Ok(None),
-    };
-    let blocks = model.blocks.len();
-    let told = |done: f64, block: usize, step: &'static str| match progress(Progress {
-        done,
-        block,
-        blocks,
-        step,
-    }) {
-        ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(()) => Err(QuantError::Interrupted),
-    };
-    let mut formats = request.formats.clone();
-    if let Some(target) = request.target {
-        let chosen = match partial.allocation()? {
+    }
+}
+
+/// A run: what it works on and with.
+struct Job<'a> {
+    ctx: &'a Ctx,
+    request: &'a Request<'a>,
+    recipe: &'a Recipe,
+    checkpoint: &'a Checkpoint,
+    model: (&'a ModelSpec, &'a Names),
+    calibration: Option<&'a Calibration>,
+    /// Places whose inputs are collected in one pass, pass by pass.
+    passes: &'a [&'a [Place]],
+    keep: streams::Keep<'a>,
+    partial: &'a Partial,
+    progress: &'a dyn Fn(Progress) -> ControlFlow<()>,
+}
+
+impl Job<'_> {
+    fn told(&self, done: f64, block: usize, step: &'static str) -> Result<(), QuantError> {
+        let blocks = self.model.0.blocks.len();
+        match (self.progress)(Progress { done, block, blocks, step }) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(QuantError::Interrupted),
+        }
+    }
+
+    /// The residual streams before the first block, where there is a calibration.
+    fn streams(&self) -> Result<Option<Streams>, QuantError> {
+        let embed = |calibration: &Calibration| {
+            Streams::embed(self.checkpoint, self.model, calibration.windows(), self.keep)
+        };
+        self.calibration.map(embed).transpose()
+    }
+
+    /// The formats that were asked for, and those that were chosen under a target.
+    fn formats(&self, plan: &Plan<'_>) -> Result<Formats, QuantError> {
+        let mut formats = self.request.formats.clone();
+        let Some(target) = self.request.target else { return Ok(formats) };
+        let chosen = match self.partial.allocation()? {
             Some(chosen) => chosen,
             None => {
                 let search = allocate::Search {
-                    ctx,
-                    plan: &plan,
-                    default: &request.formats.default,
+                    ctx: self.ctx,
+                    plan,
+                    default: &formats.default,
                     target,
-                    calibration,
-                    threads: request.threads,
-                    step: &|done| told(done, 0, "choosing bits"),
+                    calibration: self.calibration,
+                    threads: self.request.threads,
+                    step: &|done| self.told(done, 0, "choosing bits"),
                 };
-                let work = |index| Work::new(&checkpoint, (&model, names), &plan, index);
-                let chosen = allocate::allocate(&search, work, embed()?)?;
-                partial.keep_allocation(&chosen)?;
+                let work = |index| Work::new(self.checkpoint, self.model, plan, index);
+                let chosen = allocate::allocate(&search, work, self.streams()?)?;
+                self.partial.keep_allocation(&chosen)?;
                 chosen
             }
         };
         formats.tensors.extend(chosen.into_iter().map(|(name, spec)| (Pattern(name), spec)));
+        Ok(formats)
     }
-    let plan = plan::plan(&checkpoint, names, &model, &recipe, &formats)?;
-    let mut streams = if needs.inputs == Inputs::None { None } else { embed()? };
 
-    let mut finished = Vec::with_capacity(blocks);
-    for index in 0..blocks {
-        let step = |done: f64, step| told((index as f64 + done) / blocks as f64, index + 1, step);
-        let tokens = calibration.map_or(0, Calibration::tokens);
-        let run = Run { ctx, recipe: &recipe, threads: request.threads, tokens, passes, step: &step };
-        step(0.0, "reading")?;
-        let mut work = Work::new(&checkpoint, (&model, names), &plan, index);
-        let done = match partial.done(index)? {
-            Some(done) => {
-                if let Some(streams) = &mut streams
-                    && index + 1 < blocks
-                {
-                    match (recipe.propagate, recipe.rotate) {
-                        (Propagate::Quantized, _) => take_up(&mut work, &done)?,
-                        (Propagate::Source, Some(rotate)) => rotate.turn(&mut work)?,
-                        (Propagate::Source, None) => {}
+    /// All blocks, those that were finished before among them.
+    fn blocks(&self, plan: &Plan<'_>) -> Result<Vec<Done>, QuantError> {
+        let (recipe, blocks) = (self.recipe, self.model.0.blocks.len());
+        let mut streams = if recipe.needs().inputs == Inputs::None { None } else { self.streams()? };
+        let mut finished = Vec::with_capacity(blocks);
+        for index in 0..blocks {
+            let step = |done: f64, step| self.told((index as f64 + done) / blocks as f64, index + 1, step);
+            let (threads, passes) = (self.request.threads, self.passes);
+            let tokens = self.calibration.map_or(0, Calibration::tokens);
+            let run = Run { ctx: self.ctx, recipe, threads, tokens, passes, step: &step };
+            step(0.0, "reading")?;
+            let mut work = Work::new(self.checkpoint, self.model, plan, index);
+            let done = match self.partial.done(index)? {
+                Some(done) => {
+                    if let Some(streams) = &mut streams
+                        && index + 1 < blocks
+                    {
+                        match (recipe.propagate, recipe.rotate) {
+                            (Propagate::Quantized, _) => take_up(&mut work, &done)?,
+                            (Propagate::Source, Some(rotate)) => rotate.turn(&mut work)?,
+                            (Propagate::Source, None) => {}
+                        }
+                        block::advance(&run, &work, streams, 0.0)?;
                     }
-                    block::advance(&run, &work, streams, 0.0)?;
+                    done
                 }
-                done
-            }
-            None => {
-                let made = block::block(&run, &mut work, streams.as_mut())?;
-                keep_block(&partial, index, &checkpoint, &work, &plan, made)?
-            }
-        };
-        finished.push(done);
+                None => {
+                    let made = block::block(&run, &mut work, streams.as_mut())?;
+                    keep_block(self.partial, index, self.checkpoint, &work, plan, made)?
+                }
+            };
+            finished.push(done);
+        }
+        Ok(finished)
     }
-    drop(streams);
-    told(1.0, 0, "writing")?;
-    let report = assemble(&checkpoint, request, (&recipe, &plan), &finished, (&origin, source_sha256), out)?;
-    drop(finished);
-    partial.remove()?;
-    Ok(report)
 }
 
 /// Puts a finished block's tensors in the place of the source's.
@@ -260,7 +306,7 @@ fn report(checkpoint: &Checkpoint, made: &Made) -> TensorReport {
 fn assemble(
     checkpoint: &Checkpoint,
     request: &Request<'_>,
-    (recipe, plan): (&crate::Recipe, &Plan<'_>),
+    (recipe, plan): (&Recipe, &Plan<'_>),
     finished: &[Done],
     (origin, source_sha256): (&str, String),
     out: &Path,

@@ -94,6 +94,14 @@ impl Partial {
         self.done(block).map(|done| done.expect("the block was just written"))
     }
 
+    /// Removes the folder where nothing was finished: there would be nothing to go on with.
+    pub(crate) fn forget_if_empty(&self) {
+        if !self.path(0, "json").exists() && !self.folder.join(ALLOCATION).exists() {
+            // What cannot be removed is said when the folder is met the next time.
+            let _ = std::fs::remove_dir_all(&self.folder);
+        }
+    }
+
     /// Removes the folder once the file is there.
     pub(crate) fn remove(self) -> Result<(), QuantError> {
         Ok(std::fs::remove_dir_all(&self.folder)
