@@ -171,6 +171,18 @@ pub enum QuantError {
         /// The pattern given.
         pattern: String,
     },
+    /// A tensor that the kind of file to be written has no place for.
+    #[error("tensor {tensor:?} of {format}: {why}; {next}")]
+    NotHeld {
+        /// The tensor.
+        tensor: String,
+        /// Label of its format.
+        format: String,
+        /// Why not.
+        why: String,
+        /// What can be done.
+        next: &'static str,
+    },
     /// A checkpoint whose weights are not plain numbers, or that a container has no place for.
     #[error("{path}: {why}")]
     Unsupported {

@@ -22,6 +22,7 @@
 mod advice;
 mod calibration;
 mod card;
+pub mod convert;
 mod driver;
 mod error;
 pub mod fit;

@@ -234,6 +234,11 @@ pub(crate) fn sort_names(tensors: &[TensorInfo]) -> Result<Vec<u32>, IoError> {
     }
 }
 
+/// Whether files that lowbit writes have a type for an encoding.
+pub fn can_hold(encoding: Encoding) -> bool {
+    type_number(encoding).is_some()
+}
+
 /// The type number that stands for an encoding in files lowbit writes: llama.cpp's, where several programs number
 /// differently. `None` where there is none, and for I2_S, whose scale stands behind the codes.
 fn type_number(encoding: Encoding) -> Option<u32> {

@@ -376,11 +376,11 @@ fn assemble(
 }
 
 /// A container with the hyper-parameters, the vocabulary and the chat template of the source.
-fn writer(checkpoint: &Checkpoint, path: &Path) -> Result<ContainerWriter, QuantError> {
+pub(crate) fn writer(checkpoint: &Checkpoint, path: &Path) -> Result<ContainerWriter, QuantError> {
     let mut writer = match checkpoint.config() {
         Config::Gguf(metadata) => ContainerWriter::with_gguf(metadata)?,
         Config::Json(json) => ContainerWriter::new(&json.to_string())?,
-        Config::Llama2c(_) => unreachable!("llama2.c checkpoints were refused"),
+        Config::Llama2c(_) => return Err(plan::no_place_for_llama2c(path)),
     };
     for text in ContainerText::ALL {
         let content = match checkpoint {

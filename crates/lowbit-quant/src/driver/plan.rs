@@ -164,13 +164,17 @@ fn check_groups(info: &TensorInfo, spec: &GroupedSpec) -> Result<(), QuantError>
     Ok(())
 }
 
+/// A container cannot hold what a llama2.c file is read with.
+pub(crate) fn no_place_for_llama2c(path: &Path) -> QuantError {
+    let why = "a container has no place for a llama2.c vocabulary; convert the model to GGUF first";
+    QuantError::Unsupported { path: path.display().to_string(), why }
+}
+
 /// What the source is and how its tensors are named. Sources that a container cannot hold are refused.
 pub(crate) fn model(checkpoint: &Checkpoint, path: &Path) -> Result<(ModelSpec, &'static Names), QuantError> {
     let unsupported = |why| QuantError::Unsupported { path: path.display().to_string(), why };
     if matches!(checkpoint, Checkpoint::Llama2c(_)) {
-        return Err(unsupported(
-            "a container has no place for a llama2.c vocabulary; convert the model to GGUF first",
-        ));
+        return Err(no_place_for_llama2c(path));
     }
     let wrong = |source| EngineError::Model { path: path.to_owned(), source };
     let spec = model_spec(checkpoint).map_err(wrong)?;

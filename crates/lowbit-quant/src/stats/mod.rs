@@ -80,8 +80,8 @@ impl InputStats {
         self.abs_mean.len()
     }
 
-    /// The factor of mean(xxᵀ), its columns in `order` and its diagonal raised, see [`Hessian::factor`]. Layers that
-    /// share inputs share it: it is made once, from sums that are given up for it.
+    /// The factor of mean(xxᵀ): columns are taken in `order` (as they are where it is empty), and the diagonal is raised by
+    /// `damp` times its mean. Layers that share inputs share it: it is made once, from sums that are given up for it.
     ///
     /// # Errors
     /// Where it is not positive definite however much the diagonal is raised.

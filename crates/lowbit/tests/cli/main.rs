@@ -3,6 +3,7 @@
 
 mod calibrate;
 mod compare;
+mod convert;
 mod tiny;
 
 use serde_json::Value;

@@ -3,6 +3,7 @@
 mod bench;
 mod compare;
 mod completions;
+mod convert;
 mod doctor;
 mod inspect;
 mod kernels;
@@ -42,6 +43,8 @@ pub(crate) enum Command {
     Compare(compare::CompareCommand),
     /// Quantize a model into a .lowbit file that runs as it is stored
     Quantize(quantize::QuantizeCommand),
+    /// Write a model as another kind of file, with the weights as they are
+    Convert(convert::ConvertCommand),
     /// Write a model with random weights, to measure speed
     Synth(synth::SynthCommand),
     /// Show what this machine offers and what would be used of it
@@ -63,6 +66,7 @@ impl Command {
             Self::Perplexity(command) => command.run(out)?,
             Self::Quantize(command) => return command.run(out),
             Self::Compare(command) => command.run(out)?,
+            Self::Convert(command) => command.run(out)?,
             Self::Synth(command) => command.run(out)?,
             Self::Doctor(command) => command.run(out)?,
             Self::Completions(command) => command.run(out)?,
