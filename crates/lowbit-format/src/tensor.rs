@@ -1,8 +1,8 @@
 //! A matrix of stored weights.
 
 use crate::{
-    BlockCodec, BlockFormat, BlockVisitor, FloatFormat, FormatError, GroupedTensor, NK, Storage, WeightSpec,
-    block,
+    BlockCodec, BlockFormat, BlockVisitor, Codes, FloatFormat, FormatError, GroupParams, GroupedTensor, NK,
+    Storage, WeightSpec, block,
 };
 
 /// A weight matrix `W[N, K]` as it is stored: bytes, and what they mean.
@@ -99,6 +99,46 @@ impl QuantTensor {
                 GroupedTensor::quantize_nearest(spec, weights, shape).map(Self::from_grouped)
             }
             WeightSpec::Block(_) => Err(FormatError::NoEncoder { label: spec.label() }),
+        }
+    }
+
+    /// A matrix from the runs of bytes that [`Self::parts`] gives.
+    ///
+    /// # Errors
+    /// Where a run has not the bytes of its part, or bytes of ternary codes are none.
+    ///
+    /// # Panics
+    /// Where there are fewer runs than the format has parts.
+    pub fn from_parts(
+        spec: &WeightSpec,
+        shape: NK,
+        parts: impl IntoIterator<Item = Storage>,
+    ) -> Result<Self, FormatError> {
+        let mut parts = parts.into_iter();
+        let mut next = || parts.next().expect("a run of bytes for every part");
+        match spec {
+            WeightSpec::Float(format) => Self::from_floats(*format, shape, next()),
+            WeightSpec::Block(format) => Self::from_blocks(*format, shape, next()),
+            WeightSpec::Grouped(spec) => {
+                let codes = Codes::new(spec.element().packing(), shape, next())?;
+                let scales = spec.levels().iter().map(|_| next()).collect();
+                let zeros = spec.zero_format().map(|_| next());
+                let params = GroupParams::new(spec, shape, scales, zeros)?;
+                GroupedTensor::new(spec.clone(), codes, params).map(Self::from_grouped)
+            }
+        }
+    }
+
+    /// The runs of bytes that it is made of, shared: floats or blocks; or codes, scales from the finer level on, and zero
+    /// points where the format has them.
+    pub fn parts(&self) -> Vec<Storage> {
+        match &self.data {
+            TensorData::Float { bytes, .. } | TensorData::Blocks { bytes, .. } => vec![bytes.clone()],
+            TensorData::Grouped(grouped) => {
+                let params = grouped.params();
+                let params = params.levels.iter().chain(&params.zeros).map(|p| p.bytes().clone());
+                std::iter::once(grouped.codes().bytes().clone()).chain(params).collect()
+            }
         }
     }
 

@@ -24,6 +24,7 @@ mod mpgemm;
 pub mod ops;
 mod packed;
 mod pages;
+mod panels;
 mod param;
 mod peak;
 mod plan;

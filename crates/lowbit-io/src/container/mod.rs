@@ -23,10 +23,7 @@ use crate::{
     problem,
     tensor::{quant_tensor, to_vector},
 };
-use lowbit_format::{
-    ActSpec, Codes, FormatError, GroupParams, GroupedTensor, OnlineKind, OnlineOp, QuantTensor, Storage,
-    WeightSpec,
-};
+use lowbit_format::{ActSpec, FormatError, OnlineKind, OnlineOp, QuantTensor, Storage, WeightSpec};
 use manifest::{Declared, Manifest};
 use std::{
     collections::{BTreeMap, HashMap},
@@ -177,19 +174,7 @@ impl Container {
             let tensor = quant_tensor(self.tensors[i].encoding, shape, self.slice(self.span(i)), 1.0);
             return tensor.expect("tensors that are no floats were refused at opening");
         };
-        let mut parts = spans.iter().map(|span| self.slice(span.clone()));
-        let mut next = || parts.next().expect("every part has a span");
-        match spec {
-            WeightSpec::Grouped(spec) => {
-                let codes = Codes::new(spec.element().packing(), shape, next())?;
-                let scales = spec.levels().iter().map(|_| next()).collect();
-                let zeros = spec.zero_format().map(|_| next());
-                let params = GroupParams::new(spec, shape, scales, zeros)?;
-                GroupedTensor::new(spec.clone(), codes, params).map(QuantTensor::from_grouped)
-            }
-            WeightSpec::Block(format) => QuantTensor::from_blocks(*format, shape, next()),
-            WeightSpec::Float(format) => QuantTensor::from_floats(*format, shape, next()),
-        }
+        QuantTensor::from_parts(spec, shape, spans.iter().map(|span| self.slice(span.clone())))
     }
 
     /// What is done to the input of a layer before it meets this weight, the first operation first; mostly nothing.

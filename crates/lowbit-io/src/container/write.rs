@@ -14,7 +14,7 @@ use crate::{
     },
     payload::write_new,
 };
-use lowbit_format::{ActSpec, NK, OnlineOp, QuantTensor, Storage, TensorData, WeightSpec};
+use lowbit_format::{ActSpec, NK, OnlineOp, QuantTensor, TensorData, WeightSpec};
 use safetensors::Dtype;
 use std::{
     cmp::Reverse,
@@ -123,7 +123,7 @@ impl ContainerWriter {
             let found = format!("dimensions {dims:?}");
             return Err(IoError::invalid(format!("tensor {name:?}"), found, tensor.shape().to_string()));
         }
-        let mut parts = pieces(tensor).into_iter();
+        let mut parts = tensor.parts().into_iter();
         self.payloads(name, &spec, dims, |_| parts.next().expect("a piece for every part").into())
     }
 
@@ -274,18 +274,6 @@ impl ContainerWriter {
         let padding = json.len().next_multiple_of(8) - json.len();
         json += &" ".repeat(padding);
         [&(json.len() as u64).to_le_bytes(), json.as_bytes()].concat()
-    }
-}
-
-/// The runs of bytes of a tensor in the order of its parts.
-fn pieces(tensor: &QuantTensor) -> Vec<Storage> {
-    match tensor.data() {
-        TensorData::Float { bytes, .. } | TensorData::Blocks { bytes, .. } => vec![bytes.clone()],
-        TensorData::Grouped(grouped) => {
-            let params = grouped.params();
-            let params = params.levels.iter().chain(&params.zeros).map(|p| p.bytes().clone());
-            std::iter::once(grouped.codes().bytes().clone()).chain(params).collect()
-        }
     }
 }
 

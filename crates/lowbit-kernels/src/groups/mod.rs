@@ -26,10 +26,11 @@ use crate::{
     expand::{self, PANEL, Panel},
     packed::{fields::Middle, unpack_codes},
     pages::Pages,
+    panels::pack_panels,
 };
 use layout::Layout;
 use lowbit_format::{NK, QuantTensor, TensorData, WeightSpec};
-use std::{ops::Range, sync::Mutex};
+use std::ops::Range;
 
 /// Panels that are multiplied at once where a level can, and as many streams of memory.
 const STREAMS: usize = 4;
@@ -93,20 +94,10 @@ impl PackedGroups {
         let shape = w.shape();
         let layout = Layout::of(grouped.spec(), shape.k)?;
         let panels = shape.n.div_ceil(PANEL);
-        let mut packed =
-            Self { spec: w.spec(), shape, bytes: ctx.arena().pages(panels * layout.panel_bytes())?, layout };
-        let parts = packed.bytes.bytes_mut().chunks_exact_mut(packed.layout.panel_bytes().max(1));
-        let targets: Vec<_> = parts.map(|panel| Mutex::new(Some(panel))).collect();
-        let layout = &packed.layout;
-        ctx.run(targets.len(), |panel, _| {
-            let target = targets[panel].lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
-            let Some(target) = target else { return };
-            let first = panel * PANEL;
-            layout.pack(ctx.isa(), &grouped.rows(first..(first + PANEL).min(shape.n)), target);
-        });
-        drop(targets);
-        grouped.codes().bytes().release();
-        Some(packed)
+        let mut bytes = ctx.arena().pages(panels * layout.panel_bytes())?;
+        let panel = (PANEL, layout.panel_bytes());
+        pack_panels(ctx, grouped, &mut bytes, panel, |rows, target| layout.pack(ctx.isa(), rows, target));
+        Some(Self { spec: w.spec(), shape, layout, bytes })
     }
 
     /// N and K.

@@ -51,11 +51,12 @@ use crate::{
     Act, Ctx, Isa, IsaLevel, MatMut, SharedMut,
     ctx::Scratch,
     pages::Pages,
+    panels::pack_panels,
     streams::{pieces, side_by_side},
 };
 use layout::{Layout, PANEL, Params};
 use lowbit_format::{NK, QuantTensor, TensorData, WeightSpec};
-use std::{ops::Range, sync::Mutex};
+use std::ops::Range;
 
 /// Panels at a time for one token, with one bit plane and with more: as many streams of memory are what a core needs to
 /// reach its share of bandwidth, and more lines at a time are more than the hardware follows.
@@ -110,20 +111,10 @@ impl LutWeights {
         let shape = w.shape();
         let layout = Layout::of(grouped.spec(), shape.k, Table::of(ctx.isa()))?;
         let panels = shape.n.div_ceil(PANEL);
-        let mut lut =
-            Self { spec: w.spec(), shape, bytes: ctx.arena().pages(panels * layout.panel_bytes())?, layout };
-        let parts = lut.bytes.bytes_mut().chunks_exact_mut(lut.layout.panel_bytes().max(1));
-        let targets: Vec<_> = parts.map(|panel| Mutex::new(Some(panel))).collect();
-        let layout = &lut.layout;
-        ctx.run(panels, |panel, _| {
-            let target = targets[panel].lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
-            let Some(target) = target else { return };
-            let first = panel * PANEL;
-            layout.pack(&grouped.rows(first..(first + PANEL).min(shape.n)), target);
-        });
-        drop(targets);
-        grouped.codes().bytes().release();
-        Some(lut)
+        let mut bytes = ctx.arena().pages(panels * layout.panel_bytes())?;
+        let panel = (PANEL, layout.panel_bytes());
+        pack_panels(ctx, grouped, &mut bytes, panel, |rows, target| layout.pack(rows, target));
+        Some(Self { spec: w.spec(), shape, layout, bytes })
     }
 
     /// N and K.

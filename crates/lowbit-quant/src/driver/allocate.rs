@@ -67,7 +67,7 @@ pub(super) fn allocate<'a>(
         let work = work(index);
         let collected = match (&mut streams, search.calibration) {
             (Some(streams), Some(calibration)) => {
-                let roles: Vec<Role> = Place::ALL.iter().map(|place| place.readers()[0]).collect();
+                let roles: Vec<Role> = Place::ALL.iter().map(|place| place.inputs()).collect();
                 let needs = Needs { inputs: Inputs::Magnitudes, samples: 0 };
                 let tokens = calibration.tokens();
                 let wanted = Wanted { roles: &roles, needs, tokens, threads: search.threads };

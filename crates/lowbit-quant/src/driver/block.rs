@@ -11,10 +11,7 @@ use crate::{
     solve::{Layer, Nearest, Quantized, SolveError, quantize_matrix},
     transform::{Consumer, Place, Seam, fold, seams},
 };
-use lowbit_format::{
-    Codes, FormatError, GroupParams, GroupShape, GroupedTensor, NK, OnlineOp, QuantTensor, Storage,
-    WeightSpec,
-};
+use lowbit_format::{GroupShape, NK, OnlineOp, QuantTensor, Storage, WeightSpec};
 use lowbit_kernels::Ctx;
 use lowbit_model::Role;
 
@@ -67,7 +64,7 @@ pub(crate) fn block(
     for (i, places) in run.passes.iter().enumerate() {
         let samples = streams.len() as f64;
         let step = |done: usize| (run.step)((i as f64 + done as f64 / samples) / parts, "collecting inputs");
-        let roles: Vec<Role> = places.iter().map(|place| place.readers()[0]).collect();
+        let roles: Vec<Role> = places.iter().map(|place| place.inputs()).collect();
         let needs = run.recipe.needs();
         let wanted = Wanted { roles: &roles, needs, tokens: run.tokens, threads: run.threads };
         let last = i + 1 == run.passes.len();
@@ -104,7 +101,7 @@ pub(crate) fn advance(
 fn transform(run: &Run<'_>, work: &mut Work<'_>, collected: &mut Collected) -> Result<(), QuantError> {
     let Some(scale) = &run.recipe.scale else { return Ok(()) };
     for place in seams(work, scale.places()) {
-        let Some(stats) = collected.get_mut(&(place.readers()[0], None)).filter(|s| s.tokens > 0) else {
+        let Some(stats) = collected.get_mut(&(place.inputs(), None)).filter(|s| s.tokens > 0) else {
             continue;
         };
         let mut consumers: Vec<Consumer> = Vec::new();
@@ -114,10 +111,10 @@ fn transform(run: &Run<'_>, work: &mut Work<'_>, collected: &mut Collected) -> R
                 && !seen.contains(&layer.tensor.as_str())
             {
                 seen.push(&layer.tensor);
-                consumers.push(Consumer::new(&work.weight(&layer.tensor)?, spec));
+                consumers.push(Consumer::new(work, &layer.tensor, spec)?);
             }
         }
-        let fit = run.recipe.fit(place.readers()[0]);
+        let fit = run.recipe.fit(place.inputs());
         let found = scale.find(&Seam { place, consumers, stats, fit, threads: run.threads });
         if let Some(scales) = found {
             fold(work, place, &scales)?;
@@ -129,7 +126,7 @@ fn transform(run: &Run<'_>, work: &mut Work<'_>, collected: &mut Collected) -> R
 
 /// The role under which the inputs of a layer are collected.
 pub(crate) fn inputs_of(role: Role) -> Option<Role> {
-    Place::ALL.iter().find(|place| place.readers().contains(&role)).map(|place| place.readers()[0])
+    Place::ALL.iter().find(|place| place.readers().contains(&role)).map(|place| place.inputs())
 }
 
 /// Rounds the tensors whose layers read at some places, and with the last of them those that read at none.
@@ -214,22 +211,8 @@ impl Made {
 
     /// The tensor.
     pub(crate) fn tensor(&self) -> Result<QuantTensor, QuantError> {
-        let build = || -> Result<QuantTensor, FormatError> {
-            let mut parts = self.quantized.parts.iter().map(|bytes| Storage::from(bytes.clone()));
-            let mut next = || parts.next().expect("a run of bytes for every part");
-            match &self.spec {
-                WeightSpec::Float(format) => QuantTensor::from_floats(*format, self.shape, next()),
-                WeightSpec::Block(format) => QuantTensor::from_blocks(*format, self.shape, next()),
-                WeightSpec::Grouped(spec) => {
-                    let codes = Codes::new(spec.element().packing(), self.shape, next())?;
-                    let scales = spec.levels().iter().map(|_| next()).collect();
-                    let zeros = spec.zero_format().map(|_| next());
-                    let params = GroupParams::new(spec, self.shape, scales, zeros)?;
-                    GroupedTensor::new(spec.clone(), codes, params).map(QuantTensor::from_grouped)
-                }
-            }
-        };
+        let parts = self.quantized.parts.iter().map(|bytes| Storage::from(bytes.clone()));
         let wrong = |error| QuantError::Solve { tensor: self.name.clone(), error: SolveError::Format(error) };
-        build().map_err(wrong)
+        QuantTensor::from_parts(&self.spec, self.shape, parts).map_err(wrong)
     }
 }

@@ -15,16 +15,16 @@ use lowbit_model::{Ffn, ModelSpec, Role};
 const WAITING_ROWS: u64 = 2048;
 
 /// Bytes of what a run holds at the same time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Budget {
+#[derive(Clone, Copy)]
+pub(crate) struct Budget {
     /// Residual streams of all samples. They can be in a file instead.
-    pub streams: u64,
+    streams: u64,
     /// Statistics of the inputs of a block, collected in one pass.
-    pub statistics: u64,
+    statistics: u64,
     /// The same where they are collected in a pass for each place of the block.
-    pub statistics_apart: u64,
+    statistics_apart: u64,
     /// The weights of the largest block and the floats of its largest matrix.
-    pub weights: u64,
+    weights: u64,
 }
 
 impl Budget {
@@ -79,11 +79,6 @@ impl Budget {
             None => Err(QuantError::Memory { least, given: memory }),
         }
     }
-
-    /// Bytes where everything is kept in memory.
-    pub fn total(&self) -> u64 {
-        self.streams + self.statistics + self.weights
-    }
 }
 
 /// Bytes of the statistics of the inputs at a place.
@@ -94,7 +89,7 @@ fn inputs(model: &ModelSpec, place: Place, needs: Needs) -> u64 {
     });
     let (inner, experts) = ffn.max_by_key(|(inner, count)| inner * count).unwrap_or((0, 1));
     let hidden = model.hidden as u64;
-    let (k, count) = match place.readers()[0] {
+    let (k, count) = match place.inputs() {
         Role::Output => (model.query_width() as u64, 1),
         Role::Gate => (hidden, experts),
         Role::Down => (inner, experts),

@@ -8,7 +8,6 @@ mod plan;
 mod streams;
 mod work;
 
-pub use budget::Budget;
 #[cfg(test)]
 pub(crate) use plan::{model, plan};
 pub(crate) use work::Work;
@@ -23,6 +22,7 @@ use crate::{
     transform::Place,
 };
 use block::{Made, Run};
+use budget::Budget;
 use lowbit_format::FloatFormat;
 use lowbit_io::{
     Access, Checkpoint, Config, IoError, Payload, Spool,

@@ -1,9 +1,12 @@
 //! One block while it is worked on: its weights as they are now.
 
 use super::plan::{BlockLayer, Plan};
-use crate::QuantError;
+use crate::{
+    QuantError,
+    solve::{SolveError, decode},
+};
 use lowbit_engine::Tensors;
-use lowbit_format::{FloatFormat, OnlineOp, QuantTensor, Storage, WeightSpec};
+use lowbit_format::{FloatFormat, NK, OnlineOp, QuantTensor, Storage, WeightSpec};
 use lowbit_io::Checkpoint;
 use lowbit_model::{ModelSpec, Names, Naming, PackedBytes, Role, WeightError, Weights, in_block};
 use std::collections::BTreeMap;
@@ -51,6 +54,13 @@ impl<'a> Work<'a> {
         }
     }
 
+    /// The weights of a matrix as floats, all of them finite.
+    pub(crate) fn decoded(&self, tensor: &str) -> Result<(Vec<f32>, NK), QuantError> {
+        let weight = self.weight(tensor)?;
+        let wrong = |error| QuantError::Solve { tensor: tensor.to_owned(), error: SolveError::Format(error) };
+        decode(&weight, 0..weight.shape().n).map_err(wrong)
+    }
+
     pub(crate) fn set(&mut self, tensor: &str, weight: QuantTensor) {
         self.matrices.insert(tensor.to_owned(), weight);
     }
@@ -76,13 +86,8 @@ impl<'a> Work<'a> {
         tensor: &str,
         mut edit: impl FnMut(usize, &mut [f32]),
     ) -> Result<(), QuantError> {
-        let weight = self.weight(tensor)?;
-        let shape = weight.shape();
-        let mut weights = vec![0.0; shape.weights()];
-        for (n, row) in weights.chunks_exact_mut(shape.k).enumerate() {
-            weight.decode_row(n, row);
-            edit(n, row);
-        }
+        let (mut weights, shape) = self.decoded(tensor)?;
+        weights.chunks_exact_mut(shape.k).enumerate().for_each(|(n, row)| edit(n, row));
         let bytes = Storage::from(FloatFormat::F32.encode(&weights));
         let edited = QuantTensor::from_floats(FloatFormat::F32, shape, bytes)?;
         self.matrices.insert(tensor.to_owned(), edited);

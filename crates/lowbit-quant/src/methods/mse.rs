@@ -21,9 +21,9 @@
 //! # Reference
 //! E. Frantar, S. Ashkboos, T. Hoefler, D. Alistarh: GPTQ, ICLR 2023, arXiv:2210.17323; option `mse` of the released code.
 
-use super::{Method, Recipe, wrong};
+use super::{Gptq, Method, Recipe, wrong};
 use crate::{
-    Card, Paper, QuantError,
+    Card, QuantError,
     fit::{Counts, MseGrid},
 };
 use serde::{Deserialize, Serialize};
@@ -50,11 +50,7 @@ impl Method for Mse {
         summary: "nearest codes, the range of each group clipped for the least squared error",
         formats: "all",
         default_format: "int4-asym-g64",
-        paper: Some(Paper {
-            title: "GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers",
-            source: "arXiv:2210.17323",
-            year: 2022,
-        }),
+        paper: Gptq::CARD.paper,
     };
 
     fn recipe(&self) -> Result<Recipe, QuantError> {

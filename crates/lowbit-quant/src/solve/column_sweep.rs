@@ -68,8 +68,9 @@ impl Solve for ColumnSweep {
                 GroupInputs::of_importance(permuted(&stats.mean_square, &order).collect(), spec, shape.k);
             visit = &[];
         }
-        let fits = match given(&weights, shape, spec, (fit, &inputs), self.order) {
-            Some(fits) => Fits::Given(fits?),
+        let known = given(&weights, shape, spec, (fit, &inputs), self.order).transpose()?;
+        let fits = match &known {
+            Some(fits) => Fits::Given(fits.iter().map(|fit| stored(spec, *fit)).collect()),
             None => Fits::AsTheyCome(fit, &inputs.importance),
         };
         let sweep = Sweep { spec, factor: &factor, order: visit, fits: &fits, k: shape.k };
@@ -83,9 +84,7 @@ impl Solve for ColumnSweep {
             rounded.extend(rows);
             chosen.extend(fits);
         }
-        if let Fits::Given(stored) = fits {
-            chosen = stored;
-        }
+        let chosen = known.unwrap_or(chosen);
         // Every weight is at a code's value now: rounding it again only finds the code.
         let made = GroupedTensor::quantize_with(spec, &rounded, shape, &chosen)?;
         let measured = measured(&weights, &QuantTensor::from_grouped(made));
@@ -107,7 +106,7 @@ fn largest_first(mean_square: &[f32]) -> Vec<u32> {
 
 /// Where scales and zero points come from.
 enum Fits<'a> {
-    /// They were chosen before.
+    /// They were chosen before; as they are stored.
     Given(Vec<GroupFit>),
     /// From the weights of a group as they are when the sweep reaches it, and the mean squares of all inputs.
     AsTheyCome(&'a dyn Fit, &'a [f32]),
@@ -131,11 +130,16 @@ fn given(
     if spec.levels().len() == 1 {
         return Some(Ok(fits));
     }
-    let stored = || {
+    let of_both_levels = || {
         let made = GroupedTensor::quantize_with(spec, weights, shape, &fits)?;
         Ok((0..shape.n).flat_map(|n| made.stored_fits(n)).collect())
     };
-    Some(stored())
+    Some(of_both_levels())
+}
+
+/// A fit as it is stored. With two levels the scale depends on its neighbours: those that are given are stored ones.
+fn stored(spec: &GroupedSpec, fit: GroupFit) -> GroupFit {
+    if spec.levels().len() == 1 { spec.stored(fit) } else { fit }
 }
 
 struct Sweep<'a> {
@@ -160,6 +164,8 @@ impl Sweep<'_> {
         let block = if matches!(self.fits, Fits::AsTheyCome(..)) { block.max(len) } else { block };
         let mut rounded = vec![0.0; weights.len()];
         let mut chosen = vec![GroupFit { scale: 0.0, zero: 0.0 }; count * k.div_ceil(len)];
+        // Those of the group that the sweep is in, as they are stored.
+        let mut here = vec![GroupFit { scale: 0.0, zero: 0.0 }; count];
         // Both column after column, as the product wants them.
         let mut errors = vec![0.0f32; weights.len()];
         let mut feedback = vec![0.0f32; block * count];
@@ -183,6 +189,7 @@ impl Sweep<'_> {
                     let fits = self.fit_group(weights, ahead, at, (*fit, importance));
                     for (m, fit) in fits.into_iter().enumerate() {
                         chosen[m * k.div_ceil(len) + at / len] = fit;
+                        here[m] = stored(self.spec, fit);
                     }
                 }
                 let diagonal = self.factor.column(at)[at];
@@ -190,10 +197,9 @@ impl Sweep<'_> {
                 for m in 0..count {
                     let w = weights[m * k + from];
                     let fit = match self.fits {
-                        Fits::AsTheyCome(..) => chosen[m * k.div_ceil(len) + at / len],
+                        Fits::AsTheyCome(..) => here[m],
                         Fits::Given(fits) => self.given(fits, first + m, from / len),
                     };
-                    let fit = if self.spec.levels().len() == 1 { self.spec.stored(fit) } else { fit };
                     let nearest = if fit.scale == 0.0 {
                         0.0
                     } else {
@@ -266,7 +272,7 @@ mod tests {
         solve::Nearest,
         stats::{Collector, InputStats},
     };
-    use lowbit_format::WeightSpec;
+    use lowbit_format::{Storage, WeightSpec};
     use lowbit_kernels::MatRef;
     use lowbit_testing::seeded_values;
 
@@ -297,6 +303,11 @@ mod tests {
             WeightSpec::Grouped(spec) => spec,
             other => panic!("{other} is not grouped"),
         }
+    }
+
+    fn tensor_of(spec: &GroupedSpec, shape: NK, parts: &[Vec<u8>]) -> QuantTensor {
+        let parts = parts.iter().map(|part| Storage::from(part.clone()));
+        QuantTensor::from_parts(&WeightSpec::Grouped(spec.clone()), shape, parts).unwrap()
     }
 
     /// GPTQ as its paper has it (algorithm 1 without its blocks), in double precision: the inverse of H, its upper
@@ -382,14 +393,7 @@ mod tests {
                 let (spec, stats) = (grouped(label), stats(&x, k));
                 let layer = Layer { weight: &tensor, stats: Some(&stats), threads: 2 };
                 let made = ColumnSweep { damp: DAMP, order }.solve(&layer, &spec, &Range).unwrap();
-                let parts: Vec<_> =
-                    made.parts.iter().map(|p| lowbit_format::Storage::from(p.clone())).collect();
-                let codes =
-                    lowbit_format::Codes::new(spec.element().packing(), shape, parts[0].clone()).unwrap();
-                let zeros = parts.get(2).cloned();
-                let params =
-                    lowbit_format::GroupParams::new(&spec, shape, vec![parts[1].clone()], zeros).unwrap();
-                let made = GroupedTensor::new(spec.clone(), codes, params).unwrap();
+                let made = tensor_of(&spec, shape, &made.parts);
                 for (n, row) in weights.chunks_exact(k).enumerate() {
                     let mut found = vec![0.0; k];
                     made.decode_row(n, &mut found);
@@ -404,13 +408,7 @@ mod tests {
 
     /// ‖(W − Ŵ) X‖².
     fn output_error(weights: &[f32], parts: &[Vec<u8>], spec: &GroupedSpec, x: &[f32]) -> f64 {
-        let parts: Vec<_> = parts.iter().map(|p| lowbit_format::Storage::from(p.clone())).collect();
-        let codes = lowbit_format::Codes::new(spec.element().packing(), SHAPE, parts[0].clone()).unwrap();
-        let levels = spec.levels().len();
-        let scales = parts[1..=levels].to_vec();
-        let zeros = parts.get(levels + 1).cloned();
-        let params = lowbit_format::GroupParams::new(spec, SHAPE, scales, zeros).unwrap();
-        let made = GroupedTensor::new(spec.clone(), codes, params).unwrap();
+        let made = tensor_of(spec, SHAPE, parts);
         let mut decoded = vec![0.0; SHAPE.k];
         let mut lost = 0.0;
         for (n, row) in weights.chunks_exact(SHAPE.k).enumerate() {

@@ -11,7 +11,7 @@ use crate::{
     fit::Fit,
     stats::{InputStats, Needs, NotDefinite},
 };
-use lowbit_format::{FormatError, GroupedSpec, QuantTensor, TensorData, WeightSpec};
+use lowbit_format::{FormatError, GroupedSpec, QuantTensor, WeightSpec};
 
 /// A layer that is to be rounded.
 #[derive(Clone, Copy)]
@@ -87,18 +87,6 @@ pub fn quantize_matrix(
     match spec {
         WeightSpec::Grouped(spec) => solve.solve(layer, spec, fit),
         other => Ok(nearest::to_floats(layer, other)?),
-    }
-}
-
-/// The bytes of every part in the container's order.
-fn parts(tensor: &QuantTensor) -> Vec<Vec<u8>> {
-    match tensor.data() {
-        TensorData::Float { bytes, .. } | TensorData::Blocks { bytes, .. } => vec![bytes.bytes().to_vec()],
-        TensorData::Grouped(grouped) => {
-            let params = grouped.params();
-            let params = params.levels.iter().chain(&params.zeros).map(|p| p.bytes().bytes().to_vec());
-            std::iter::once(grouped.codes().bytes().bytes().to_vec()).chain(params).collect()
-        }
     }
 }
 

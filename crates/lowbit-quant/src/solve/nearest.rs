@@ -1,6 +1,6 @@
 //! Every weight to its nearest code.
 
-use super::{Layer, Quantized, Solve, SolveError, parts, share};
+use super::{Layer, Quantized, Solve, SolveError, share};
 use crate::{
     fit::{Fit, Group},
     stats::InputStats,
@@ -129,5 +129,6 @@ pub(super) fn measured(weights: &[f32], rounded: &QuantTensor) -> Quantized {
             squared += f64::from(*w).powi(2);
         }
     }
-    Quantized { parts: parts(rounded), order: None, squared_error, squared }
+    let parts = rounded.parts().iter().map(|part| part.bytes().to_vec()).collect();
+    Quantized { parts, order: None, squared_error, squared }
 }

@@ -96,7 +96,7 @@ mod tests {
             let found = seams(&work, &Place::ALL);
             assert_eq!(found, places, "{case}");
             for place in found {
-                let layer = work.layers_of(place.readers()[0]).next().unwrap();
+                let layer = work.layers_of(place.inputs()).next().unwrap();
                 let k = work.weight(&layer.tensor).unwrap().shape().k;
                 let scales: Vec<f32> =
                     seeded_values(case, k, 1.0, 0.0).iter().map(|x| (1.5 * x).exp2()).collect();

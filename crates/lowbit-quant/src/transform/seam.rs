@@ -1,7 +1,7 @@
 //! Where one layer's outputs are the next one's inputs and nothing but a scale for each column lies between.
 
-use crate::{driver::Work, fit::Fit, stats::InputStats};
-use lowbit_format::{GroupedSpec, NK, QuantTensor, WeightSpec};
+use crate::{QuantError, driver::Work, fit::Fit, stats::InputStats};
+use lowbit_format::{GroupedSpec, NK, WeightSpec};
 use lowbit_model::{Ffn, ModelSpec, Role};
 
 /// A place in every block.
@@ -21,7 +21,12 @@ impl Place {
     /// Every place, in the order in which a token passes them.
     pub const ALL: [Self; 4] = [Self::AttentionIn, Self::ValueOut, Self::FfnIn, Self::DownIn];
 
-    /// Roles of the layers that read there; the first of them stands for their inputs.
+    /// Role of the layer whose inputs are collected: the others that read there have the same.
+    pub(crate) fn inputs(self) -> Role {
+        self.readers()[0]
+    }
+
+    /// Roles of the layers that read there.
     pub(crate) fn readers(self) -> &'static [Role] {
         match self {
             Self::AttentionIn => &[Role::Query, Role::Key, Role::Value],
@@ -86,12 +91,8 @@ pub(crate) fn seams(work: &Work<'_>, places: &[Place]) -> Vec<Place> {
 }
 
 impl Consumer {
-    pub(crate) fn new(weight: &QuantTensor, spec: &GroupedSpec) -> Self {
-        let shape = weight.shape();
-        let mut weights = vec![0.0; shape.weights()];
-        for (n, row) in weights.chunks_exact_mut(shape.k).enumerate() {
-            weight.decode_row(n, row);
-        }
-        Self { weights, shape, spec: spec.clone() }
+    pub(crate) fn new(work: &Work<'_>, tensor: &str, spec: &GroupedSpec) -> Result<Self, QuantError> {
+        let (weights, shape) = work.decoded(tensor)?;
+        Ok(Self { weights, shape, spec: spec.clone() })
     }
 }
