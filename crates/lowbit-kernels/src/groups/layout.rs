@@ -9,6 +9,7 @@ use crate::{
     Isa,
     expand::PANEL,
     int8_acts::LONGEST_SPAN,
+    isa::multiversion,
     packed::{
         fields::{CHUNK, Middle},
         pack_codes,
@@ -99,12 +100,13 @@ impl Params {
         }
     }
 
-    /// The zero point of a row, where every scale has one.
-    fn zero(self, zeros: &[u8], row: usize) -> f32 {
+    /// The zero points of sixteen rows.
+    #[inline(always)]
+    fn zeros(self, bytes: &[u8], out: &mut [f32; PANEL]) {
         match self.zero {
-            Zero::Middle => f32::from(self.middle),
-            Zero::Code => f32::from(zeros[row]),
-            Zero::Float(float) => float.get(zeros, row),
+            Zero::Middle => out.fill(f32::from(self.middle)),
+            Zero::Code => out.iter_mut().zip(&bytes[..PANEL]).for_each(|(out, code)| *out = f32::from(*code)),
+            Zero::Float(float) => float.get_sixteen(bytes, out),
         }
     }
 }
@@ -197,16 +199,28 @@ impl Layout {
             }
         }
     }
+}
 
-    /// Scales and offsets of a panel, `[group][16]`: a weight is `(code − middle) · s + c`.
-    pub(super) fn unpack_params(&self, panel: &[u8], s: &mut [f32], c: &mut [f32]) {
-        let (s, c) = (s.as_chunks_mut::<PANEL>().0, c.as_chunks_mut::<PANEL>().0);
-        for ((place, s), c) in self.groups.iter().zip(s).zip(c) {
-            let (scales, zeros) = (&panel[place.scales..], &panel[place.zeros..]);
-            for r in 0..PANEL {
-                s[r] = self.params.scale.get(scales, r);
-                c[r] = (f32::from(self.params.middle) - self.params.zero(zeros, r)) * s[r];
-            }
+multiversion! {
+    /// Scales and offsets of a panel, `[group][16]`: a weight is `(code − middle) · s + c`. Where all offsets are 0,
+    /// they are left alone.
+    pub(super) fn unpack_params(layout: &Layout, panel: &[u8], s: &mut [f32], c: &mut [f32]) = params_of_panel;
+}
+
+#[inline(always)]
+fn params_of_panel(layout: &Layout, panel: &[u8], s: &mut [f32], c: &mut [f32]) {
+    let params = layout.params;
+    let (s, c) = (s.as_chunks_mut::<PANEL>().0, c.as_chunks_mut::<PANEL>().0);
+    for (place, s) in layout.groups.iter().zip(&mut *s) {
+        params.scale.get_sixteen(&panel[place.scales..], s);
+    }
+    if !layout.offsets() {
+        return;
+    }
+    for ((place, s), c) in layout.groups.iter().zip(s).zip(c) {
+        params.zeros(&panel[place.zeros..], c);
+        for (c, s) in c.iter_mut().zip(s) {
+            *c = (f32::from(params.middle) - *c) * *s;
         }
     }
 }

@@ -188,7 +188,7 @@ impl Task<'_> {
         for index in self.panels.clone() {
             let bytes = self.w.panel(index);
             unpack(isa, layout, bytes, 0..layout.groups.len(), expand::flip(isa), q);
-            layout.unpack_params(bytes, s, c);
+            layout::unpack_params(isa, layout, bytes, s, c);
             let c = if layout.offsets() { &*c } else { &[] };
             let panel = Panel { q, s, c, group: layout.group, k: layout.k };
             // SAFETY: the contract on `out` is passed on.
