@@ -13,6 +13,23 @@ pub struct Card {
     pub default_format: &'static str,
     /// Where it was described; `None` for what everybody knows.
     pub paper: Option<Paper>,
+    /// Figures it published, to hold ours against.
+    pub claims: &'static [Claim],
+}
+
+/// A published figure beside that of the baseline in the same table.
+#[derive(Clone, Copy, Debug)]
+pub struct Claim {
+    /// Model, format and text.
+    pub setting: &'static str,
+    /// What was measured, with its unit.
+    pub metric: &'static str,
+    /// The method's own.
+    pub published: f64,
+    /// The baseline's name and figure.
+    pub baseline: (&'static str, f64),
+    /// Where it stands in the paper.
+    pub source: &'static str,
 }
 
 /// A publication.

@@ -36,7 +36,7 @@ pub mod transform;
 
 pub use advice::{Data, advice};
 pub use calibration::Calibration;
-pub use card::{Card, Paper};
+pub use card::{Card, Claim, Paper};
 pub use driver::{Progress, Request, Resume, quantize};
 pub use error::QuantError;
 pub use formats::{Formats, Pattern};

@@ -102,7 +102,8 @@ fn bytes_and_figures_do_not_depend_on_the_number_of_threads() {
 fn no_method_is_worse_than_a_matrix_of_zeros_and_clip_search_never_than_rtn() {
     let tensor = matrix(&weights());
     let error = |name: &str, spec: &WeightSpec| {
-        let recipe = (lowbit_quant::method(name).unwrap().recipe)(&json!({})).unwrap();
+        let settings = if name == "mse" { json!({"norm": 2}) } else { json!({}) };
+        let recipe = (lowbit_quant::method(name).unwrap().recipe)(&settings).unwrap();
         quantize_matrix(&recipe, &tensor, spec, 1).unwrap().squared_error
     };
     every_pair(|recipe, spec| {

@@ -11,6 +11,29 @@ What `lowbit quantize --method NAME` does with every weight matrix; [how to use 
 [`crates/lowbit-quant/src/methods`](../crates/lowbit-quant/src/methods), whose head has equations, costs and departures.
 ";
 
+const CLAIMS: &str = "## What was published
+
+Figures of the papers, each beside the baseline of the same table. What comes of the methods here, on smaller models, is in
+[quantize.md](quantize.md#what-it-costs).
+";
+
+/// A row for every claim of every method.
+fn claims() -> String {
+    let all = METHODS.iter().flat_map(|entry| entry.card.claims.iter().map(|claim| (entry.card.name, claim)));
+    let rows = all.map(|(name, claim)| {
+        let (baseline, figure) = claim.baseline;
+        vec![
+            format!("`{name}`"),
+            claim.setting.into(),
+            claim.metric.into(),
+            claim.published.to_string(),
+            format!("`{baseline}` {figure}"),
+            claim.source.into(),
+        ]
+    });
+    table(&["Method", "Setting", "Metric", "Published", "Baseline", "Where"], rows.collect())
+}
+
 pub(super) fn page() -> Result<String> {
     let mut rows = Vec::new();
     for entry in METHODS {
@@ -23,11 +46,12 @@ pub(super) fn page() -> Result<String> {
         rows.push(vec![
             format!("`{}`", card.name),
             card.summary.into(),
+            (entry.recipe)(&json!({}))?.names().join(", "),
             card.formats.into(),
             settings,
             paper,
         ]);
     }
-    let head = ["Method", "What it does", "Formats", "Settings and their defaults", "Paper"];
-    Ok(format!("{TEXT}\n{}", table(&head, rows)))
+    let head = ["Method", "What it does", "Parts", "Formats", "Settings and their defaults", "Paper"];
+    Ok(format!("{TEXT}\n{}\n{CLAIMS}\n{}", table(&head, rows), claims()))
 }

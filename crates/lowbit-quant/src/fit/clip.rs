@@ -17,6 +17,10 @@ pub struct Clip {
 }
 
 impl Fit for Clip {
+    fn name(&self) -> &'static str {
+        "clip by output error"
+    }
+
     fn needs(&self) -> Needs {
         Needs { inputs: Inputs::Magnitudes, samples: self.samples }
     }

@@ -30,6 +30,8 @@ impl<'a> Group<'a> {
 /// Chooses scale and zero point of a group of weights. What it gives is stored in the precision of the format, so a
 /// fit that compares errors must compare what [`GroupedSpec::stored`] makes of its candidates.
 pub trait Fit: Send + Sync {
+    /// What it is called where the parts of a method are listed.
+    fn name(&self) -> &'static str;
     /// What calibration must collect for it.
     fn needs(&self) -> Needs {
         Needs::NONE
@@ -43,6 +45,10 @@ pub trait Fit: Send + Sync {
 pub struct Range;
 
 impl Fit for Range {
+    fn name(&self) -> &'static str {
+        "range"
+    }
+
     fn fit(&self, spec: &GroupedSpec, group: &Group<'_>) -> GroupFit {
         GroupFit::of_range(spec.element(), group.weights)
     }

@@ -4,30 +4,39 @@ use super::{Fit, Group, Range, highest, nearest_code};
 use crate::stats::{Inputs, Needs};
 use lowbit_format::{GroupFit, GroupedSpec};
 
-/// Shrinks the range of the weights step by step and keeps what has the least squared error after storing.
+/// Shrinks the range of the weights step by step and keeps what has the least error after storing.
 #[derive(Clone, Copy, Debug)]
 pub struct MseGrid {
     /// Steps into which the whole range is cut.
     pub grid: u32,
     /// Part of the range down to which it is not shrunk further: 0.8 tries 1.0 to 0.2 of it.
     pub max_shrink: f32,
-    /// What the squared error of a weight counts.
+    /// What the error of a weight counts.
     pub counts: Counts,
 }
 
-/// What the squared error of a weight counts.
+/// What the error e of a weight counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counts {
-    /// As much as any other's.
-    Equally,
-    /// As much as the mean square of its inputs; and every candidate's scale is fitted to its codes by least squares.
+    /// Its square.
+    Square,
+    /// Its fourth power: weights that are far off count more, so that less is clipped.
+    Fourth,
+    /// Its square times the mean square of its inputs; and every candidate's scale is fitted to its codes by least squares.
     ByInputs,
 }
 
 impl Fit for MseGrid {
+    fn name(&self) -> &'static str {
+        match self.counts {
+            Counts::Square | Counts::Fourth => "error grid",
+            Counts::ByInputs => "error grid by inputs",
+        }
+    }
+
     fn needs(&self) -> Needs {
         match self.counts {
-            Counts::Equally => Needs::NONE,
+            Counts::Square | Counts::Fourth => Needs::NONE,
             Counts::ByInputs => Needs { inputs: Inputs::Magnitudes, samples: 0 },
         }
     }
@@ -37,7 +46,10 @@ impl Fit for MseGrid {
         let by_inputs = self.counts == Counts::ByInputs;
         let equally = vec![1.0; group.weights.len()];
         let counts = group.importance.filter(|_| by_inputs).unwrap_or(&equally);
-        let lost = |fit: GroupFit| Sums::of(spec, fit, group.weights, counts);
+        let lost = |fit: GroupFit| match self.counts {
+            Counts::Square | Counts::ByInputs => Sums::of(spec, fit, group.weights, counts, |e| e * e),
+            Counts::Fourth => Sums::of(spec, fit, group.weights, counts, |e| (e * e) * (e * e)),
+        };
         let (mut best, mut least) = (whole, f32::INFINITY);
         let steps = (self.max_shrink * self.grid as f32) as u32;
         for step in 0..=steps {
@@ -62,7 +74,7 @@ impl Fit for MseGrid {
 /// Sums over a group under a fit as it is stored; m is what a weight's error counts, c its code less the zero point.
 struct Sums {
     scale: f32,
-    /// Σ m (w − s c)².
+    /// Σ m |w − s c|ᵖ, p as it counts.
     error: f32,
     /// Σ m w c.
     cross: f32,
@@ -75,7 +87,14 @@ const LANES: usize = 8;
 
 impl Sums {
     /// `None` where the scale is stored as zero.
-    fn of(spec: &GroupedSpec, fit: GroupFit, weights: &[f32], counts: &[f32]) -> Option<Self> {
+    #[inline(always)]
+    fn of(
+        spec: &GroupedSpec,
+        fit: GroupFit,
+        weights: &[f32],
+        counts: &[f32],
+        power: impl Fn(f32) -> f32,
+    ) -> Option<Self> {
         let (fit, highest) = (spec.stored(fit), highest(spec));
         if fit.scale == 0.0 {
             return None;
@@ -85,7 +104,7 @@ impl Sums {
         let mut add = |i: usize, w: f32, m: f32| {
             let c = nearest_code(w * per_scale + fit.zero, highest) - fit.zero;
             let e = w - c * fit.scale;
-            sums[0][i] += m * e * e;
+            sums[0][i] += m * power(e);
             sums[1][i] += m * w * c;
             sums[2][i] += m * c * c;
         };

@@ -39,6 +39,7 @@ impl Method for AbsMean {
             source: "arXiv:2402.17764",
             year: 2024,
         }),
+        claims: &[],
     };
 
     fn recipe(&self) -> Result<Recipe, QuantError> {

@@ -25,7 +25,7 @@
 
 use super::{Method, Recipe, wrong};
 use crate::{
-    Card, Paper, QuantError,
+    Card, Claim, Paper, QuantError,
     fit::{Clip, Range},
     stats::{Inputs, Needs},
     transform::{FindScale, Place, Seam, output_error},
@@ -62,6 +62,13 @@ impl Method for Awq {
             source: "arXiv:2306.00978",
             year: 2023,
         }),
+        claims: &[Claim {
+            setting: "Llama-2-7B, 3 bits, groups of 128, WikiText-2",
+            metric: "perplexity",
+            published: 6.24,
+            baseline: ("rtn", 6.66),
+            source: "Table 4",
+        }],
     };
 
     fn recipe(&self) -> Result<Recipe, QuantError> {

@@ -28,7 +28,7 @@
 
 use super::{Method, Propagate, Recipe, wrong};
 use crate::{
-    Card, Paper, QuantError,
+    Card, Claim, Paper, QuantError,
     fit::{Counts, Fit, MseGrid, Range},
     solve::{ColumnSweep, Order},
 };
@@ -78,6 +78,22 @@ impl Method for Gptq {
             source: "arXiv:2210.17323",
             year: 2022,
         }),
+        claims: &[
+            Claim {
+                setting: "OPT-125M, 4 bits, WikiText-2",
+                metric: "perplexity",
+                published: 31.12,
+                baseline: ("rtn", 37.28),
+                source: "Table 3",
+            },
+            Claim {
+                setting: "OPT-125M, 3 bits, WikiText-2",
+                metric: "perplexity",
+                published: 53.85,
+                baseline: ("rtn", 1.3e3),
+                source: "Table 3",
+            },
+        ],
     };
 
     fn recipe(&self) -> Result<Recipe, QuantError> {

@@ -35,11 +35,11 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields, default)]
 pub struct Hqq {
     /// p of the norm, above 0 and at most 1.
-    pub norm: f32,
+    pub norm: f64,
     /// β at the start, above 0.
-    pub beta: f32,
+    pub beta: f64,
     /// What β grows by each time, at least 1.
-    pub kappa: f32,
+    pub kappa: f64,
     /// Most iterations, at most 1000.
     pub iterations: u32,
 }
@@ -61,10 +61,11 @@ impl Method for Hqq {
             source: "https://mobiusml.github.io/hqq_blog",
             year: 2023,
         }),
+        claims: &[],
     };
 
     fn recipe(&self) -> Result<Recipe, QuantError> {
-        let refuse = |what: &str, found: f32| Err(wrong::<Self>(format!("{what}, found {found}")));
+        let refuse = |what: &str, found: f64| Err(wrong::<Self>(format!("{what}, found {found}")));
         if !(self.norm > 0.0 && self.norm <= 1.0) {
             return refuse("norm must be above 0 and at most 1", self.norm);
         }
@@ -75,7 +76,7 @@ impl Method for Hqq {
             return refuse("kappa must be 1 to 100", self.kappa);
         }
         if self.iterations > 1000 {
-            return refuse("iterations must be at most 1000", self.iterations as f32);
+            return refuse("iterations must be at most 1000", f64::from(self.iterations));
         }
         let check = |spec: &GroupedSpec| match spec.element() {
             ElementFormat::Int { zero: ZeroPoint::Integer | ZeroPoint::Float, .. } => Ok(()),
@@ -88,11 +89,16 @@ impl Method for Hqq {
 struct HalfQuadratic(Hqq);
 
 impl Fit for HalfQuadratic {
+    fn name(&self) -> &'static str {
+        "half-quadratic zero points"
+    }
+
     fn fit(&self, spec: &GroupedSpec, group: &Group<'_>) -> GroupFit {
         let (settings, highest) = (&self.0, highest(spec));
         let mut fit = Range.fit(spec, group);
         let (mut best, mut least) = (fit, f32::INFINITY);
-        let mut beta = settings.beta;
+        let (norm, kappa) = (settings.norm as f32, settings.kappa as f32);
+        let mut beta = settings.beta as f32;
         for _ in 0..=settings.iterations {
             let stored = spec.stored(fit);
             if stored.scale == 0.0 {
@@ -103,15 +109,14 @@ impl Fit for HalfQuadratic {
                 let rounded = round(*w, stored, highest);
                 let off = w - rounded;
                 error += off.abs();
-                zero += rounded / stored.scale + stored.zero
-                    - (w - shrink(off, beta, settings.norm)) / stored.scale;
+                zero += rounded / stored.scale + stored.zero - (w - shrink(off, beta, norm)) / stored.scale;
             }
             if error >= least {
                 break;
             }
             (best, least) = (fit, error);
             fit.zero = zero / group.weights.len() as f32;
-            beta *= settings.kappa;
+            beta *= kappa;
         }
         best
     }

@@ -34,7 +34,7 @@ pub struct Imatrix {
     /// Steps into which the range is cut, 1 to 10000.
     pub grid: u32,
     /// Part of the range that may be cut off, 0 to 1.
-    pub max_shrink: f32,
+    pub max_shrink: f64,
 }
 
 impl Default for Imatrix {
@@ -54,6 +54,7 @@ impl Method for Imatrix {
             source: "https://github.com/ggml-org/llama.cpp/pull/4861",
             year: 2024,
         }),
+        claims: &[],
     };
 
     fn recipe(&self) -> Result<Recipe, QuantError> {
@@ -63,7 +64,7 @@ impl Method for Imatrix {
         if !(0.0..=1.0).contains(&self.max_shrink) {
             return Err(wrong::<Self>(format!("max_shrink is {}, expected 0 to 1", self.max_shrink)));
         }
-        let fit = MseGrid { grid: self.grid, max_shrink: self.max_shrink, counts: Counts::ByInputs };
+        let fit = MseGrid { grid: self.grid, max_shrink: self.max_shrink as f32, counts: Counts::ByInputs };
         Ok(Recipe::nearest(&Self::CARD, fit))
     }
 }

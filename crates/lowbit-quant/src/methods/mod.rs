@@ -102,6 +102,20 @@ impl Recipe {
         fits.chain(self.scale.iter().map(|scale| scale.needs())).fold(Needs::NONE, Needs::and)
     }
 
+    /// The names of its parts, in the order in which they work.
+    pub fn names(&self) -> Vec<&'static str> {
+        let special = self.fit_for.iter().map(|(_, fit)| fit.name());
+        let mut names = vec![self.fit.name()];
+        names.extend(special.filter(|name| *name != self.fit.name()));
+        names.push(self.solve.name());
+        let before = [
+            (self.rotate.is_some(), "Hadamard rotation"),
+            (self.scale.is_some(), "scales at seams"),
+            (self.activations.is_some(), "rounded activations"),
+        ];
+        before.into_iter().filter(|(there, _)| *there).map(|(_, name)| name).chain(names).collect()
+    }
+
     /// The fit of a role.
     pub fn fit(&self, role: Role) -> &dyn Fit {
         let special = self.fit_for.iter().find(|(roles, _)| roles.contains(&role));

@@ -1,19 +1,20 @@
 //! Clip search.
 //!
 //! # What it does
-//! Clips the range of every group where that makes its squared error smaller. Needs no data. A smaller error of weights
-//! is not always a smaller one of the model: large weights that are clipped may be those that matter.
+//! Clips the range of every group where that makes its error smaller. Needs no data. A smaller squared error of weights
+//! is not always a smaller one of the model: large weights that are clipped may be those that matter. So fourth powers
+//! are summed unless `norm=2` is set.
 //!
 //! # Method
 //! For shrink factors p = 1, 1 − 1/grid, …, 1 − max_shrink the scale is p · s with the zero point of the whole range; the
-//! one with the smallest sum of (w − ŵ)² is kept.
+//! one with the smallest sum of |w − ŵ|ᵖ is kept, p being `norm`.
 //!
 //! # Shapes
 //! W [N, K], scales and zero points [N, K / group_size].
 //!
 //! # Departures
-//! The released code of GPTQ sums |w − ŵ|^2.4 over whole rows; here it is the square, over a group. Errors are those of
-//! scales as they are stored.
+//! The released code of GPTQ has p = 2.4 over whole rows; here it is 4 or 2, over a group. Errors are those of scales as
+//! they are stored.
 //!
 //! # Cost
 //! `grid · max_shrink` passes over the weights.
@@ -35,22 +36,25 @@ pub struct Mse {
     /// Steps into which the range is cut, 1 to 10000.
     pub grid: u32,
     /// Part of the range that may be cut off, 0 to 1.
-    pub max_shrink: f32,
+    pub max_shrink: f64,
+    /// Power of errors that are summed, 2 or 4.
+    pub norm: u32,
 }
 
 impl Default for Mse {
     fn default() -> Self {
-        Self { grid: 100, max_shrink: 0.8 }
+        Self { grid: 100, max_shrink: 0.8, norm: 4 }
     }
 }
 
 impl Method for Mse {
     const CARD: Card = Card {
         name: "mse",
-        summary: "nearest codes, the range of each group clipped for the least squared error",
+        summary: "nearest codes, the range of each group clipped for the least error",
         formats: "all",
         default_format: "int4-asym-g64",
         paper: Gptq::CARD.paper,
+        claims: &[],
     };
 
     fn recipe(&self) -> Result<Recipe, QuantError> {
@@ -60,7 +64,12 @@ impl Method for Mse {
         if !(0.0..=1.0).contains(&self.max_shrink) {
             return Err(wrong::<Self>(format!("max_shrink is {}, expected 0 to 1", self.max_shrink)));
         }
-        let fit = MseGrid { grid: self.grid, max_shrink: self.max_shrink, counts: Counts::Equally };
+        let counts = match self.norm {
+            2 => Counts::Square,
+            4 => Counts::Fourth,
+            other => return Err(wrong::<Self>(format!("norm is {other}, expected 2 or 4"))),
+        };
+        let fit = MseGrid { grid: self.grid, max_shrink: self.max_shrink as f32, counts };
         Ok(Recipe::nearest(&Self::CARD, fit))
     }
 }

@@ -60,6 +60,7 @@ impl Method for QuaRot {
             source: "arXiv:2404.00456",
             year: 2024,
         }),
+        claims: &[],
     };
 
     fn recipe(&self) -> Result<Recipe, QuantError> {

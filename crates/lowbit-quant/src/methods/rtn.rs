@@ -30,6 +30,7 @@ impl Method for Rtn {
         formats: "all",
         default_format: "int4-asym-g64",
         paper: None,
+        claims: &[],
     };
 
     fn recipe(&self) -> Result<Recipe, QuantError> {

@@ -36,7 +36,7 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields, default)]
 pub struct SmoothQuant {
     /// α: how much of the outliers is moved, from 0 (none) to 1.
-    pub alpha: f32,
+    pub alpha: f64,
 }
 
 impl Default for SmoothQuant {
@@ -56,6 +56,7 @@ impl Method for SmoothQuant {
             source: "arXiv:2211.10438",
             year: 2022,
         }),
+        claims: &[],
     };
 
     fn recipe(&self) -> Result<Recipe, QuantError> {
@@ -64,7 +65,7 @@ impl Method for SmoothQuant {
         }
         Ok(Recipe {
             activations: Some(ActSpec::Int8Token),
-            scale: Some(Box::new(Migration { alpha: self.alpha })),
+            scale: Some(Box::new(Migration { alpha: self.alpha as f32 })),
             ..Recipe::nearest(&Self::CARD, Range)
         })
     }

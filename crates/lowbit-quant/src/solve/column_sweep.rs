@@ -45,6 +45,10 @@ pub struct ColumnSweep {
 }
 
 impl Solve for ColumnSweep {
+    fn name(&self) -> &'static str {
+        "column sweep"
+    }
+
     fn needs(&self) -> Needs {
         Needs { inputs: Inputs::Hessian, samples: 0 }
     }

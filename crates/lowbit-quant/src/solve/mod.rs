@@ -26,6 +26,8 @@ pub struct Layer<'a> {
 
 /// Chooses the codes of a layer.
 pub trait Solve: Send + Sync {
+    /// What it is called where the parts of a method are listed.
+    fn name(&self) -> &'static str;
     /// What calibration must collect for it.
     fn needs(&self) -> Needs {
         Needs::NONE

@@ -19,6 +19,10 @@ const BATCH_WEIGHTS: usize = 1 << 21;
 pub struct Nearest;
 
 impl Solve for Nearest {
+    fn name(&self) -> &'static str {
+        "nearest"
+    }
+
     fn solve(&self, layer: &Layer<'_>, spec: &GroupedSpec, fit: &dyn Fit) -> Result<Quantized, SolveError> {
         let shape = layer.weight.shape();
         let whole = spec.levels().iter().any(|level| level.shape == GroupShape::Tensor);

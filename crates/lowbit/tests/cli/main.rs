@@ -269,6 +269,24 @@ fn every_listing_is_text_and_json() {
 }
 
 #[test]
+fn methods_are_listed_and_shown_with_parts_settings_and_published_figures() {
+    let place = Place::new();
+    let all = place.json(&["methods", "--json"]);
+    for entry in all.as_array().unwrap() {
+        let name = entry["name"].as_str().unwrap();
+        assert_eq!(*entry, place.json(&["methods", name, "--json"]));
+        assert!(!entry["parts"].as_array().unwrap().is_empty(), "{name}");
+        let shown = place.stdout(&["methods", name]);
+        assert!(shown.contains(entry["summary"].as_str().unwrap()), "{shown}");
+    }
+    assert!(place.stdout(&["methods"]).contains("column by column"));
+    let gptq = place.stdout(&["methods", "gptq"]);
+    assert!(gptq.contains("column sweep") && gptq.contains("damp=0.01"), "{gptq}");
+    assert!(gptq.contains("rtn 37.28"), "{gptq}");
+    assert!(place.error(&["methods", "gtpq"]).contains("did you mean `gptq`?"));
+}
+
+#[test]
 fn inspect_shows_every_tensor_and_what_loading_takes() {
     let place = Place::new();
     let json = place.json(&["inspect", "chat.gguf", "--json", "--load", "-c", "64"]);

@@ -8,6 +8,7 @@ mod doctor;
 mod inspect;
 mod kernels;
 mod list;
+mod methods;
 mod perplexity;
 mod pull;
 mod quantize;
@@ -41,6 +42,8 @@ pub(crate) enum Command {
     Perplexity(perplexity::PerplexityCommand),
     /// Compare two models on a text: perplexity, divergence, error by block
     Compare(compare::CompareCommand),
+    /// List the quantization methods, or show one
+    Methods(methods::Methods),
     /// Quantize a model into a .lowbit file that runs as it is stored
     Quantize(quantize::QuantizeCommand),
     /// Write a model as another kind of file, with the weights as they are
@@ -64,6 +67,7 @@ impl Command {
             Self::Kernels(command) => command.run(out)?,
             Self::Tune(command) => return command.run(out),
             Self::Perplexity(command) => command.run(out)?,
+            Self::Methods(command) => command.run(out)?,
             Self::Quantize(command) => return command.run(out),
             Self::Compare(command) => command.run(out)?,
             Self::Convert(command) => command.run(out)?,
