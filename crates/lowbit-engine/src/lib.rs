@@ -9,12 +9,14 @@
 #![forbid(unsafe_code)]
 
 mod adapter;
+mod answer;
 mod error;
 mod generate;
 mod load;
 mod model;
 mod packed;
 pub mod sampler;
+pub mod scheduler;
 mod session;
 pub mod synth;
 pub mod tuning;
