@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! Checkpoint (lowbit-io) ─┬─ configuration → ModelSpec → Decoder (lowbit-model) ─┐
-//!                         └─ vocabulary, chat template (lowbit-text) ────────────┴→ Model → Session → generate
+//!                         └─ vocabulary, chat template (lowbit-text) ────────────┴→ Model ─┬→ Session → generate
+//!                                                                                          └→ Scheduler
 //! ```
 //!
 //! What the command line, the server and evaluation share is here; none of them meets a file format or a kernel.

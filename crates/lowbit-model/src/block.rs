@@ -123,7 +123,8 @@ impl Run<'_> {
         });
         laps.lap(Part::Rope);
         for Segment { sequence, rows, .. } in segments {
-            let (keys, values) = (&key[rows.start * narrow..], &value[rows.start * narrow..]);
+            let of_rows = rows.start * narrow..rows.end * narrow;
+            let (keys, values) = (&key[of_rows.clone()], &value[of_rows]);
             let store = &mut *caches[*sequence].layers[layer];
             store.append(MatRef::new(keys, rows.len(), narrow), MatRef::new(values, rows.len(), narrow));
         }

@@ -180,7 +180,7 @@ impl Server {
             .thread_name("lowbit-http")
             .build()?;
         let Self { listener, app, stop, .. } = self;
-        let served = runtime.block_on(async {
+        let served: Result<(), ServeError> = runtime.block_on(async {
             let listener = tokio::net::TcpListener::from_std(listener)?;
             let mut signals = Signals::new()?;
             let asked = async {

@@ -17,7 +17,7 @@ pub struct Reply {
 /// Sends bytes as they are and reads until the server closes.
 pub fn raw(address: SocketAddr, request: &[u8]) -> io::Result<Reply> {
     let mut socket = TcpStream::connect(address)?;
-    socket.set_read_timeout(Some(Duration::from_secs(120)))?;
+    socket.set_read_timeout(Some(Duration::from_secs(20)))?;
     // A server that has heard enough answers and closes before everything was sent.
     let _ = socket.write_all(request);
     let mut bytes = Vec::new();
