@@ -12,7 +12,7 @@
 #![allow(missing_docs)]
 
 #[path = "../tests/support/client.rs"]
-#[allow(dead_code, unreachable_pub)]
+#[allow(dead_code)]
 mod client;
 
 use serde_json::{Value, json};

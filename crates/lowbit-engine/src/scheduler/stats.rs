@@ -35,6 +35,8 @@ pub struct Counters {
     pub refused: u64,
     /// Times a sequence stepped back into the queue for want of memory.
     pub preempted: u64,
+    /// Passes that a panic ended: a fault of ours, to be reported.
+    pub panics: u64,
     /// Tokens of prompts that were computed.
     pub prompt_tokens: u64,
     /// Tokens of prompts that were found in a cache.

@@ -244,6 +244,7 @@ impl Engine {
     fn suspect_all(&mut self) {
         self.work = Work::default();
         let mut inbox = self.shared.inbox();
+        inbox.stats.counters.panics += 1;
         let in_step = |running: &mut Running| running.count > 0;
         let mut suspects: Vec<Running> = self.running.extract_if(.., in_step).collect();
         if suspects.len() == 1 {
@@ -408,7 +409,9 @@ mod tests {
             assert_eq!(mixed[..8], alone[..8]);
             assert!(matches!(mixed[8], Update::Done(_)), "{mixed:?}");
         }
-        assert_eq!(scheduler.stats().counters.failed, 1);
+        let counters = scheduler.stats().counters;
+        // In company, then alone.
+        assert_eq!((counters.failed, counters.panics), (1, 2));
     }
 
     #[test]

@@ -39,6 +39,7 @@ fn page(stats: &Stats) -> String {
             "Answers put back into the queue for want of memory.",
             counters.preempted,
         ),
+        ("panics_total", "counter", "Passes through the model that a panic ended.", counters.panics),
         ("prompt_tokens_total", "counter", "Tokens of prompts computed.", counters.prompt_tokens),
         (
             "cached_prompt_tokens_total",

@@ -8,14 +8,14 @@ use std::{
 
 /// What came back.
 #[derive(Debug)]
-pub struct Reply {
-    pub status: u16,
-    pub head: String,
-    pub body: String,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
 }
 
 /// Sends bytes as they are and reads until the server closes.
-pub fn raw(address: SocketAddr, request: &[u8]) -> io::Result<Reply> {
+pub(crate) fn raw(address: SocketAddr, request: &[u8]) -> io::Result<Reply> {
     let mut socket = TcpStream::connect(address)?;
     socket.set_read_timeout(Some(Duration::from_secs(20)))?;
     // A server that has heard enough answers and closes before everything was sent.
@@ -30,7 +30,7 @@ pub fn raw(address: SocketAddr, request: &[u8]) -> io::Result<Reply> {
 }
 
 /// The head and body of a request by `method`, with a body of JSON where there is one.
-pub fn request(method: &str, path: &str, headers: &str, body: &str) -> Vec<u8> {
+pub(crate) fn request(method: &str, path: &str, headers: &str, body: &str) -> Vec<u8> {
     let length = body.len();
     let kind = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
     let host = if headers.contains("Host:") { "" } else { "Host: localhost\r\n" };

@@ -4,6 +4,7 @@
 mod calibrate;
 mod compare;
 mod convert;
+mod serve;
 
 use lowbit_testing::{Template, tiny_gguf};
 use serde_json::Value;
