@@ -5,6 +5,8 @@
 //! cargo run --release -p lowbit-server --example load -- 127.0.0.1:8080 qwen2.5-coder-0.5b 1,4,16
 //! ```
 //!
+//! In place of an address, the path of a model: it is then served by this program itself.
+//!
 //! Every client asks one question after another, each a different one, and reads the stream. Further arguments: answers
 //! of each client (default 2) and tokens of each answer (default 64). Printed for every number of clients: tokens of
 //! answers a second over all of them, and the median and the 99th percentile of the time to the first token and between
@@ -15,20 +17,25 @@
 #[allow(dead_code)]
 mod client;
 
+use lowbit_engine::{LoadOptions, Model};
+use lowbit_kernels::{Ctx, Isa, Machine};
+use lowbit_server::{Exposure, Limits, SchedulerOptions, Server, ServerOptions};
 use serde_json::{Value, json};
 use std::{
     io::{BufRead, BufReader, Write},
     net::{SocketAddr, TcpStream},
+    path::Path,
+    sync::Arc,
     time::Instant,
 };
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [address, model, clients, more @ ..] = &args[..] else {
-        eprintln!("arguments: ADDRESS MODEL CLIENTS[,CLIENTS…] [ANSWERS] [TOKENS]");
+        eprintln!("arguments: ADDRESS|PATH MODEL CLIENTS[,CLIENTS…] [ANSWERS] [TOKENS]");
         std::process::exit(2);
     };
-    let address: SocketAddr = address.parse().expect("an address with a port");
+    let address: SocketAddr = address.parse().unwrap_or_else(|_| serve(address, model));
     let number = |place: usize, usual| more.get(place).map_or(usual, |n| n.parse().expect("a number"));
     let (answers, tokens) = (number(0, 2), number(1, 64));
     println!("clients  tokens/s  first token p50/p99 (ms)  next token p50/p99 (ms)");
@@ -56,6 +63,25 @@ fn main() {
             percentile(&mut next, 0.99),
         );
     }
+}
+
+/// Serves the model at a path until this program ends.
+fn serve(path: &str, model_id: &str) -> SocketAddr {
+    let ctx = Arc::new(Ctx::new(Isa::detect(), Machine::detect().default_threads()));
+    let model = Model::load(&ctx, Path::new(path), LoadOptions::default()).expect("a model");
+    let options = ServerOptions {
+        address: ([127, 0, 0, 1], 0).into(),
+        exposure: Exposure::Protected,
+        api_key: None,
+        hosts: Vec::new(),
+        model_id: model_id.to_owned(),
+        scheduler: SchedulerOptions::default(),
+        limits: Limits::default(),
+    };
+    let server = Server::bind(Arc::new(model), ctx, options).expect("a free port");
+    let address = server.address();
+    std::thread::spawn(move || server.run().expect("a server that runs"));
+    address
 }
 
 /// Milliseconds from the question to each token.
