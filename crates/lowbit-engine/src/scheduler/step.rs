@@ -208,11 +208,12 @@ impl Engine {
         self.limit_scored();
     }
 
-    /// Logits of a scored prompt are large: as many tokens of it as memory is meant for.
+    /// Logits of scored prompts are large: as many of their tokens, over all of them, as memory is meant for.
     fn limit_scored(&mut self) {
-        let most = (SCORED_NUMBERS / self.model.spec().vocab).max(1);
+        let mut left = SCORED_NUMBERS / self.model.spec().vocab;
         for running in self.running.iter_mut().filter(|running| running.sequence.is_scored()) {
-            running.count = running.count.min(most);
+            running.count = running.count.min(left.max(1));
+            left = left.saturating_sub(running.count);
         }
     }
 
