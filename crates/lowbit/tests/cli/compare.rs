@@ -1,6 +1,6 @@
 //! `compare`, and what comes with it: texts of several kinds, and the verification of a quantized model.
 
-use super::{Place, success, text, tiny};
+use super::{Place, success, text};
 use serde_json::Value;
 use std::process::Output;
 
