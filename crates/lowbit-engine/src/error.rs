@@ -96,4 +96,24 @@ pub enum EngineError {
         /// Tokens that the model was made for.
         most: usize,
     },
+    /// Memory for keys and values that does not hold one sequence.
+    #[error(
+        "{given} bytes for keys and values hold {fits} tokens, and a context of {context} needs {needed}; give more memory or a shorter context"
+    )]
+    KvMemory {
+        /// Bytes given.
+        given: usize,
+        /// Tokens that they hold.
+        fits: usize,
+        /// Tokens of one context.
+        context: usize,
+        /// Bytes that it needs.
+        needed: usize,
+    },
+    /// A thread could not be started.
+    #[error("cannot start the thread of the scheduler: {why}")]
+    Thread {
+        /// What the system says.
+        why: String,
+    },
 }

@@ -1,12 +1,8 @@
 //! An answer, token by token.
 
-use crate::{
-    EngineError, Session,
-    sampler::{Sampler, SamplingParams, StopMatcher, Vocab},
-};
+use crate::{EngineError, Session, answer::Answer, sampler::SamplingParams};
 use lowbit_model::Logits;
-use lowbit_text::{Affixes, SpecialText, SpecialTokens, StreamDecoder, TextStart, Tokenizer};
-use std::{borrow::Cow, ops::ControlFlow, time::Instant};
+use std::{ops::ControlFlow, time::Instant};
 
 /// What is asked for.
 #[derive(Clone, Debug, Default)]
@@ -114,17 +110,9 @@ impl Session<'_> {
         request: &GenerateRequest,
         mut watch: impl FnMut(Event) -> ControlFlow<()>,
     ) -> Result<Generated, EngineError> {
-        let (tokenizer, size) = (self.model().tokenizer()?, self.model().spec().vocab);
-        let mut sampler = Sampler::new(&request.sampling, &ModelVocab { tokenizer, size })?;
-        let mut matcher = StopMatcher::new(&request.stop)?;
-        let mut decoder = StreamDecoder::new(SpecialText::Hide, TextStart::Continuation);
-        let mut answer = Generated {
-            text: String::new(),
-            tokens: Vec::new(),
-            finish: Finish::Interrupted,
-            timing: Timing::default(),
-        };
-        request.prompt.iter().for_each(|token| sampler.accept(*token));
+        let (tokenizer, vocab) = (self.model().tokenizer()?, self.model().spec().vocab);
+        let mut answer = Answer::new(tokenizer, vocab, request, &request.prompt)?;
+        let (mut text, mut timing) = (String::new(), Timing::default());
 
         let start = Instant::now();
         let mut computed = None;
@@ -132,71 +120,41 @@ impl Session<'_> {
             computed.get_or_insert(remaining);
             watch(Event::Prefill { remaining }).is_continue()
         })?;
-        let Some(mut logits) = prefilled else { return Ok(answer) };
+        let Some(mut logits) = prefilled else {
+            return Ok(Generated { text, tokens: Vec::new(), finish: Finish::Interrupted, timing });
+        };
         let computed = computed.unwrap_or(0);
-        answer.timing.prompt_tokens = computed;
-        answer.timing.cached_tokens = request.prompt.len() - computed;
-        answer.timing.prompt_s = start.elapsed().as_secs_f64();
+        timing.prompt_tokens = computed;
+        timing.cached_tokens = request.prompt.len() - computed;
+        timing.prompt_s = start.elapsed().as_secs_f64();
 
         let first = Instant::now();
-        answer.finish = loop {
-            if request.max_tokens.is_some_and(|most| answer.tokens.len() >= most) {
+        let finish = loop {
+            if answer.is_full() {
                 break Finish::MaxTokens;
             }
-            let drawn = sampler.sample(logits)?;
-            answer.tokens.push(drawn.id);
-            answer.timing.generate_s = first.elapsed().as_secs_f64();
-            if tokenizer.is_end_of_generation(drawn.id) {
+            let drawn = answer.draw(tokenizer, logits)?;
+            timing.generate_s = first.elapsed().as_secs_f64();
+            if drawn.ends == Some(Finish::EndOfText) {
                 break Finish::EndOfText;
             }
-            let mut text = String::new();
-            let stopped = matcher.push(&decoder.push(tokenizer, drawn.id)?, &mut text);
-            answer.text.push_str(&text);
-            let event = Event::Token { id: drawn.id, text, logprob: drawn.logprob, top: drawn.top };
+            text.push_str(&drawn.text);
+            let token = drawn.token;
+            let id = token.id;
+            let event = Event::Token { id, text: drawn.text, logprob: token.logprob, top: token.top };
             if watch(event).is_break() {
                 break Finish::Interrupted;
             }
-            if stopped.is_some() {
-                break Finish::StopString;
+            if let Some(finish) = drawn.ends {
+                break finish;
             }
             if self.room() == 0 {
                 break Finish::ContextFull;
             }
-            logits = self.feed(&[drawn.id], Logits::Last)?;
+            logits = self.feed(&[id], Logits::Last)?;
         };
-        answer.timing.generated_tokens = answer.tokens.len();
-        if answer.finish != Finish::StopString {
-            let mut rest = String::new();
-            let stopped = matcher.push(&decoder.finish(), &mut rest);
-            if stopped.is_none() {
-                matcher.finish(&mut rest);
-            }
-            answer.text.push_str(&rest);
-        }
-        Ok(answer)
-    }
-}
-
-/// The vocabulary as the sampler sees it: as many tokens as the model has logits.
-struct ModelVocab<'a> {
-    tokenizer: &'a Tokenizer,
-    size: usize,
-}
-
-impl Vocab for ModelVocab<'_> {
-    fn size(&self) -> usize {
-        self.size
-    }
-
-    fn piece(&self, id: u32) -> Cow<'_, [u8]> {
-        match self.tokenizer.token_kind(id) {
-            Some(kind) if !kind.is_special() => Cow::Borrowed(self.tokenizer.token_bytes(id).unwrap_or(&[])),
-            _ => Cow::Borrowed(&[]),
-        }
-    }
-
-    fn encode(&self, text: &str) -> Vec<u32> {
-        // Breakers come from the caller's own short list; one that cannot be encoded breaks nothing.
-        self.tokenizer.encode(text, SpecialTokens::AsText, Affixes::None).unwrap_or_default()
+        timing.generated_tokens = answer.tokens.len();
+        text.push_str(&answer.rest(finish));
+        Ok(Generated { text, tokens: answer.tokens, finish, timing })
     }
 }

@@ -2,19 +2,22 @@
 //!
 //! ```text
 //! Checkpoint (lowbit-io) ─┬─ configuration → ModelSpec → Decoder (lowbit-model) ─┐
-//!                         └─ vocabulary, chat template (lowbit-text) ────────────┴→ Model → Session → generate
+//!                         └─ vocabulary, chat template (lowbit-text) ────────────┴→ Model ─┬→ Session → generate
+//!                                                                                          └→ Scheduler
 //! ```
 //!
 //! What the command line, the server and evaluation share is here; none of them meets a file format or a kernel.
 #![forbid(unsafe_code)]
 
 mod adapter;
+mod answer;
 mod error;
 mod generate;
 mod load;
 mod model;
 mod packed;
 pub mod sampler;
+pub mod scheduler;
 mod session;
 pub mod synth;
 pub mod tuning;

@@ -1,4 +1,5 @@
-//! Attention of a batch of new tokens over a cache that already holds their keys and values.
+//! Attention of a batch of new tokens over caches that already hold their keys and values: tokens of one sequence or of
+//! several, each over its own.
 //!
 //! Keys are cut into *tiles* at fixed positions of the sequence, queries into runs of rows of one key head: all query
 //! heads that share it go together, so that its keys and values are read once for them. Of a tile a row gets a part of
@@ -40,9 +41,21 @@ pub(crate) struct Attention {
     pub(crate) window: Option<usize>,
 }
 
+/// Tokens of one sequence that ask.
+pub(crate) struct Queries<'a> {
+    /// Holds at least the keys and values of all positions up to the last of these tokens.
+    pub(crate) store: &'a dyn KvStore,
+    /// A row of all heads for each token, rotated and scaled.
+    pub(crate) q: &'a [f32],
+    /// Position of the first token in its sequence.
+    pub(crate) position: usize,
+}
+
 /// A run of tokens of one key head.
 #[derive(Clone, Copy)]
 struct Rows {
+    /// Place of their sequence among those that ask.
+    sequence: usize,
     kv_head: usize,
     /// First token, counted within the queries.
     first: usize,
@@ -54,39 +67,42 @@ struct Rows {
 /// What each call is about.
 struct Call<'a> {
     ctx: &'a Ctx,
-    store: &'a dyn KvStore,
-    q: &'a [f32],
+    sequences: &'a [Queries<'a>],
     attention: &'a Attention,
 }
 
 impl Attention {
-    /// `q` holds the last tokens of the store, a row of all heads each, rotated and scaled. `out` gets
-    /// `[kv_heads][tokens][heads / kv_heads][head_dim]`; `parts` is working memory.
+    /// `out` gets `[kv_heads][tokens][heads / kv_heads][head_dim]` of one sequence after the other; `parts` is working
+    /// memory.
     pub(crate) fn forward(
         &self,
         ctx: &Ctx,
-        store: &dyn KvStore,
-        q: &[f32],
+        sequences: &[Queries<'_>],
         parts: &mut Vec<f32>,
-        out: &mut [f32],
+        mut out: &mut [f32],
     ) {
         let wide = self.heads * self.head_dim;
-        let count = q.len() / wide;
-        let held = store.len() - count;
-        let tokens = (TILE_ROWS / self.group()).clamp(1, count);
         let per_token = self.group() * self.head_dim;
-        let mut work = Vec::with_capacity(self.kv_heads * count.div_ceil(tokens));
-        for (kv_head, out) in out.chunks_exact_mut(count * per_token).enumerate() {
-            for (i, out) in out.chunks_mut(tokens * per_token).enumerate() {
-                let first = i * tokens;
-                let tokens = out.len() / per_token;
-                work.push((Rows { kv_head, first, tokens, position: held + first }, out));
+        let (mut work, mut size, mut most_seen) = (Vec::new(), 0, 0);
+        for (sequence, queries) in sequences.iter().enumerate() {
+            let count = queries.q.len() / wide;
+            let tokens = (TILE_ROWS / self.group()).clamp(1, count);
+            let (own, others) = std::mem::take(&mut out).split_at_mut(queries.q.len());
+            out = others;
+            for (kv_head, out) in own.chunks_exact_mut(count * per_token).enumerate() {
+                for (i, out) in out.chunks_mut(tokens * per_token).enumerate() {
+                    let first = i * tokens;
+                    let (tokens, position) = (out.len() / per_token, queries.position + first);
+                    work.push((Rows { sequence, kv_head, first, tokens, position }, out));
+                }
             }
+            let held = queries.position + count;
+            let seen = self.window.unwrap_or(held).min(held);
+            size += count * wide * seen / MULTIPLICATIONS_PER_NUMBER;
+            most_seen = most_seen.max(seen);
         }
-        let call = Call { ctx, store, q, attention: self };
-        let seen = self.window.unwrap_or(store.len()).min(store.len());
-        let size = count * wide * seen / MULTIPLICATIONS_PER_NUMBER;
-        if work.len() < 2 * ctx.threads() && ctx.threads() > 1 && seen > TILE_KEYS {
+        let call = Call { ctx, sequences, attention: self };
+        if work.len() < 2 * ctx.threads() && ctx.threads() > 1 && most_seen > TILE_KEYS {
             call.by_tiles(size, work, parts);
         } else {
             // Late tokens of a prompt see the most keys: they start first, so that no worker is left with one at the
@@ -177,9 +193,10 @@ impl Call<'_> {
     /// The queries of some rows, those of a token together.
     fn gather(&self, rows: Rows, queries: &mut [f32]) {
         let Attention { heads, head_dim: dim, .. } = *self.attention;
+        let q = self.sequences[rows.sequence].q;
         let width = self.attention.group() * dim;
         for (i, queries) in queries.chunks_exact_mut(width).enumerate() {
-            let token = &self.q[(rows.first + i) * heads * dim..][..heads * dim];
+            let token = &q[(rows.first + i) * heads * dim..][..heads * dim];
             queries.copy_from_slice(&token[rows.kv_head * width..][..width]);
         }
     }
@@ -187,6 +204,7 @@ impl Call<'_> {
     /// What some rows get of one tile: to each row of `parts` mixed values, then power and sum of their softmax.
     fn tile(&self, rows: Rows, queries: &[f32], tile: usize, scores: &mut [f32], parts: &mut [f32]) {
         let (isa, attention) = (self.ctx.isa(), self.attention);
+        let store = self.sequences[rows.sequence].store;
         let (dim, group) = (attention.head_dim, attention.group());
         let count = rows.tokens * group;
         let end = attention.visible(rows.position + rows.tokens - 1).end;
@@ -194,7 +212,7 @@ impl Call<'_> {
         let width = keys.len();
         let scores = &mut scores[..count * width];
         let q = MatRef::new(queries, count, dim);
-        self.store.scores(isa, rows.kv_head, q, keys.clone(), MatMut::new(scores, count, width));
+        store.scores(isa, rows.kv_head, q, keys.clone(), MatMut::new(scores, count, width));
         for (row, scores) in scores.chunks_exact_mut(width).enumerate() {
             let seen = attention.visible(rows.position + row / group);
             let seen = seen.start.clamp(keys.start, keys.end) - keys.start
@@ -214,7 +232,7 @@ impl Call<'_> {
         }
         let p = MatRef::new(scores, count, width);
         let mixed = MatMut::strided(parts, count, dim, dim + STATE);
-        self.store.mix(isa, rows.kv_head, p, keys, mixed);
+        store.mix(isa, rows.kv_head, p, keys, mixed);
     }
 }
 
@@ -296,8 +314,9 @@ mod tests {
         for &count in pieces {
             let mut out = vec![f32::NAN; count * wide];
             let q = &q[held * wide..(held + count) * wide];
+            let queries = Queries { store: &store(held + count), q, position: held };
             held += count;
-            attention.forward(&ctx, &store(held), q, &mut parts, &mut out);
+            attention.forward(&ctx, &[queries], &mut parts, &mut out);
             let group = wide / KV_HEADS;
             for token in 0..count {
                 for head in 0..KV_HEADS {
@@ -366,6 +385,34 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn sequences_that_ask_together_get_the_bits_they_get_alone() {
+        // Lengths of caches, and how many of their last tokens ask; the last store holds more than its tokens may see.
+        let asked = [(600, 1), (5, 1), (130, 40), (1, 1), (300, 2), (256, 1)];
+        let attention = Attention { heads: 6, kv_heads: KV_HEADS, head_dim: DIM, cap: None, window: None };
+        let wide = attention.heads * DIM;
+        let stores: Vec<Float> = asked.iter().map(|(held, _)| store(held + 3)).collect();
+        let rows: Vec<Vec<f32>> =
+            asked.iter().enumerate().map(|(i, (_, count))| noise(count * wide, 20 + i as u64)).collect();
+        let queries = |i: usize| {
+            let (held, count) = asked[i];
+            Queries { store: &stores[i], q: &rows[i], position: held - count }
+        };
+        for threads in [1, 2, 5] {
+            let ctx = Ctx::new(Isa::detect(), threads);
+            let (mut alone, mut parts) = (Vec::new(), Vec::new());
+            for i in 0..asked.len() {
+                let mut out = vec![f32::NAN; rows[i].len()];
+                attention.forward(&ctx, &[queries(i)], &mut parts, &mut out);
+                alone.extend_from_slice(&out);
+            }
+            let mut together = vec![f32::NAN; alone.len()];
+            let all: Vec<Queries<'_>> = (0..asked.len()).map(queries).collect();
+            attention.forward(&ctx, &all, &mut parts, &mut together);
+            assert!(together == alone, "{threads} threads");
         }
     }
 }

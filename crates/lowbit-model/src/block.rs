@@ -2,7 +2,8 @@
 
 use crate::{
     LinearOp, ModelError, ModelSpec, Stored, Weights,
-    attention::Attention,
+    attention::{Attention, Queries},
+    batch::Segment,
     build::{self, Block, RopeDivisors},
     ffn::{FfnWork, sized},
     input::Inputs,
@@ -15,10 +16,11 @@ use crate::{
 };
 use lowbit_format::{NK, QuantTensor};
 use lowbit_kernels::{ActPrecision, Ctx, MatMut, MatRef, ops};
+use std::ops::Range;
 
-/// Working memory of a sequence, grown to the largest batch.
+/// Working memory of passes, grown to the largest batch.
 #[derive(Default)]
-pub(crate) struct Work {
+pub struct Work {
     pub(crate) stream: Vec<f32>,
     pub(crate) normed: Vec<f32>,
     query: Vec<f32>,
@@ -38,28 +40,40 @@ pub(crate) struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Angles of the next `count` positions, for every rope of the model.
-    pub(crate) fn angles(self, ctx: &Ctx, count: usize, cache: &KvCache, angles: &mut Vec<Vec<f32>>) {
-        angles.resize(cache.ropes.len(), Vec::new());
-        let held = cache.len();
-        for (table, angles) in cache.ropes.iter().zip(angles) {
-            let width = 2 * table.pairs();
-            share_rows(ctx, sized(angles, count * width), width, |m, row, _| table.angles(held + m, row));
+    /// Angles of every row's position, for every rope of the model.
+    pub(crate) fn angles(
+        self,
+        ctx: &Ctx,
+        segments: &[Segment],
+        caches: &[&mut KvCache],
+        angles: &mut Vec<Vec<f32>>,
+    ) {
+        let count = segments.last().map_or(0, |last| last.rows.end);
+        angles.resize(self.spec.ropes.len(), Vec::new());
+        for (rope, angles) in angles.iter_mut().enumerate() {
+            let width = 2 * caches[0].ropes[rope].pairs();
+            share_rows(ctx, sized(angles, count * width), width, |m, row, _| {
+                let segment = Segment::of_row(segments, m);
+                // Frequencies may depend on the capacity of the cache.
+                let table = &caches[segment.sequence].ropes[rope];
+                table.angles(segment.position + m - segment.rows.start, row);
+            });
         }
     }
 
-    /// The attention part of a block: adds to the stream of tokens from `first` on.
+    /// The attention part of a block: adds to the stream of rows from `first` on.
     pub(crate) fn attend(
         self,
         ctx: &Ctx,
         (index, layer): (usize, usize),
         block: &Block,
-        (count, first): (usize, usize),
-        cache: &mut KvCache,
+        first: usize,
+        (segments, caches): (&[Segment], &mut [&mut KvCache]),
         work: &mut Work,
         laps: &mut Laps,
     ) {
         let spec = self.spec;
+        let count = segments.last().map_or(0, |last| last.rows.end);
         let (hidden, wide, narrow) = (spec.hidden, spec.query_width(), spec.kv_width());
         let asking = count - first;
         let stream = &mut work.stream[..count * hidden];
@@ -97,7 +111,7 @@ impl Run<'_> {
             gain: block.query_norm.as_deref().filter(|_| by_head),
             eps: spec.norm_eps,
             pairs: spec.rope_pairs,
-            angles: spec.blocks[index].rope.map(|i| (&cache.ropes[i], work.angles[i].as_slice())),
+            angles: spec.blocks[index].rope.map(|i| (caches[0].ropes[i].pairs(), work.angles[i].as_slice())),
         };
         share_rows(ctx, query, wide, |m, row, scratch| {
             turn.heads(ctx, first + m, row, scratch.floats(spec.head_dim));
@@ -108,8 +122,12 @@ impl Run<'_> {
             turn_key.heads(ctx, m, row, scratch.floats(spec.head_dim));
         });
         laps.lap(Part::Rope);
-        let store = &mut *cache.layers[layer];
-        store.append(MatRef::new(key, count, narrow), MatRef::new(value, count, narrow));
+        for Segment { sequence, rows, .. } in segments {
+            let of_rows = rows.start * narrow..rows.end * narrow;
+            let (keys, values) = (&key[of_rows.clone()], &value[of_rows]);
+            let store = &mut *caches[*sequence].layers[layer];
+            store.append(MatRef::new(keys, rows.len(), narrow), MatRef::new(values, rows.len(), narrow));
+        }
         laps.lap(Part::Cache);
         if asking == 0 {
             return;
@@ -121,16 +139,26 @@ impl Run<'_> {
             cap: spec.attention_cap,
             window: spec.blocks[index].window,
         };
+        let asked: Vec<Segment> = segments.iter().filter_map(|segment| segment.from(first)).collect();
+        let queries = |segment: &Segment| Queries {
+            store: &*caches[segment.sequence].layers[layer],
+            q: &query[segment.rows.start * wide..segment.rows.end * wide],
+            position: segment.position,
+        };
         let mixed = sized(&mut work.mixed, asking * wide);
-        attention.forward(ctx, store, query, &mut work.parts, mixed);
-        // By key head first, to by token first.
+        let sequences: Vec<Queries<'_>> = asked.iter().map(queries).collect();
+        attention.forward(ctx, &sequences, &mut work.parts, mixed);
+        // By key head first, to by token first: the same where a segment is one token.
         let group = wide / spec.kv_heads;
-        let joined: &mut [f32] = if asking == 1 || spec.kv_heads == 1 {
+        let joined: &mut [f32] = if spec.kv_heads == 1 || asked.iter().all(|segment| segment.rows.len() == 1)
+        {
             mixed
         } else {
             share_rows(ctx, query, wide, |m, row, _| {
+                let Range { start, end } = Segment::of_row(&asked, m).rows;
+                let mixed = &mixed[start * wide..end * wide];
                 for (kv_head, part) in row.chunks_exact_mut(group).enumerate() {
-                    part.copy_from_slice(&mixed[(kv_head * asking + m) * group..][..group]);
+                    part.copy_from_slice(&mixed[(kv_head * (end - start) + m - start) * group..][..group]);
                 }
             });
             query
@@ -274,8 +302,10 @@ impl OneBlock {
         let mut laps = Laps::start(None);
         let run = Run { spec: &self.spec };
         sized(&mut work.stream, stream.len()).copy_from_slice(stream);
-        run.angles(ctx, count, cache, &mut work.angles);
-        run.attend(ctx, (self.index, 0), &self.block, (count, 0), cache, &mut work, &mut laps);
+        let segments = [Segment { sequence: 0, rows: 0..count, position: cache.len() }];
+        let batch: (&[Segment], &mut [&mut KvCache]) = (&segments, &mut [&mut *cache]);
+        run.angles(ctx, batch.0, batch.1, &mut work.angles);
+        run.attend(ctx, (self.index, 0), &self.block, 0, batch, &mut work, &mut laps);
         run.feed_forward(ctx, &self.block, (count, 0), &mut work, &mut laps);
         stream.copy_from_slice(&work.stream[..stream.len()]);
         cache.work = work;

@@ -2,6 +2,7 @@
 
 use crate::{
     LinearId, LinearOp, ModelError, ModelSpec, Stored, Weights,
+    batch::{Batch, Sequence},
     block::{Run, Work},
     build::{self, FfnWeights, Mlp, Parts, Wrap},
     ffn::sized,
@@ -123,6 +124,12 @@ impl Decoder {
         KvGeometry { layers: spec.blocks.len(), kv_heads: spec.kv_heads, head_dim: spec.head_dim }
     }
 
+    /// Bytes that a cache of [`Self::cache`] takes when it holds so many tokens.
+    pub fn cache_bytes(&self, tokens: usize, element: KvElement) -> usize {
+        let KvGeometry { layers, kv_heads, head_dim } = self.geometry();
+        layers * Float::bytes_for(element, kv_heads, head_dim, tokens)
+    }
+
     /// Runs `tokens` at the positions after those in the cache and writes a row of logits for each wanted token to
     /// `out`, replacing what was there.
     ///
@@ -136,50 +143,76 @@ impl Decoder {
         want: Logits,
         out: &mut Vec<f32>,
     ) -> Result<(), ModelError> {
-        let count = tokens.len();
-        let from = match want {
-            Logits::None => count,
-            Logits::Last => count.saturating_sub(1),
-            Logits::All => 0,
-            Logits::From(from) if from <= count => from,
-            Logits::From(from) => return Err(ModelError::LogitRows { from, tokens: count }),
-        };
-        let vocab = self.spec.vocab;
-        if let Some(index) = tokens.iter().position(|id| *id as usize >= vocab) {
-            return Err(ModelError::Token { index, id: tokens[index], vocab });
-        }
-        cache.check(self.geometry(), count)?;
+        let sequence = [Sequence { tokens, cache, want }];
+        let batch = Batch::new(&sequence, self.spec.vocab, self.geometry())?;
         out.clear();
-        if count == 0 {
+        if tokens.is_empty() {
             return Ok(());
         }
-
-        let mut work = std::mem::take(&mut cache.work);
+        let [Sequence { cache, .. }] = sequence;
+        let (mut work, mut streams) = (std::mem::take(&mut cache.work), cache.streams.take());
         let (mut laps, forks) = (Laps::start(cache.profile.take()), ctx.forks());
+        self.pass(ctx, &batch, &mut [&mut *cache], (&mut work, streams.as_mut()), out, &mut laps);
+        (cache.work, cache.streams) = (work, streams);
+        cache.profile = laps.finish(tokens.len(), ctx.forks() - forks);
+        Ok(())
+    }
+
+    /// Runs tokens of several sequences in one pass, each at the positions after those in its own cache, and writes a
+    /// row of logits for each wanted token to `out`, replacing what was there: those of the first sequence, then those
+    /// of the second, and so on. Weights are read once for all of them. What a sequence gets is what
+    /// [`forward`](Self::forward) gives it alone, to the bit wherever that does not depend on how a prompt is cut.
+    ///
+    /// Profiles and streams are of single sequences: a batch leaves those of its caches alone.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward); all caches are as before then.
+    pub fn forward_batch(
+        &self,
+        ctx: &Ctx,
+        sequences: &mut [Sequence<'_>],
+        work: &mut Work,
+        out: &mut Vec<f32>,
+    ) -> Result<(), ModelError> {
+        let batch = Batch::new(sequences, self.spec.vocab, self.geometry())?;
+        out.clear();
+        if !batch.tokens.is_empty() {
+            let mut caches: Vec<&mut KvCache> = sequences.iter_mut().map(|one| &mut *one.cache).collect();
+            self.pass(ctx, &batch, &mut caches, (work, None), out, &mut Laps::start(None));
+        }
+        Ok(())
+    }
+
+    /// All blocks and the head, over a batch with at least one row.
+    fn pass(
+        &self,
+        ctx: &Ctx,
+        batch: &Batch,
+        caches: &mut [&mut KvCache],
+        (work, mut streams): (&mut Work, Option<&mut Vec<f32>>),
+        out: &mut Vec<f32>,
+        laps: &mut Laps,
+    ) {
+        let (count, from, hidden) = (batch.tokens.len(), batch.wanted, self.spec.hidden);
         let run = Run { spec: &self.spec };
-        self.embed(ctx, tokens, sized(&mut work.stream, count * self.spec.hidden));
-        run.angles(ctx, count, cache, &mut work.angles);
+        self.embed(ctx, &batch.tokens, sized(&mut work.stream, count * hidden));
+        run.angles(ctx, &batch.segments, caches, &mut work.angles);
         laps.lap(Part::Other);
-        cache.streams.iter_mut().for_each(Vec::clear);
+        streams.iter_mut().for_each(|streams| streams.clear());
         for (i, block) in self.parts.blocks.iter().enumerate() {
             // Of the last block, only wanted tokens are read by anyone.
             let first = if i + 1 == self.parts.blocks.len() { from } else { 0 };
-            run.attend(ctx, (i, i), block, (count, first), cache, &mut work, &mut laps);
+            run.attend(ctx, (i, i), block, first, (&batch.segments, caches), work, laps);
             if first < count {
-                run.feed_forward(ctx, block, (count, first), &mut work, &mut laps);
+                run.feed_forward(ctx, block, (count, first), work, laps);
             }
-            if let Some(streams) = &mut cache.streams {
-                streams.extend_from_slice(
-                    &work.stream[first * self.spec.hidden..][..(count - first) * self.spec.hidden],
-                );
+            if let Some(streams) = &mut streams {
+                streams.extend_from_slice(&work.stream[first * hidden..count * hidden]);
             }
         }
         if from < count {
-            self.logits(ctx, (count, from), &mut work, out, &mut laps);
+            self.logits(ctx, (count, from), work, out, laps);
         }
-        cache.work = work;
-        cache.profile = laps.finish(count, ctx.forks() - forks);
-        Ok(())
     }
 
     fn embed(&self, ctx: &Ctx, tokens: &[u32], stream: &mut [f32]) {

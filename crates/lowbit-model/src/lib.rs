@@ -13,6 +13,7 @@
 
 pub mod arch;
 mod attention;
+mod batch;
 mod block;
 mod build;
 mod config;
@@ -30,7 +31,8 @@ mod spec;
 mod ternary;
 
 pub use arch::{ARCHITECTURES, Architecture};
-pub use block::{OneBlock, embed};
+pub use batch::Sequence;
+pub use block::{OneBlock, Work, embed};
 pub use build::{PackedBytes, WeightError, Weights};
 pub use config::{Config, GgufMeta, Key, Llama2c};
 pub use decoder::{Decoder, Logits};

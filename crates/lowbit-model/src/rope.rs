@@ -130,8 +130,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) gain: Option<&'a [f32]>,
     pub(crate) eps: f32,
     pub(crate) pairs: ops::RopePairs,
-    /// Angles of every token of the batch, as [`RopeTable::angles`] writes them.
-    pub(crate) angles: Option<(&'a RopeTable, &'a [f32])>,
+    /// Pairs that rotate and the angles of every token of the batch, as [`RopeTable::angles`] writes them.
+    pub(crate) angles: Option<(usize, &'a [f32])>,
 }
 
 impl Turn<'_> {
@@ -142,8 +142,7 @@ impl Turn<'_> {
                 ops::rms_norm(ctx.isa(), head, gain, self.eps, spare);
                 head.copy_from_slice(spare);
             }
-            if let Some((table, angles)) = self.angles {
-                let pairs = table.pairs();
+            if let Some((pairs, angles)) = self.angles {
                 let (cos, sin) = angles[token * 2 * pairs..][..2 * pairs].split_at(pairs);
                 ops::rope(ctx.isa(), self.pairs, head, cos, sin);
             }

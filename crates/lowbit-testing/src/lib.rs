@@ -28,6 +28,7 @@ mod gguf;
 mod golden;
 mod inputs;
 mod seeded;
+mod tiny;
 
 pub use compare::{max_abs_error, max_relative_error, nmse};
 pub use data::{data_file, model_file};
@@ -35,3 +36,4 @@ pub use gguf::{GgufFile, GgufTensor, GgufValue};
 pub use golden::{GoldenCase, StoredType, TensorDecl, golden_case, golden_cases};
 pub use inputs::{Shaped, normal, uniform};
 pub use seeded::{SplitMix64, fnv1a, packed_ternary, seeded_values};
+pub use tiny::{Template, swapped_gguf, tiny_gguf};

@@ -49,6 +49,14 @@ pub enum SamplerError {
         /// Number of tokens in the vocabulary.
         vocab_size: usize,
     },
+    /// A token to be scored that the vocabulary does not have.
+    #[error("token {id} is to be scored, the vocabulary has {vocab_size} tokens")]
+    OutsideVocab {
+        /// The token.
+        id: u32,
+        /// Number of tokens in the vocabulary.
+        vocab_size: usize,
+    },
     /// No token of the vocabulary contains or begins this sequence breaker.
     #[error("dry.sequence_breakers: no token of the vocabulary contains or begins {breaker:?}")]
     UnresolvedBreaker {

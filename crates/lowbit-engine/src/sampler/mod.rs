@@ -130,6 +130,20 @@ impl Sampler {
         }
         self.accept(drawn.id);
 
+        Ok(self.report(logits, &model, drawn.id))
+    }
+
+    /// What the model's own distribution says of `id`, as [`Self::sample`] reports a token that it drew. Nothing is
+    /// recorded.
+    pub fn score(&mut self, logits: &[f32], id: u32) -> Result<Sampled, SamplerError> {
+        let model = self.check(logits)?;
+        if id as usize >= self.vocab_size {
+            return Err(SamplerError::OutsideVocab { id, vocab_size: self.vocab_size });
+        }
+        Ok(self.report(logits, &model, id))
+    }
+
+    fn report(&mut self, logits: &[f32], model: &Mass, id: u32) -> Sampled {
         let ln_total = model.ln_total();
         let logprob = |logit: f32| (f64::from(logit) - f64::from(model.max) - ln_total) as f32;
         let tokens = logits.iter().zip(0u32..).map(|(&logit, id)| Candidate { id, logit });
@@ -139,7 +153,7 @@ impl Sampler {
             select_top(tokens, self.top_logprobs, &mut self.top);
             self.top.iter().map(|token| (token.id, logprob(token.logit))).collect()
         };
-        Ok(Sampled { id: drawn.id, logprob: logprob(logits[drawn.id as usize]), top })
+        Sampled { id, logprob: logprob(logits[id as usize]), top }
     }
 
     /// The distribution that [`Self::sample`] would draw from, as tokens with their probabilities in no particular

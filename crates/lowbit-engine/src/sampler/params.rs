@@ -95,6 +95,11 @@ impl SamplingParams {
         Self { temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.0, ..Self::default() }
     }
 
+    /// The same for another of several answers to one prompt: the seeds of choices follow one another.
+    pub fn choice(&self, choice: u64) -> Self {
+        Self { seed: self.seed.wrapping_add(choice), ..self.clone() }
+    }
+
     /// Checks every range, whether the stage it belongs to is on or off.
     pub fn validate(&self) -> Result<(), SamplerError> {
         for entry in STAGES {

@@ -51,6 +51,11 @@ impl Float {
         Self { element, head_dim, len: 0, heads: vec![Head::default(); heads] }
     }
 
+    /// Bytes that a store takes when it holds so many tokens.
+    pub(crate) fn bytes_for(element: KvElement, heads: usize, head_dim: usize, tokens: usize) -> usize {
+        2 * tokens.next_multiple_of(STEP) * heads * head_dim * element.format().bytes()
+    }
+
     /// Bytes of one token of one head.
     fn row_bytes(&self) -> usize {
         self.head_dim * self.element.format().bytes()
@@ -127,6 +132,20 @@ impl KvStore for Float {
             head.keys.truncate(keys);
             head.values.truncate(values);
         }
+    }
+
+    fn prefix(&self, len: usize) -> Box<dyn KvStore> {
+        let len = len.min(self.len);
+        let (keys, values) = (self.key_bytes(len), len * self.row_bytes());
+        let room = Self::bytes_for(self.element, 1, self.head_dim, len) / 2;
+        let copied = |bytes: &[u8]| {
+            let mut copy = Vec::with_capacity(room);
+            copy.extend_from_slice(bytes);
+            copy
+        };
+        let head =
+            |head: &Head| Head { keys: copied(&head.keys[..keys]), values: copied(&head.values[..values]) };
+        Box::new(Self { len, heads: self.heads.iter().map(head).collect(), ..*self })
     }
 
     fn len(&self) -> usize {

@@ -33,6 +33,8 @@ pub trait KvStore: Send + Sync {
     fn decode(&self, head: usize, tokens: Range<usize>, keys: MatMut<'_>, values: MatMut<'_>);
     /// Forgets all tokens from `len` on; nothing where there are no more than that.
     fn truncate(&mut self, len: usize);
+    /// A store of its own with the first `len` tokens of this one, all of them where it has no more.
+    fn prefix(&self, len: usize) -> Box<dyn KvStore>;
     /// Tokens held.
     fn len(&self) -> usize;
     /// Whether none are.
@@ -109,6 +111,15 @@ impl KvCache {
     /// Forgets all tokens from `len` on.
     pub fn truncate(&mut self, len: usize) {
         self.layers.iter_mut().for_each(|layer| layer.truncate(len));
+    }
+
+    /// A cache of its own that holds the first `len` tokens of this one, all of them where it has no more: for another
+    /// sequence that begins alike.
+    pub fn prefix(&self, len: usize) -> Self {
+        let layers = self.layers.iter().map(|layer| layer.prefix(len)).collect();
+        let Self { geometry, capacity, ref ropes, .. } = *self;
+        let ropes = ropes.clone();
+        Self { layers, geometry, capacity, ropes, work: Work::default(), profile: None, streams: None }
     }
 
     /// Bytes that keys and values take.

@@ -2,7 +2,7 @@
 
 use super::tiny;
 use lowbit_kernels::{Ctx, Isa, MatMut, MatRef};
-use lowbit_model::{Decoder, KvElement, KvStore, Logits, ModelError, kv::Float};
+use lowbit_model::{Decoder, KvElement, KvStore, Logits, ModelError, Sequence, Work, kv::Float};
 use lowbit_testing::{GoldenCase, golden_case, golden_cases, max_relative_error, normal};
 
 /// Tokens for a cache: dynamic rope scaling allows for no more than 32.
@@ -106,6 +106,108 @@ fn a_truncated_cache_continues_as_if_the_rest_had_never_been() {
         decoder.forward(&ctx, &[5, 6, 7], &mut cache, Logits::All, &mut out).unwrap();
         let straight = run(&decoder, &[&case.tokens[..11], &[5, 6, 7]], KvElement::F32, 2);
         assert_eq!(out, straight[11 * decoder.spec().vocab..], "{}", case.name);
+    }
+}
+
+#[test]
+fn sequences_in_a_batch_get_the_bits_they_get_alone() {
+    for case in golden_cases() {
+        let decoder = tiny::decoder(&case);
+        let (capacity, vocab) = (room(&decoder), decoder.spec().vocab);
+        // What each holds before, what it brings, and from which of its tokens on logits are wanted.
+        let tokens = &case.tokens[..20];
+        let asked = [
+            (0, 0..9, Logits::Last, 8),
+            (7, 7..8, Logits::Last, 7),
+            (3, 3..8, Logits::None, 8),
+            (0, 2..5, Logits::All, 2),
+            (1, 1..20, Logits::From(17), 18),
+        ];
+        for threads in [1, 3] {
+            let ctx = Ctx::new(Isa::detect(), threads);
+            let mut out = Vec::new();
+            let mut caches: Vec<_> = asked
+                .iter()
+                .map(|(held, ..)| {
+                    let mut cache = decoder.cache(capacity, KvElement::F16).unwrap();
+                    decoder.forward(&ctx, &tokens[..*held], &mut cache, Logits::None, &mut out).unwrap();
+                    cache
+                })
+                .collect();
+            let sequences = asked.iter().zip(&mut caches);
+            let mut sequences: Vec<Sequence<'_>> = sequences
+                .map(|((_, range, want, _), cache)| Sequence {
+                    tokens: &tokens[range.clone()],
+                    cache,
+                    want: *want,
+                })
+                .collect();
+            decoder.forward_batch(&ctx, &mut sequences, &mut Work::default(), &mut out).unwrap();
+            let mut rows = out.chunks_exact(vocab);
+            for (cache, (held, range, _, from)) in caches.iter_mut().zip(asked.clone()) {
+                let whole = [&tokens[..held], &tokens[range.clone()], &[5]].concat();
+                let alone = run(&decoder, &[&whole], KvElement::F16, 1);
+                let mut alone = alone.chunks_exact(vocab).skip(held + from - range.start);
+                for _ in from..range.end {
+                    assert!(rows.next() == alone.next(), "{} {held} {range:?}", case.name);
+                }
+                // The caches are as full as after passes of their own.
+                let mut last = Vec::new();
+                decoder.forward(&ctx, &[5], cache, Logits::Last, &mut last).unwrap();
+                assert_eq!(Some(&last[..]), alone.last(), "{} {held} {range:?}", case.name);
+            }
+            assert_eq!(rows.next(), None);
+        }
+    }
+}
+
+#[test]
+fn a_batch_with_one_bad_sequence_is_refused_and_leaves_all_caches_alone() {
+    let decoder = tiny::decoder(&golden_case("llama-gqa"));
+    let ctx = Ctx::new(Isa::detect(), 1);
+    let mut caches = [8, 2].map(|capacity| decoder.cache(capacity, KvElement::F16).unwrap());
+    let mut refused = |tokens: [&[u32]; 2], want: Logits| {
+        let sequences = caches.iter_mut().zip(tokens);
+        let mut sequences: Vec<_> =
+            sequences.map(|(cache, tokens)| Sequence { tokens, cache, want }).collect();
+        let error = decoder.forward_batch(&ctx, &mut sequences, &mut Work::default(), &mut Vec::new());
+        let held: usize = caches.iter().map(|cache| cache.len()).sum();
+        (error.map_err(|error| error.to_string()), held)
+    };
+    let (error, held) = refused([&[1, 2], &[1, 101]], Logits::Last);
+    assert_eq!((error.unwrap_err().as_str(), held), ("token 1 has id 101, the vocabulary has 101", 0));
+    let (error, held) = refused([&[1], &[1, 2, 3]], Logits::Last);
+    assert!(error.unwrap_err().starts_with("0 tokens in the cache and 3 new ones exceed") && held == 0);
+    assert_eq!(
+        refused([&[1], &[]], Logits::From(1)).0.unwrap_err(),
+        "logits from row 1 of a batch of 0 tokens"
+    );
+    assert_eq!(refused([&[], &[]], Logits::All), (Ok(()), 0));
+    assert_eq!(refused([&[], &[3]], Logits::All), (Ok(()), 1));
+}
+
+#[test]
+fn a_copied_prefix_continues_as_the_original_and_leaves_it_alone() {
+    let ctx = Ctx::new(Isa::detect(), 2);
+    for case in golden_cases() {
+        let decoder = tiny::decoder(&case);
+        let (vocab, mut out, tokens) = (decoder.spec().vocab, Vec::new(), &case.tokens[..20]);
+        for element in [KvElement::F16, KvElement::F32] {
+            let mut cache = decoder.cache(room(&decoder), element).unwrap();
+            decoder.forward(&ctx, tokens, &mut cache, Logits::None, &mut out).unwrap();
+            let mut copy = cache.prefix(11);
+            assert_eq!(
+                (copy.len(), copy.capacity(), cache.prefix(999).len()),
+                (11, cache.capacity(), cache.len())
+            );
+            assert_eq!(copy.bytes(), decoder.cache_bytes(11, element), "{}", case.name);
+            decoder.forward(&ctx, &[5, 6, 7], &mut copy, Logits::All, &mut out).unwrap();
+            let straight = run(&decoder, &[&tokens[..11], &[5, 6, 7]], element, 2);
+            assert_eq!(out, straight[11 * vocab..], "{}", case.name);
+            decoder.forward(&ctx, &[9], &mut cache, Logits::Last, &mut out).unwrap();
+            let whole = run(&decoder, &[tokens, &[9]], element, 2);
+            assert_eq!(out, whole[tokens.len() * vocab..], "{}", case.name);
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! `compare`, and what comes with it: texts of several kinds, and the verification of a quantized model.
 
-use super::{Place, success, text, tiny};
+use super::{Place, success, text};
 use serde_json::Value;
 use std::process::Output;
 
@@ -56,7 +56,7 @@ fn a_model_compared_with_itself_is_apart_by_exactly_nothing_and_with_fewer_bits_
 fn models_of_other_vocabularies_are_not_compared() {
     let place = Place::new();
     let text = two_windows(&place);
-    tiny::swapped_gguf().write(&place.path("swapped.gguf")).unwrap();
+    lowbit_testing::swapped_gguf().write(&place.path("swapped.gguf")).unwrap();
     let error = place.error(&["compare", "chat.gguf", "swapped.gguf", "--text", text]);
     assert!(error.contains("swapped.gguf") && error.contains("token 5 is"), "{error}");
     let error = place.error(&["compare", "chat.gguf", "base.gguf", "--text", "none.txt"]);

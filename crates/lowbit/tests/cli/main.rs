@@ -4,15 +4,15 @@
 mod calibrate;
 mod compare;
 mod convert;
-mod tiny;
+mod serve;
 
+use lowbit_testing::{Template, tiny_gguf};
 use serde_json::Value;
 use std::{
     io::Write,
     path::PathBuf,
     process::{Command, Output, Stdio},
 };
-use tiny::{Template, tiny_gguf};
 
 /// A folder with a model that has a chat template and one that has none.
 struct Place(tempfile::TempDir);

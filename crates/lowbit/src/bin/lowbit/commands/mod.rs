@@ -13,6 +13,7 @@ mod perplexity;
 mod pull;
 mod quantize;
 pub(crate) mod run;
+mod serve;
 mod synth;
 mod tune;
 
@@ -26,6 +27,8 @@ use std::io::Write;
 pub(crate) enum Command {
     /// Ask a model, or chat with it
     Run(Box<run::Run>),
+    /// Serve a model over HTTP, as OpenAI's API does
+    Serve(Box<serve::Serve>),
     /// Fetch a model
     Pull(pull::Pull),
     /// List models, formats, architectures, samplers or environment variables
@@ -60,6 +63,7 @@ impl Command {
     pub(crate) fn run(&self, out: &mut dyn Write) -> Result<Outcome> {
         match self {
             Self::Run(command) => return command.run(out),
+            Self::Serve(command) => command.run()?,
             Self::Pull(command) => command.run(out)?,
             Self::List(command) => command.run(out)?,
             Self::Inspect(command) => command.run(out)?,

@@ -1,11 +1,13 @@
 //! A Llama of a few thousand seeded weights in a GGUF file, with a vocabulary of bytes.
 
-use lowbit_testing::{GgufFile, GgufValue, seeded_values};
+use crate::{GgufFile, GgufValue, seeded_values};
 
 /// Whether the file brings a chat template.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Template {
+pub enum Template {
+    /// One that writes the role before each message.
     Chat,
+    /// None: the model continues plain text.
     None,
 }
 
@@ -22,12 +24,12 @@ const CONTEXT: u32 = 600;
 const CHAT: &str = "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}[assistant]";
 
 /// The model.
-pub(crate) fn tiny_gguf(template: Template) -> GgufFile {
+pub fn tiny_gguf(template: Template) -> GgufFile {
     model(template, &vocabulary())
 }
 
 /// The model with the bytes of tokens 5 and 6 in each other's place.
-pub(crate) fn swapped_gguf() -> GgufFile {
+pub fn swapped_gguf() -> GgufFile {
     let mut tokens = vocabulary();
     tokens.swap(5, 6);
     model(Template::None, &tokens)

@@ -1,0 +1,173 @@
+//! One answer on its way: its tokens, how far they are computed, who listens.
+
+use super::{Done, Failure, Listener, PromptScores, Request, Scored, Update};
+use crate::{EngineError, Finish, answer::Answer, sampler::Sampled};
+use lowbit_model::Logits;
+use lowbit_text::Tokenizer;
+use std::time::Instant;
+
+/// A sequence in the queue or running.
+pub(super) struct Sequence {
+    /// Place in the order of arrival.
+    pub(super) arrival: u64,
+    pub(super) client: String,
+    /// Prompt and answer so far. The last is never in the cache: its logits are wanted.
+    pub(super) tokens: Vec<u32>,
+    prompt_tokens: usize,
+    /// Tokens of the prompt that were cached when it first ran.
+    pub(super) cached_tokens: Option<usize>,
+    answer: Answer,
+    scores: Option<Vec<Scored>>,
+    listener: Box<dyn Listener>,
+    pub(super) submitted: Instant,
+    pub(super) last_token: Option<Instant>,
+    /// It was in a step that panicked, together with others.
+    pub(super) suspect: bool,
+}
+
+/// What a request says of its prompt.
+pub(super) struct Prompt {
+    tokens: Vec<u32>,
+    scores: PromptScores,
+}
+
+impl Prompt {
+    pub(super) fn of(request: Request) -> Self {
+        Self { tokens: request.generate.prompt, scores: request.prompt_scores }
+    }
+}
+
+/// What a step did to a sequence.
+#[derive(Debug, PartialEq)]
+pub(super) enum Progress {
+    /// More of the prompt is to be read.
+    Reading,
+    /// A token was drawn, and more are to come.
+    Wrote,
+    /// It is over, and the listener knows.
+    Over(Finish),
+}
+
+impl Sequence {
+    pub(super) fn new(
+        client: &str,
+        submitted: Instant,
+        prompt: Prompt,
+        answer: Answer,
+        listener: Box<dyn Listener>,
+    ) -> Self {
+        Self {
+            arrival: 0,
+            client: client.to_owned(),
+            prompt_tokens: prompt.tokens.len(),
+            tokens: prompt.tokens,
+            cached_tokens: None,
+            answer,
+            scores: (prompt.scores == PromptScores::Report).then(Vec::new),
+            listener,
+            submitted,
+            last_token: None,
+            suspect: false,
+        }
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        self.listener.is_gone()
+    }
+
+    pub(super) fn prompt_tokens(&self) -> usize {
+        self.prompt_tokens
+    }
+
+    pub(super) fn generated_tokens(&self) -> usize {
+        self.answer.tokens.len()
+    }
+
+    /// Most tokens that may be taken from a cache: the last token's logits are wanted, and those before every token
+    /// of the prompt that is still to be scored.
+    pub(super) fn reusable(&self) -> usize {
+        match &self.scores {
+            Some(scores) if scores.len() + 1 < self.prompt_tokens => scores.len(),
+            _ => self.tokens.len() - 1,
+        }
+    }
+
+    /// Whether logits of many tokens of the prompt are wanted.
+    pub(super) fn is_scored(&self) -> bool {
+        self.reusable() + 1 < self.tokens.len()
+    }
+
+    /// For which of `count` tokens from position `held` on logits are wanted.
+    pub(super) fn want(&self, held: usize, count: usize) -> Logits {
+        let from = self.reusable().max(held) - held;
+        if from < count { Logits::From(from) } else { Logits::None }
+    }
+
+    /// Takes rows of `vocab` logits, those of the last positions before `end`.
+    ///
+    /// # Errors
+    /// Where logits cannot be sampled from.
+    pub(super) fn advance(
+        &mut self,
+        (rows, vocab): (&[f32], usize),
+        end: usize,
+        (tokenizer, capacity): (&Tokenizer, usize),
+    ) -> Result<Progress, EngineError> {
+        let first = end - rows.len() / vocab;
+        for (position, row) in (first..end).zip(rows.chunks_exact(vocab)) {
+            if let Some(scores) = &mut self.scores
+                && scores.len() == position
+                && position + 1 < self.prompt_tokens
+            {
+                scores.push(self.answer.score(row, self.tokens[position + 1])?.into());
+            }
+        }
+        if end < self.tokens.len() {
+            return Ok(Progress::Reading);
+        }
+        if let Some(scores) = self.scores.take() {
+            self.listener.update(Update::Prompt(scores));
+        }
+        if self.answer.is_full() {
+            return Ok(self.over(Finish::MaxTokens));
+        }
+        let drawn = self.answer.draw(tokenizer, &rows[rows.len() - vocab..])?;
+        if drawn.ends == Some(Finish::EndOfText) {
+            return Ok(self.over(Finish::EndOfText));
+        }
+        self.tokens.push(drawn.token.id);
+        self.listener.update(Update::Token(drawn.token.into(), drawn.text));
+        let full = || self.answer.is_full().then_some(Finish::MaxTokens);
+        // The last token has to be computed before another can be drawn.
+        let no_room = || (self.tokens.len() > capacity).then_some(Finish::ContextFull);
+        match drawn.ends.or_else(full).or_else(no_room) {
+            Some(finish) => Ok(self.over(finish)),
+            None => Ok(Progress::Wrote),
+        }
+    }
+
+    fn over(&mut self, finish: Finish) -> Progress {
+        let text = self.answer.rest(finish);
+        self.listener.update(Update::Done(Done {
+            text,
+            finish,
+            prompt_tokens: self.prompt_tokens,
+            cached_tokens: self.cached_tokens.unwrap_or(0),
+            generated_tokens: self.answer.tokens.len(),
+        }));
+        Progress::Over(finish)
+    }
+
+    /// Ends it without an answer.
+    pub(super) fn fail(mut self, failure: Failure) {
+        // A listener that panics has nothing more to hear.
+        let tell = std::panic::AssertUnwindSafe(|| self.listener.update(Update::Failed(failure)));
+        let _ = std::panic::catch_unwind(tell);
+    }
+}
+
+impl From<Sampled> for Scored {
+    fn from(Sampled { id, logprob, top }: Sampled) -> Self {
+        Self { id, logprob, top }
+    }
+}

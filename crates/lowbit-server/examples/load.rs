@@ -1,0 +1,118 @@
+//! Clients that ask a server all at once, and how fast they are answered.
+//!
+//! ```sh
+//! lowbit serve qwen2.5-coder-0.5b --port 8080
+//! cargo run --release -p lowbit-server --example load -- 127.0.0.1:8080 qwen2.5-coder-0.5b 1,4,16
+//! ```
+//!
+//! In place of an address, the path of a model: it is then served by this program itself.
+//!
+//! Every client asks one question after another, each a different one, and reads the stream. Further arguments: answers
+//! of each client (default 2) and tokens of each answer (default 64). Printed for every number of clients: tokens of
+//! answers a second over all of them, and the median and the 99th percentile of the time to the first token and between
+//! tokens.
+#![allow(missing_docs)]
+
+#[path = "../tests/support/client.rs"]
+#[allow(dead_code)]
+mod client;
+
+use lowbit_engine::{LoadOptions, Model};
+use lowbit_kernels::{Ctx, Isa, Machine};
+use lowbit_server::{Exposure, Limits, SchedulerOptions, Server, ServerOptions};
+use serde_json::{Value, json};
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::{SocketAddr, TcpStream},
+    path::Path,
+    sync::Arc,
+    time::Instant,
+};
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let [address, model, clients, more @ ..] = &args[..] else {
+        eprintln!("arguments: ADDRESS|PATH MODEL CLIENTS[,CLIENTS…] [ANSWERS] [TOKENS]");
+        std::process::exit(2);
+    };
+    let address: SocketAddr = address.parse().unwrap_or_else(|_| serve(address, model));
+    let number = |place: usize, usual| more.get(place).map_or(usual, |n| n.parse().expect("a number"));
+    let (answers, tokens) = (number(0, 2), number(1, 64));
+    println!("clients  tokens/s  first token p50/p99 (ms)  next token p50/p99 (ms)");
+    for count in clients.split(',').map(|count| count.parse::<usize>().expect("numbers of clients")) {
+        let start = Instant::now();
+        let mut seen: Vec<Vec<f64>> = std::thread::scope(|scope| {
+            let ask = |client: usize| {
+                move || (0..answers).map(|i| answer(address, model, client * answers + i, tokens)).collect()
+            };
+            let clients: Vec<_> = (0..count).map(|client| scope.spawn(ask(client))).collect();
+            let all = clients.into_iter().map(|client| client.join().expect("a client that ends"));
+            all.flat_map(|of_one: Vec<Vec<f64>>| of_one).collect()
+        });
+        let seconds = start.elapsed().as_secs_f64();
+        let written: usize = seen.iter().map(Vec::len).sum();
+        let mut first: Vec<f64> = seen.iter_mut().filter_map(|times| times.first().copied()).collect();
+        let mut next: Vec<f64> =
+            seen.iter().flat_map(|times| times.windows(2).map(|pair| pair[1] - pair[0])).collect();
+        println!(
+            "{count:7}  {:8.1}  {:>11.0} / {:<10.0}  {:>10.1} / {:.1}",
+            written as f64 / seconds,
+            percentile(&mut first, 0.5),
+            percentile(&mut first, 0.99),
+            percentile(&mut next, 0.5),
+            percentile(&mut next, 0.99),
+        );
+    }
+}
+
+/// Serves the model at a path until this program ends.
+fn serve(path: &str, model_id: &str) -> SocketAddr {
+    let ctx = Arc::new(Ctx::new(Isa::detect(), Machine::detect().default_threads()));
+    let model = Model::load(&ctx, Path::new(path), LoadOptions::default()).expect("a model");
+    let options = ServerOptions {
+        address: ([127, 0, 0, 1], 0).into(),
+        exposure: Exposure::Protected,
+        api_key: None,
+        hosts: Vec::new(),
+        model_id: model_id.to_owned(),
+        scheduler: SchedulerOptions::default(),
+        limits: Limits::default(),
+    };
+    let server = Server::bind(Arc::new(model), ctx, options).expect("a free port");
+    let address = server.address();
+    std::thread::spawn(move || server.run().expect("a server that runs"));
+    address
+}
+
+/// Milliseconds from the question to each token.
+fn answer(address: SocketAddr, model: &str, question: usize, tokens: usize) -> Vec<f64> {
+    let body = json!({
+        "model": model,
+        "messages": [{ "role": "user", "content": format!("Tell me a long story about the number {question}.") }],
+        "max_tokens": tokens,
+        "seed": question,
+        "stream": true,
+        "logprobs": true,
+    });
+    let start = Instant::now();
+    let mut socket = TcpStream::connect(address).expect("a server that listens");
+    socket
+        .write_all(&client::request("POST", "/v1/chat/completions", "", &body.to_string()))
+        .expect("a server that reads");
+    let mut times = Vec::new();
+    for line in BufReader::new(socket).lines().map_while(Result::ok) {
+        let Some(event) = line.strip_prefix("data: ") else { continue };
+        let Ok(event) = serde_json::from_str::<Value>(event) else { continue };
+        assert!(event.get("error").is_none(), "{event}");
+        let scored = event["choices"][0]["logprobs"]["content"].as_array().map_or(0, Vec::len);
+        times.extend(std::iter::repeat_n(start.elapsed().as_secs_f64() * 1e3, scored));
+    }
+    assert!(!times.is_empty(), "no token for question {question}");
+    times
+}
+
+fn percentile(values: &mut [f64], share: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let last = values.len().saturating_sub(1);
+    values.get((last as f64 * share).round() as usize).copied().unwrap_or(f64::NAN)
+}

@@ -1,0 +1,25 @@
+//! An HTTP server over one model, with OpenAI's completions and chat completions, for many clients at once.
+//!
+//! ```text
+//! connection (limits, time) → guard (Host, key) → route → fields (names, ranges) → lowbit-engine's scheduler
+//!                                                   └──── answer: one JSON object, or server-sent events ◄──┘
+//! ```
+//!
+//! Every field of a request is honoured, or refused with status 400 and its name. What is not in this version is
+//! listed in `docs/serve.md`.
+#![forbid(unsafe_code)]
+
+mod answer;
+mod app;
+mod body;
+mod connection;
+mod error;
+mod fields;
+mod guard;
+mod logprobs;
+mod routes;
+mod sampling;
+mod server;
+
+pub use lowbit_engine::scheduler::SchedulerOptions;
+pub use server::{Exposure, Limits, ServeError, Server, ServerOptions, Stop};

@@ -1,0 +1,49 @@
+//! The routes, one file each.
+
+mod chat;
+mod completions;
+mod health;
+mod metrics;
+mod models;
+mod tokens;
+
+use crate::{app::App, error::ApiError, guard::guard};
+use axum::{
+    Router,
+    body::Body,
+    http::{Response, StatusCode},
+    middleware::from_fn_with_state,
+    response::IntoResponse,
+    routing::{get, post},
+};
+use std::sync::Arc;
+use tower_http::catch_panic::CatchPanicLayer;
+
+/// All routes, behind the guard. A panic in one becomes a status of 500.
+pub(crate) fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/v1/chat/completions", post(chat::chat))
+        .route("/v1/completions", post(completions::completions))
+        .route("/v1/models", get(models::list))
+        .route("/v1/models/{*id}", get(models::one))
+        .route("/tokenize", post(tokens::tokenize))
+        .route("/detokenize", post(tokens::detokenize))
+        .route("/health", get(health::health))
+        .route("/metrics", get(metrics::metrics))
+        .fallback(async || {
+            ApiError::new(StatusCode::NOT_FOUND, "no such route; see docs/serve.md").into_response()
+        })
+        .method_not_allowed_fallback(async || {
+            ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "this route has another method").into_response()
+        })
+        .layer(from_fn_with_state(app.clone(), guard))
+        .layer(CatchPanicLayer::custom(|_| -> Response<Body> { ApiError::internal().into_response() }))
+        .with_state(app)
+}
+
+/// Runs what takes time for long prompts - templates, tokenizers - beside the connections.
+async fn beside<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| ApiError::internal())?
+}

@@ -1,0 +1,146 @@
+//! Fields that chat and plain completions have in common.
+
+use crate::{
+    app::App,
+    error::ApiError,
+    fields::{Fields, expected},
+};
+use axum::http::StatusCode;
+use lowbit_engine::sampler::{LONGEST_STOP, MOST_STOPS, Penalties, SamplingParams};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// What both kinds of completions say in the same words.
+pub(crate) struct Common {
+    pub(crate) sampling: SamplingParams,
+    pub(crate) stop: Vec<String>,
+    /// Choices for each prompt.
+    pub(crate) n: u64,
+    pub(crate) stream: bool,
+    pub(crate) include_usage: bool,
+    /// Who asks, where it says: for fair queueing.
+    pub(crate) user: Option<String>,
+}
+
+impl Common {
+    pub(crate) fn take(fields: &mut Fields, app: &App) -> Result<Self, ApiError> {
+        check_model(fields, app, Required::Yes)?;
+        let mut sampling = SamplingParams { temperature: 1.0, ..SamplingParams::unmodified() };
+        if let Some(temperature) = fields.number("temperature", 0.0..=2.0)? {
+            sampling.temperature = temperature;
+        }
+        if let Some(top_p) = fields.number("top_p", 0.0..=1.0)? {
+            // None is the most probable token, which always stays.
+            sampling.top_p = top_p.max(f32::MIN_POSITIVE);
+        }
+        sampling.top_k = fields.count("top_k", 0..=u64::from(u32::MAX))?.unwrap_or(0) as u32;
+        sampling.min_p = fields.number("min_p", 0.0..=1.0)?.unwrap_or(0.0);
+        sampling.penalties = Penalties {
+            frequency: fields.number("frequency_penalty", -2.0..=2.0)?.unwrap_or(0.0),
+            presence: fields.number("presence_penalty", -2.0..=2.0)?.unwrap_or(0.0),
+            last_n: None,
+            ..Penalties::default()
+        };
+        sampling.seed = seed(fields)?;
+        sampling.logit_bias = logit_bias(fields, app)?;
+        let stream = fields.flag("stream")?.unwrap_or(false);
+        let include_usage = stream_options(fields, stream)?;
+        fields.only("service_tier", &[json!("auto"), json!("default")])?;
+        fields.only("store", &[json!(false)])?;
+        Ok(Self {
+            sampling,
+            stop: stop(fields)?,
+            n: fields.count("n", 1..=app.limits.choices as u64)?.unwrap_or(1),
+            stream,
+            include_usage,
+            user: fields.text("user")?,
+        })
+    }
+}
+
+/// Whether a request has to name the model.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Required {
+    Yes,
+    No,
+}
+
+/// The model that is asked for has to be the one that is served.
+pub(crate) fn check_model(fields: &mut Fields, app: &App, required: Required) -> Result<(), ApiError> {
+    match fields.text("model")? {
+        Some(name) if name == app.model_id => Ok(()),
+        None if required == Required::No => Ok(()),
+        None => Err(ApiError::field("model", format!("missing; this server has {:?}", app.model_id))),
+        Some(name) => {
+            let name: String = name.chars().take(80).collect();
+            let mut error = ApiError::field(
+                "model",
+                format!("no model is called {name:?}; this server has {:?}", app.model_id),
+            );
+            error.status = StatusCode::NOT_FOUND;
+            Err(error.with_code("model_not_found"))
+        }
+    }
+}
+
+/// Any 64-bit integer, signed or not; where none is given, one by chance.
+fn seed(fields: &mut Fields) -> Result<u64, ApiError> {
+    let Some(value) = fields.take("seed") else {
+        return getrandom::u64().map_err(|_| ApiError::internal());
+    };
+    let seed = value.as_u64().or_else(|| value.as_i64().map(i64::cast_unsigned));
+    seed.ok_or_else(|| expected("seed", "an integer of 64 bits", &value))
+}
+
+fn stop(fields: &mut Fields) -> Result<Vec<String>, ApiError> {
+    let what = format!("a string or at most {MOST_STOPS} strings, each of 1 to {LONGEST_STOP} bytes");
+    let stops = match fields.take("stop") {
+        None => Vec::new(),
+        Some(Value::Array(list)) if list.len() <= MOST_STOPS => list,
+        Some(one @ Value::String(_)) => vec![one],
+        Some(other) => return Err(expected("stop", &what, &other)),
+    };
+    let text = |value: Value| match value {
+        Value::String(text) if (1..=LONGEST_STOP).contains(&text.len()) => Ok(text),
+        other => Err(expected("stop", &what, &other)),
+    };
+    stops.into_iter().map(text).collect()
+}
+
+fn logit_bias(fields: &mut Fields, app: &App) -> Result<BTreeMap<u32, f32>, ApiError> {
+    let map = match fields.take("logit_bias") {
+        None => return Ok(BTreeMap::new()),
+        Some(Value::Object(map)) => map,
+        Some(other) => return Err(expected("logit_bias", "an object from token ids to numbers", &other)),
+    };
+    let vocab = app.scheduler.model().spec().vocab;
+    let one = |(id, bias): (String, Value)| {
+        let id = id.parse().ok().filter(|id| (*id as usize) < vocab);
+        let number = bias.as_f64().filter(|bias| (-100.0..=100.0).contains(bias));
+        match (id, number) {
+            (Some(id), Some(number)) => Ok((id, number as f32)),
+            _ => {
+                let what = format!("ids below {vocab} with numbers from -100 to 100");
+                Err(expected("logit_bias", &what, &bias))
+            }
+        }
+    };
+    map.into_iter().map(one).collect()
+}
+
+/// Whether usage is to be sent at the end of a stream.
+fn stream_options(fields: &mut Fields, stream: bool) -> Result<bool, ApiError> {
+    let map = match fields.take("stream_options") {
+        None => return Ok(false),
+        Some(Value::Object(map)) if stream => map,
+        Some(Value::Object(_)) => {
+            return Err(ApiError::field("stream_options", "only together with stream = true"));
+        }
+        Some(other) => return Err(expected("stream_options", "an object", &other)),
+    };
+    let mut options = Fields::of(map);
+    let usage = options.flag("include_usage")?.unwrap_or(false);
+    options.only("include_obfuscation", &[json!(false)])?;
+    options.finish("stream_options")?;
+    Ok(usage)
+}

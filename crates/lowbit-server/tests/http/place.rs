@@ -1,0 +1,108 @@
+//! A server on a free port with a tiny model.
+
+use crate::client::{Reply, raw, request};
+use lowbit_engine::{LoadOptions, Model};
+use lowbit_kernels::{Ctx, Isa};
+use lowbit_server::{Exposure, Limits, SchedulerOptions, Server, ServerOptions, Stop};
+use lowbit_testing::{Template, tiny_gguf};
+use serde_json::Value;
+use std::{
+    io::Write,
+    net::{SocketAddr, TcpStream},
+    sync::Arc,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+pub(crate) struct Place {
+    pub(crate) address: SocketAddr,
+    pub(crate) stop: Stop,
+    thread: Option<JoinHandle<()>>,
+}
+
+pub(crate) fn options() -> ServerOptions {
+    ServerOptions {
+        address: SocketAddr::from(([127, 0, 0, 1], 0)),
+        exposure: Exposure::Protected,
+        api_key: None,
+        hosts: Vec::new(),
+        model_id: "tiny".into(),
+        scheduler: SchedulerOptions::default(),
+        limits: Limits::default(),
+    }
+}
+
+pub(crate) fn model() -> (Arc<Model>, Arc<Ctx>) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    tiny_gguf(Template::Chat).write(&path).unwrap();
+    let ctx = Arc::new(Ctx::new(Isa::detect(), 1));
+    (Arc::new(Model::load(&ctx, &path, LoadOptions::default()).unwrap()), ctx)
+}
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    pub(crate) fn with(change: impl FnOnce(&mut ServerOptions)) -> Self {
+        let mut options = options();
+        change(&mut options);
+        let (model, ctx) = model();
+        let server = Server::bind(model, ctx, options).unwrap();
+        let (address, stop) = (server.address(), server.stopper());
+        let thread = Some(std::thread::spawn(move || server.run().unwrap()));
+        Self { address, stop, thread }
+    }
+
+    pub(crate) fn send(&self, method: &str, path: &str, headers: &str, body: &str) -> Reply {
+        raw(self.address, &request(method, path, headers, body)).unwrap()
+    }
+
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Reply {
+        self.send("POST", path, "", &body.to_string())
+    }
+
+    /// An answer that must succeed.
+    pub(crate) fn json(&self, path: &str, body: &Value) -> Value {
+        let reply = self.post(path, body);
+        assert_eq!(reply.status, 200, "{body}: {reply:?}");
+        serde_json::from_str(&reply.body).unwrap()
+    }
+
+    pub(crate) fn get(&self, path: &str) -> (u16, Value) {
+        let reply = self.send("GET", path, "", "");
+        (reply.status, serde_json::from_str(&reply.body).unwrap())
+    }
+
+    /// A connection with a request on it, for who does not wait for the answer.
+    pub(crate) fn open(&self, request: &[u8]) -> TcpStream {
+        let mut socket = TcpStream::connect(self.address).unwrap();
+        socket.write_all(request).unwrap();
+        socket
+    }
+
+    /// Waits until the page of metrics has a line.
+    pub(crate) fn wait_for(&self, line: &str) {
+        let start = Instant::now();
+        while !self.send("GET", "/metrics", "", "").body.lines().any(|known| known == line) {
+            assert!(start.elapsed() < Duration::from_secs(20), "{line} does not come");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    pub(crate) fn join(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.stop.stop();
+        if !std::thread::panicking() {
+            self.join();
+        }
+    }
+}
