@@ -44,7 +44,8 @@ fn random_blocks(format: BlockFormat, shape: NK, seed: u64) -> QuantTensor {
             bytes.extend(block);
         }
     }
-    QuantTensor::from_blocks(format, shape, Storage::from(bytes)).unwrap()
+    let tensor_scale = if layout.tensor_scale { 0.37 } else { 1.0 };
+    QuantTensor::from_scaled_blocks(format, shape, Storage::from(bytes), tensor_scale).unwrap()
 }
 
 /// The levels under test: all of the CPU's, or those that the environment allows.
