@@ -340,6 +340,8 @@ CASES = {
     "ct-fp8-block": lambda out, name: compressed(
         out, name, "float-quantized",
         {"weights": ct(8, "float", "block", block_structure=[48, 64]), "input_activations": FLOAT8}),
+    "ct-mxfp8": lambda out, name: compressed(
+        out, name, "mxfp8-quantized", {"weights": ct(8, "float", "group", 32, scale_dtype="torch.uint8")}),
     "fp8-block": lambda out, name: fp8(out, name, [48, 64]),
     "fp8-tensor": lambda out, name: fp8(out, name, None),
     "ct-nvfp4": lambda out, name: compressed(

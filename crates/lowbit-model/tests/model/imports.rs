@@ -162,7 +162,7 @@ fn settings_that_do_not_fit_are_refused_by_name() {
         config["config_groups"]["group_0"]["weights"]["block_structure"] = "128x128".into();
     };
     says("ct-fp8-block", &blocks, &["group_0.weights.block_structure", "128x128"]);
-    says("ct-mxfp4", &set("format", "mxfp8-quantized".into()), &["format", "mxfp8-quantized"]);
+    says("ct-mxfp4", &set("format", "mxfp6-quantized".into()), &["format", "mxfp6-quantized"]);
     // AutoRound has the two layouts under names of its own.
     for (case, packing) in [("gptq-4-sym", "auto_round:auto_gptq"), ("awq-4", "auto_round:auto_awq")] {
         let folder = changed(case, |config| {

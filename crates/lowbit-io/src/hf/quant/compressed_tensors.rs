@@ -10,8 +10,8 @@
 //! | `weight_zero_point` | i32 | ⌈N·b/32⌉ × G | zero points of a group over all rows, packed as codes are; or i8, N × G |
 //! | `weight_g_idx` | i32 | K | the group of a column, with `actorder: group` |
 //!
-//! A `weight` of type f8_e4m3 (`float-quantized`) has the scales of `float8.rs`, blocks among them; a `weight_packed` of type u8
-//! is read by `float4.rs`.
+//! A `weight` of type f8_e4m3 (`float-quantized`, `mxfp8-quantized`) has the scales of `float8.rs`, blocks among them; a
+//! `weight_packed` of type u8 is read by `float4.rs`.
 //!
 //! Numbers are signed and stored plus 2^(b−1), which is what lowbit's codes are: rows of whole words are read where they lie.
 //! What the settings say of activations is not followed: they keep lowbit's own precision.
@@ -34,6 +34,7 @@ const FORMATS: &[&str] = &[
     "pack-quantized",
     "int-quantized",
     "float-quantized",
+    "mxfp8-quantized",
     "nvfp4-pack-quantized",
     "mxfp4-pack-quantized",
     "naive-quantized",

@@ -5,7 +5,7 @@
 //! | Part of `fp8` | Type | Shape | Content |
 //! |---|---|---|---|
 //! | `weight` | f8_e4m3 | N × K | |
-//! | `weight_scale_inv` | float or f8_e8m0 | ⌈N/r⌉ × ⌈K/c⌉ | what weights are multiplied with, in spite of its name |
+//! | `weight_scale_inv` | float, f8_e8m0 or u8 | ⌈N/r⌉ × ⌈K/c⌉ | what weights are multiplied with, in spite of its name; bytes are exponents of two plus 127 |
 //! | `activation_scale` | float | | not used: activations keep lowbit's own precision |
 //!
 //! `weight_block_size` is r and c. Without it there is one scale, a number or a tensor of one. The scale of a block is stored
@@ -35,6 +35,9 @@ pub(super) const ENTRY: Entry = Entry {
         Ok(Arc::new(FineGrained { block: block.transpose()? }))
     },
 };
+
+/// Types of scales that are powers of two.
+const POWERS: [&str; 2] = ["f8_e8m0", "u8"];
 
 /// Rows and columns that share a scale.
 pub(super) fn block_size(value: &Value) -> Option<Block> {
@@ -68,7 +71,7 @@ impl Float8 {
         let codes = parts.get(".weight", &["f8_e4m3"], 2)?;
         let shape = NK { n: codes.dims[0], k: codes.dims[1] };
         let rank = parts.find(ending).map_or(2, |scales| scales.dims.len().min(2));
-        let types: Vec<&str> = FLOATS.iter().copied().chain(["f8_e8m0"]).collect();
+        let types: Vec<&str> = FLOATS.iter().copied().chain(POWERS).collect();
         let scales = parts.get(ending, &types, rank)?;
         let found = match scales.dims[..] {
             [] | [1] => Some((GroupShape::Tensor, shape.n)),
@@ -80,7 +83,10 @@ impl Float8 {
         };
         let (level, together) =
             found.ok_or_else(|| scales.wrong(&format!("scales of a weight of {shape}")))?;
-        let format = if scales.dtype == "f8_e8m0" { ParamFormat::E8M0 } else { scales.param_format()? };
+        let format = match scales.dtype {
+            power if POWERS.contains(&power) => ParamFormat::E8M0,
+            _ => scales.param_format()?,
+        };
         let level = ScaleLevel { shape: level, format };
         let spec = GroupedSpec::new(ElementFormat::Codebook(Codebook::E4M3), vec![level]);
         Ok(Self { codes, scales, shape, spec: spec.map_err(|e| parts.refused(e))?, together })
