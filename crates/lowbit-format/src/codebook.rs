@@ -68,8 +68,10 @@ impl Codebook {
         if self == Self::E4M3 { 448.0 } else { 1.0 }
     }
 
-    /// The code of the number nearest to `x`, the first of two; of zero for what is not a number.
+    /// The code of the number nearest to `x`, the first of two; 0 for what is not a number.
     pub(crate) fn nearest(self, x: f32) -> u8 {
+        // Far outside, all distances would be rounded to the same.
+        let x = x.clamp(-self.largest(), self.largest());
         let distance = |code: &u8| (self.table()[usize::from(*code)] - x).abs();
         let codes = (0..self.bits().levels()).map(|code| code as u8).filter(|code| !distance(code).is_nan());
         codes.min_by(|a, b| distance(a).total_cmp(&distance(b))).unwrap_or(0)
@@ -139,7 +141,9 @@ mod tests {
             for value in numbers {
                 assert_eq!(book.table()[usize::from(book.nearest(*value))], *value, "{book:?}");
             }
-            assert_eq!(book.table()[usize::from(book.nearest(1e9))], book.largest(), "{book:?}");
+            for far in [1e9, f32::INFINITY] {
+                assert_eq!(book.table()[usize::from(book.nearest(far))], book.largest(), "{book:?}");
+            }
         }
         assert!(Codebook::E4M3.values()[127].is_nan() && Codebook::E4M3.values()[255].is_nan());
         assert_eq!(Codebook::Fp4.values()[2], 2.0 / 3.0);

@@ -241,7 +241,7 @@ impl KernelCard {
             (Fields, _) => "blocks with a code for each weight",
             (Groups, _) => "2 to 8 bits, one level of scales, groups of a multiple of 32",
             (Stored, Float) => "all, as floats",
-            (Stored, _) => "blocks, and groups of a multiple of 16",
+            (Stored, _) => "blocks, and integers in groups of a multiple of 16",
         }
     }
 
