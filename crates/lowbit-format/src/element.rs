@@ -1,6 +1,6 @@
 //! Element formats: how a stored code becomes a number before scaling.
 
-use crate::{Bits, codes::Packing};
+use crate::{Bits, Codebook, codes::Packing};
 
 /// What a code of a grouped tensor means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -14,6 +14,8 @@ pub enum ElementFormat {
     },
     /// −1, 0, +1 as codes 0, 1, 2.
     Ternary,
+    /// Codes that stand for the numbers of a table.
+    Codebook(Codebook),
 }
 
 /// The number that is subtracted from an integer code.
@@ -34,15 +36,16 @@ impl ElementFormat {
         match self {
             Self::Int { bits, .. } => Packing::Bits(bits),
             Self::Ternary => Packing::Trits,
+            Self::Codebook(book) => Packing::Bits(book.bits()),
         }
     }
 
-    /// What is subtracted from every code, `None` where each group has its own.
+    /// What is subtracted from every code, `None` where each group has its own and where codes stand for numbers.
     pub fn center(self) -> Option<f32> {
         match self {
             Self::Int { bits, zero: ZeroPoint::Symmetric } if bits.get() == 1 => Some(0.5),
             Self::Int { bits, zero: ZeroPoint::Symmetric } => Some(bits.levels() as f32 / 2.0),
-            Self::Int { .. } => None,
+            Self::Int { .. } | Self::Codebook(_) => None,
             Self::Ternary => Some(1.0),
         }
     }

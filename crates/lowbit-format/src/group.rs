@@ -137,8 +137,9 @@ fn exponent(x: f32) -> i32 {
     if x > 0.0 { x.log2().round() as i32 } else { -128 }
 }
 
-fn e4m3(bits: u8) -> f32 {
-    let magnitude = u32::from(bits & 127);
+/// The 8-bit float with four exponent and three mantissa bits.
+pub(crate) const fn e4m3(bits: u8) -> f32 {
+    let magnitude = (bits & 127) as u32;
     let value = match magnitude {
         127 => f32::NAN,
         0..8 => magnitude as f32 / 512.0,

@@ -6,8 +6,11 @@ use crate::{
     Codes, ElementFormat, FormatError, GroupFit, GroupParams, GroupShape, GroupedSpec, NK, ZeroPoint, nearest,
 };
 
-/// Codes and their parameters. A weight is `(code − zero) · scale`, in single precision; with two scale levels the
-/// scale is their product, rounded once.
+/// Codes that are unpacked at a time: whole bytes of every packing.
+const UNPACKED: usize = 320;
+
+/// Codes and their parameters. A weight is `(code − zero) · scale`, or `number · scale` where codes stand for numbers of a
+/// table, in single precision; with two scale levels the scale is their product, rounded once.
 #[derive(Clone, Debug)]
 pub struct GroupedTensor {
     spec: GroupedSpec,
@@ -99,27 +102,55 @@ impl GroupedTensor {
         Self { spec: self.spec.clone(), codes: self.codes.rows(&rows), params: self.params.rows(&rows) }
     }
 
-    /// Decodes row `n` into `out`, which has K elements, weight by weight: the meaning of the stored bytes.
+    /// Decodes row `n` into `out`, which has K elements: the meaning of the stored bytes.
+    ///
+    /// Inlined into wrappers for every instruction set.
     ///
     /// # Panics
     /// Where `n` or the length of `out` does not fit the shape.
+    #[inline(always)]
     pub fn decode_row(&self, n: usize, out: &mut [f32]) {
         let (shape, k) = (self.shape(), self.shape().k);
         assert!(n < shape.n && out.len() == k, "row {n} of {shape} into {}", out.len());
-        let len = self.params.levels.iter().map(|level| level.shape().len_in_row(k)).collect::<Vec<_>>();
+        let (packing, row) = (self.codes.packing(), self.codes.row_bytes(n));
+        let group = self.params.levels[0].shape().len_in_row(k).max(1);
+        let mut codes = [0i8; UNPACKED];
         let (mut scale, mut zero) = (0.0, 0.0);
-        for (i, (x, code)) in out.iter_mut().zip(self.codes.row(n)).enumerate() {
-            // Parameters change where a group of the finer level begins.
-            if i % len[0] == 0 {
-                scale =
-                    self.params.levels.iter().zip(&len).map(|(level, len)| level.get(n, i / len)).product();
-                zero = match &self.params.zeros {
-                    Some(zeros) => zeros.get(n, i / len[0]),
-                    None => self.spec.element().center().unwrap_or(0.0),
-                };
+        for (i, out) in out.chunks_mut(UNPACKED).enumerate() {
+            let start = i * UNPACKED;
+            packing.unpack_row(&row[packing.row_bytes(start)..], out.len(), &mut codes);
+            let mut at = 0;
+            while at < out.len() {
+                let within = (start + at) % group;
+                // Parameters change where a group of the finer level begins.
+                if within == 0 {
+                    GroupFit { scale, zero } = self.fit(n, (start + at) / group);
+                }
+                let end = (at + group - within).min(out.len());
+                let run = out[at..end].iter_mut().zip(&codes[at..end]);
+                match self.spec.element() {
+                    ElementFormat::Codebook(book) => {
+                        let numbers = book.table();
+                        run.for_each(|(x, code)| *x = numbers[usize::from(*code as u8)] * scale);
+                    }
+                    _ => run.for_each(|(x, code)| *x = (f32::from(*code as u8) - zero) * scale),
+                }
+                at = end;
             }
-            *x = (f32::from(code) - zero) * scale;
         }
+    }
+
+    /// Scale and zero point of a group of the first level.
+    fn fit(&self, n: usize, group: usize) -> GroupFit {
+        let k = self.shape().k;
+        let start = group * self.params.levels[0].shape().len_in_row(k);
+        let levels = self.params.levels.iter();
+        let scale = levels.map(|level| level.get(n, start / level.shape().len_in_row(k))).product();
+        let zero = match &self.params.zeros {
+            Some(zeros) => zeros.get(n, group),
+            None => self.spec.element().center().unwrap_or(0.0),
+        };
+        GroupFit { scale, zero }
     }
 
     /// Scale and zero point of every group of the first level of row `n`, as they are stored.
@@ -129,18 +160,7 @@ impl GroupedTensor {
     pub fn stored_fits(&self, n: usize) -> Vec<GroupFit> {
         let (shape, k) = (self.shape(), self.shape().k);
         assert!(n < shape.n, "row {n} of {shape}");
-        let fine = self.params.levels[0].shape();
-        let fits = (0..fine.per_row(k)).map(|group| {
-            let start = group * fine.len_in_row(k);
-            let levels = self.params.levels.iter();
-            let scale = levels.map(|level| level.get(n, start / level.shape().len_in_row(k))).product();
-            let zero = match &self.params.zeros {
-                Some(zeros) => zeros.get(n, group),
-                None => self.spec.element().center().unwrap_or(0.0),
-            };
-            GroupFit { scale, zero }
-        });
-        fits.collect()
+        (0..self.params.levels[0].shape().per_row(k)).map(|group| self.fit(n, group)).collect()
     }
 
     /// Whether [`Self::expand_row`] can give offsets other than zero.
@@ -168,7 +188,7 @@ impl GroupedTensor {
     /// Inlined into wrappers for every instruction set, as block codecs are.
     ///
     /// # Panics
-    /// Where the row or the lengths do not fit.
+    /// Where the row or the lengths do not fit, or codes stand for numbers of a table.
     #[inline(always)]
     pub fn expand_row(&self, n: usize, q: &mut [i8], s: &mut [f32], c: &mut [f32]) {
         let group = self.spec.expansion_group();
@@ -220,6 +240,7 @@ impl GroupedTensor {
     fn center(&self, n: usize, len: usize, q: &mut [i8], s: &mut [f32], c: &mut [f32]) {
         c.fill(0.0);
         match self.spec.element() {
+            ElementFormat::Codebook(book) => panic!("codes of {} are no integers", book.label()),
             ElementFormat::Ternary => add(q, -1),
             ElementFormat::Int { bits, zero: ZeroPoint::Symmetric } => match bits.get() {
                 1 => {

@@ -28,6 +28,7 @@
 
 mod act;
 pub mod block;
+mod codebook;
 mod codes;
 mod element;
 mod error;
@@ -45,6 +46,7 @@ mod tensor;
 
 pub use act::ActSpec;
 pub use block::{BlockCodec, BlockFormat, BlockVisitor, Elements};
+pub use codebook::Codebook;
 pub use codes::{Codes, Packing};
 pub use element::{ElementFormat, ZeroPoint};
 pub use error::FormatError;

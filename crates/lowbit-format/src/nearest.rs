@@ -2,7 +2,7 @@
 //!
 //! Scales come from the range of each group: the largest magnitude for symmetric codes (the mean for one bit and for
 //! ternary, as the models trained with them have it), smallest and largest weight, zero included, for the others. They
-//! are stored first and codes chosen for what is stored.
+//! are stored first and codes chosen for what is stored. The largest magnitude of a group becomes the largest number of a table.
 
 use crate::{
     Codes, ElementFormat, FormatError, GroupParams, GroupShape, GroupedSpec, GroupedTensor, NK, Storage,
@@ -19,7 +19,7 @@ pub struct GroupFit {
 }
 
 impl GroupFit {
-    /// From the range of the weights: largest magnitude for symmetric formats, mean magnitude for one bit and ternary,
+    /// From the range of the weights: largest magnitude for symmetric formats and tables, mean magnitude for one bit and ternary,
     /// smallest and largest weight, zero included, for the others.
     pub fn of_range(element: ElementFormat, group: &[f32]) -> Self {
         fit(element, group)
@@ -62,7 +62,10 @@ pub(crate) fn quantize_with(
             };
             // A scale of zero decodes to zero whatever the code.
             let steps = |w: f32| if scale == 0.0 { 0.0 } else { w / scale };
-            codes.extend(group.iter().map(|w| (steps(*w) + zero).round().clamp(0.0, highest) as u8));
+            codes.extend(group.iter().map(|w| match spec.element() {
+                ElementFormat::Codebook(book) => book.nearest(steps(*w)),
+                _ => (steps(*w) + zero).round().clamp(0.0, highest) as u8,
+            }));
         }
     }
     GroupedTensor::new(spec.clone(), Codes::pack(spec.element().packing(), shape, &codes), params)
@@ -83,6 +86,7 @@ fn fit(element: ElementFormat, group: &[f32]) -> GroupFit {
     let absmean = (group.iter().map(|w| f64::from(w.abs())).sum::<f64>() / group.len().max(1) as f64) as f32;
     match element {
         ElementFormat::Ternary => GroupFit { scale: absmean, zero: 1.0 },
+        ElementFormat::Codebook(book) => GroupFit { scale: absmax / book.largest(), zero: 0.0 },
         ElementFormat::Int { bits, zero: ZeroPoint::Symmetric } => match bits.levels() {
             2 => GroupFit { scale: 2.0 * absmean, zero: 0.5 },
             levels => GroupFit { scale: absmax / (levels / 2 - 1) as f32, zero: levels as f32 / 2.0 },

@@ -9,6 +9,8 @@
 //! | `int3-fzero-g64-f32` | 3-bit integers, zero point and scale in f32 |
 //! | `int4-asym-g32-int6-g256` | two levels: 6-bit scales for every 32, in units of an f16 scale for every 256 |
 //! | `ternary-tensor-f32` | −1, 0, +1 and one f32 scale |
+//! | `nf4-g64-f32` | NF4 with an f32 scale for every 64, see [`Codebook`] |
+//! | `e4m3-row-bf16` | 8-bit floats with a bf16 scale a row |
 //!
 //! After the element come one or two scale levels, the finer first: a shape (`gN`, `row`, `tensor`) and a format, which
 //! is left out where it is f16.
@@ -18,8 +20,8 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Bits, BlockFormat, ElementFormat, FloatFormat, FormatError, GroupFit, GroupShape, NK, ParamFormat,
-    ScaleLevel, ZeroPoint, group::check_group, params, suggest,
+    Bits, BlockFormat, Codebook, ElementFormat, FloatFormat, FormatError, GroupFit, GroupShape, NK,
+    ParamFormat, ScaleLevel, ZeroPoint, group::check_group, params, suggest,
 };
 
 /// The whole meaning of a stored weight.
@@ -135,9 +137,17 @@ impl GroupedSpec {
         }
     }
 
+    /// Weights that share a scale in products of 8-bit integers: 16 or 32. `None` for groups that are too small for them,
+    /// and for codes that stand for numbers of a table: such weights are multiplied as floats.
+    pub fn integer_group(&self) -> Option<usize> {
+        let integers = !matches!(self.element, ElementFormat::Codebook(_));
+        Some(self.expansion_group()).filter(|group| integers && *group >= 16)
+    }
+
     fn label(&self) -> String {
         let mut label = match self.element {
             ElementFormat::Ternary => "ternary".to_string(),
+            ElementFormat::Codebook(book) => book.label().to_string(),
             ElementFormat::Int { bits, zero } => {
                 let zero = match zero {
                     ZeroPoint::Symmetric => "sym",
@@ -163,8 +173,10 @@ impl GroupedSpec {
     /// `Ok(None)` where the label is none of these.
     fn parse(label: &str) -> Result<Option<Self>, FormatError> {
         let mut words = label.split('-').peekable();
+        let book = |word: &str| Codebook::ALL.into_iter().find(|book| book.label() == word);
         let element = match words.next() {
             Some("ternary") => ElementFormat::Ternary,
+            Some(word) if book(word).is_some() => ElementFormat::Codebook(book(word).expect("just found")),
             Some(word) => {
                 let Some(bits) = word.strip_prefix("int").and_then(|b| b.parse().ok()) else {
                     return Ok(None);
@@ -209,6 +221,7 @@ impl GroupedSpec {
         let code = match self.element {
             ElementFormat::Int { bits, .. } => f64::from(bits.get()),
             ElementFormat::Ternary => 8.0 / 5.0,
+            ElementFormat::Codebook(book) => f64::from(book.bits().get()),
         };
         let scales: f64 = self.levels.iter().map(|l| per(l.shape, l.format.bits())).sum();
         code + scales + self.zero_format().map_or(0.0, |f| per(self.levels[0].shape, f.bits()))
@@ -334,7 +347,16 @@ pub fn all_specs() -> Vec<SpecInfo> {
     let ternary = [(GroupShape::Tensor, ParamFormat::F32), (GroupShape::Row, ParamFormat::F16)];
     let ternary =
         ternary.map(|(shape, format)| (ElementFormat::Ternary, shape, format, "ternary, five codes a byte"));
-    let grouped = ints.chain(ternary).map(|(element, shape, format, summary)| SpecInfo {
+    // As the libraries store them: blocks of 64 of bitsandbytes, one scale a tensor or for 128.
+    let books = [
+        (Codebook::Nf4, GroupShape::Group(64)),
+        (Codebook::Fp4, GroupShape::Group(64)),
+        (Codebook::E4M3, GroupShape::Group(128)),
+        (Codebook::E4M3, GroupShape::Tensor),
+    ];
+    let books =
+        books.map(|(book, shape)| (ElementFormat::Codebook(book), shape, ParamFormat::F32, book.summary()));
+    let grouped = ints.chain(ternary).chain(books).map(|(element, shape, format, summary)| SpecInfo {
         spec: WeightSpec::Grouped(GroupedSpec { element, levels: vec![ScaleLevel { shape, format }] }),
         summary,
         source: SpecSource::Lowbit,

@@ -105,7 +105,7 @@ impl QuantTensor {
     /// A matrix from the runs of bytes that [`Self::parts`] gives.
     ///
     /// # Errors
-    /// Where a run has not the bytes of its part, or bytes of ternary codes are none.
+    /// Where a run has not the bytes of its part, bytes of ternary codes are none, or the scale of a tensor is not finite.
     ///
     /// # Panics
     /// Where there are fewer runs than the format has parts.
@@ -118,7 +118,11 @@ impl QuantTensor {
         let mut next = || parts.next().expect("a run of bytes for every part");
         match spec {
             WeightSpec::Float(format) => Self::from_floats(*format, shape, next()),
-            WeightSpec::Block(format) => Self::from_blocks(*format, shape, next()),
+            WeightSpec::Block(format) => {
+                let bytes = next();
+                let scale = if format.layout().tensor_scale { tensor_scale(&next())? } else { 1.0 };
+                Self::from_scaled_blocks(*format, shape, bytes, scale)
+            }
             WeightSpec::Grouped(spec) => {
                 let codes = Codes::new(spec.element().packing(), shape, next())?;
                 let scales = spec.levels().iter().map(|_| next()).collect();
@@ -129,11 +133,15 @@ impl QuantTensor {
         }
     }
 
-    /// The runs of bytes that it is made of, shared: floats or blocks; or codes, scales from the finer level on, and zero
-    /// points where the format has them.
+    /// The runs of bytes that it is made of, shared: floats; or blocks and the scale of the tensor where the format has one,
+    /// an f32; or codes, scales from the finer level on, and zero points where the format has them.
     pub fn parts(&self) -> Vec<Storage> {
         match &self.data {
-            TensorData::Float { bytes, .. } | TensorData::Blocks { bytes, .. } => vec![bytes.clone()],
+            TensorData::Float { bytes, .. } => vec![bytes.clone()],
+            TensorData::Blocks { format, bytes, tensor_scale } => {
+                let scale = format.layout().tensor_scale.then(|| tensor_scale.to_le_bytes().to_vec().into());
+                std::iter::once(bytes.clone()).chain(scale).collect()
+            }
             TensorData::Grouped(grouped) => {
                 let params = grouped.params();
                 let params = params.levels.iter().chain(&params.zeros).map(|p| p.bytes().clone());
@@ -233,6 +241,14 @@ impl BlockVisitor for DecodeRow<'_> {
     fn visit<C: BlockCodec>(self) {
         block::decode_row::<C>(self.row, self.tensor_scale, self.out);
     }
+}
+
+/// The scale of a tensor of blocks from its bytes.
+fn tensor_scale(bytes: &Storage) -> Result<f32, FormatError> {
+    let one = NK { n: 1, k: 1 };
+    check_len("tensor scale", one, size_of::<f32>(), bytes)?;
+    let value = bytes.bytes().first_chunk().map_or(0.0, |b| f32::from_le_bytes(*b));
+    if value.is_finite() { Ok(value) } else { Err(FormatError::NotFinite { n: 0, k: 0, value }) }
 }
 
 fn checked_mul(shape: NK, a: usize, b: usize) -> Result<usize, FormatError> {

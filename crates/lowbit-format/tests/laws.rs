@@ -1,7 +1,7 @@
 //! Laws of labels, packing, grouped tensors and their expansion.
 
 use lowbit_format::{
-    Bits, BlockFormat, Codes, ElementFormat, FormatError, GroupParams, GroupShape, GroupedSpec,
+    Bits, BlockFormat, Codebook, Codes, ElementFormat, FormatError, GroupParams, GroupShape, GroupedSpec,
     GroupedTensor, NK, Packing, ParamFormat, QuantTensor, ScaleLevel, Storage, TensorData, WeightSpec,
     ZeroPoint, all_specs,
 };
@@ -16,6 +16,7 @@ fn element() -> impl Strategy<Value = ElementFormat> {
     prop_oneof![
         6 => (bits(), zero).prop_map(|(bits, zero)| ElementFormat::Int { bits, zero }),
         1 => Just(ElementFormat::Ternary),
+        2 => prop::sample::select(Codebook::ALL.to_vec()).prop_map(ElementFormat::Codebook),
     ]
 }
 
@@ -114,6 +115,10 @@ proptest! {
 
     #[test]
     fn expansion_means_what_decoding_means(spec in spec(), (shape, w) in matrix()) {
+        if matches!(spec.element(), ElementFormat::Codebook(_)) {
+            prop_assert_eq!(spec.integer_group(), None);
+            return Ok(());
+        }
         let tensor = GroupedTensor::quantize_nearest(&spec, &w, shape).unwrap();
         let (group, expanded) = (spec.expansion_group(), tensor.expanded_k());
         let decoded = decode(&tensor);
@@ -149,6 +154,28 @@ proptest! {
         let w: Vec<f32> = codes.iter().map(|c| (*c as f32 - zero as f32) * 2f32.powi(exponent)).collect();
         let tensor = nearest(&format!("int{}-asym-row", bits.get()), &w, NK { n: 1, k: w.len() }).unwrap();
         prop_assert_eq!(decode(&tensor), w);
+    }
+
+    /// Weight by weight from codes and parameters, whatever decoding does to many at once.
+    #[test]
+    fn a_weight_is_its_code_less_the_zero_point_or_its_number_times_the_scale(
+        spec in spec(),
+        (shape, w) in (1usize..3, 300usize..700).prop_flat_map(|(n, k)| (Just(NK { n, k }), weights(n, k))),
+    ) {
+        let tensor = GroupedTensor::quantize_nearest(&spec, &w, shape).unwrap();
+        let len = spec.levels()[0].shape.len_in_row(shape.k);
+        let decoded = decode(&tensor);
+        for n in 0..shape.n {
+            let fits = tensor.stored_fits(n);
+            for (k, code) in tensor.codes().row(n).enumerate() {
+                let fit = fits[k / len];
+                let number = match spec.element() {
+                    ElementFormat::Codebook(book) => book.values()[usize::from(code)],
+                    _ => f32::from(code) - fit.zero,
+                };
+                prop_assert_eq!(decoded[n * shape.k + k], number * fit.scale, "row {}, column {}", n, k);
+            }
+        }
     }
 
     #[test]
@@ -201,6 +228,16 @@ fn labels_mean_what_the_documentation_says() {
         ),
         ("ternary-tensor-f32", ElementFormat::Ternary, vec![level(GroupShape::Tensor, ParamFormat::F32)]),
         (
+            "nf4-g64-f32",
+            ElementFormat::Codebook(Codebook::Nf4),
+            vec![level(GroupShape::Group(64), ParamFormat::F32)],
+        ),
+        (
+            "e4m3-g128-e4m3-row",
+            ElementFormat::Codebook(Codebook::E4M3),
+            vec![level(GroupShape::Group(128), ParamFormat::E4M3), level(GroupShape::Row, ParamFormat::F16)],
+        ),
+        (
             "int4-asym-g32-int6-g256",
             int(4, ZeroPoint::Integer),
             vec![level(GroupShape::Group(32), six), level(GroupShape::Group(256), ParamFormat::F16)],
@@ -223,6 +260,7 @@ fn wrong_labels_say_what_is_wrong() {
         ("q4_km", "unknown weight format `q4_km`, did you mean `q4_k`?"),
         ("int4-symm-g128", "unknown weight format `int4-symm-g128`, did you mean `int4-sym-g128`?"),
         ("", "unknown weight format ``"),
+        ("nf4-g6", "groups of 6 weights, expected a positive multiple of 4"),
         ("int9-sym-row", "9 bits a code, expected 1 to 8"),
         ("int4-sym-g30", "groups of 30 weights, expected a positive multiple of 4"),
         ("int4-sym-g0", "groups of 0 weights, expected a positive multiple of 4"),
@@ -260,6 +298,47 @@ fn a_ramp_is_decoded_as_by_hand() {
     // Ten 2-bit codes, three half-precision scales, three 2-bit zero points.
     assert_eq!(tensor.bytes(), 3 + 6 + 1);
     assert_eq!(tensor.bits_per_weight(), 8.0);
+}
+
+#[test]
+fn numbers_of_tables_are_those_of_their_libraries() {
+    // The largest magnitude is 2 and becomes the largest number, so that scales are 2 and 2/448.
+    let w = [2.0, -2.0, 1.4, 0.01];
+    let of = |label: &str| {
+        let tensor = nearest(label, &w, NK { n: 1, k: 4 }).unwrap();
+        (tensor.codes().row(0).collect::<Vec<_>>(), decode(&tensor))
+    };
+    assert_eq!(of("nf4-row-f32"), (vec![15, 0, 14, 7], vec![2.0, -2.0, 2.0 * 0.722_956_84, 0.0]));
+    assert_eq!(
+        of("fp4-row-f32"),
+        (vec![3, 11, 2, 1], vec![2.0, -2.0, 2.0 * (2.0 / 3.0), 2.0 * (1.0 / 192.0)])
+    );
+    let (codes, decoded) = of("e4m3-row-f32");
+    // 448 is 1.75 · 2^8, 320 is 1.25 · 2^8 and 2.25 is 1.125 · 2.
+    assert_eq!(codes, [0b0111_1110, 0b1111_1110, 0b0111_1010, 0b0100_0001]);
+    assert_eq!(decoded, [448.0, -448.0, 320.0, 2.25].map(|v: f32| v * (2.0 / 448.0)));
+    assert_eq!(WeightSpec::parse("nf4-g64-f32").unwrap().bits_per_weight(), 4.5);
+}
+
+#[test]
+fn the_scale_of_a_tensor_of_blocks_is_one_of_its_parts() {
+    for format in BlockFormat::ALL {
+        let layout = format.layout();
+        let scale = if layout.tensor_scale { 0.37 } else { 1.0 };
+        let shape = NK { n: 2, k: layout.weights };
+        let bytes: Vec<u8> = (0..2 * layout.bytes).map(|i| (i * 37 % 60) as u8).collect();
+        let tensor = QuantTensor::from_scaled_blocks(*format, shape, bytes.into(), scale).unwrap();
+        let again = QuantTensor::from_parts(&WeightSpec::Block(*format), shape, tensor.parts()).unwrap();
+        let row = |w: &QuantTensor| {
+            let mut row = vec![0.0; shape.k];
+            w.decode_row(1, &mut row);
+            row.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+        };
+        assert_eq!(row(&again), row(&tensor), "{format:?}");
+    }
+    let parts = [vec![0; 36].into(), f32::NAN.to_le_bytes().to_vec().into()];
+    let found = QuantTensor::from_parts(&WeightSpec::Block(BlockFormat::NVFP4), NK { n: 1, k: 64 }, parts);
+    assert!(matches!(found.unwrap_err(), FormatError::NotFinite { .. }));
 }
 
 #[test]

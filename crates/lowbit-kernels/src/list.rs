@@ -141,6 +141,9 @@ pub fn kernel_set() -> u64 {
 /// Most tokens that `packed-dot` and `groups-dot` multiply: from a few on, taking codes apart for each anew is lost time.
 const DOT_TOKENS: TokenBucket = TokenBucket::UpTo16;
 
+/// Why no kernel of integers takes codes that stand for numbers of a table.
+const NO_INTEGERS: Refusal = Refusal::Format("its codes stand for numbers that are no integers");
+
 /// Most bytes of tables made before a product.
 const TABLE_BYTES: usize = 64 << 20;
 
@@ -181,8 +184,11 @@ impl KernelCard {
                     (Fields, WeightSpec::Block(format)) if format.layout().elements.is_none() => {
                         return Err(Refusal::Format("its codes are not one for each weight"));
                     }
-                    (_, WeightSpec::Grouped(spec)) if spec.expansion_group() < 16 => {
-                        return Err(Refusal::GroupSize { needs: "a multiple of 16" });
+                    (_, WeightSpec::Grouped(spec)) if spec.integer_group().is_none() => {
+                        return Err(match spec.element() {
+                            ElementFormat::Codebook(_) => NO_INTEGERS,
+                            _ => Refusal::GroupSize { needs: "a multiple of 16" },
+                        });
                     }
                     _ => {}
                 }
@@ -202,7 +208,7 @@ impl KernelCard {
                 let integers = match q.spec {
                     WeightSpec::Float(_) => false,
                     WeightSpec::Block(_) => true,
-                    WeightSpec::Grouped(spec) => spec.expansion_group() >= 16,
+                    WeightSpec::Grouped(spec) => spec.integer_group().is_some(),
                 };
                 if integers && q.rounding.is_some() {
                     return Err(Refusal::Accuracy(
@@ -235,7 +241,7 @@ impl KernelCard {
             (Fields, _) => "blocks with a code for each weight",
             (Groups, _) => "2 to 8 bits, one level of scales, groups of a multiple of 32",
             (Stored, Float) => "all, as floats",
-            (Stored, _) => "blocks, and groups of a multiple of 16",
+            (Stored, _) => "blocks, and integers in groups of a multiple of 16",
         }
     }
 
@@ -315,6 +321,7 @@ fn look_up(bits: TableBits, tables: Tables, q: &Query<'_>) -> Result<(), Refusal
 fn no_groups(spec: &GroupedSpec) -> Refusal {
     match spec.element() {
         ElementFormat::Ternary => Refusal::Format("its codes are several weights each"),
+        ElementFormat::Codebook(_) => NO_INTEGERS,
         _ if spec.levels().len() > 1 => Refusal::Format("it has two levels of scales"),
         _ if !spec.levels().iter().any(|level| Layout::reads(level.format)) => {
             Refusal::Format("its scales are neither f16 nor f32")
@@ -327,6 +334,7 @@ fn no_groups(spec: &GroupedSpec) -> Refusal {
 /// Why a grouped format has no bit planes.
 fn no_planes(spec: &GroupedSpec) -> Refusal {
     match spec.element() {
+        ElementFormat::Codebook(_) => NO_INTEGERS,
         ElementFormat::Int { bits, .. } if bits.get() > 4 => Refusal::Format("it has more than 4 bits"),
         _ if spec.levels().len() > 1 => Refusal::Format("it has two levels of scales"),
         _ if !spec.levels().iter().any(|level| Layout::reads(level.format)) => {

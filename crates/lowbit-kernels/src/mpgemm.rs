@@ -1,15 +1,15 @@
 //! The one product: stored weights times activations.
 
-use crate::{Act, ActRounding, Ctx, FloatRows, MatMut, dense::dot_rows_into, expand};
-use lowbit_format::{FloatFormat, QuantTensor, TensorData, WeightSpec};
+use crate::{Act, ActRounding, Ctx, FloatRows, MatMut, dense::dot_rows_into, expand, isa::multiversion};
+use lowbit_format::{FloatFormat, GroupedTensor, QuantTensor, TensorData, WeightSpec};
 
 /// In which numbers a product multiplies activations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ActPrecision {
     /// As they are.
     Float,
-    /// Rounded to 8 bits; unquantized weights, and groups of fewer than 16 weights, are multiplied as floats all the
-    /// same.
+    /// Rounded to 8 bits; unquantized weights, groups of fewer than 16 weights, and codes that stand for numbers of a table
+    /// are multiplied as floats all the same.
     Int8(ActRounding),
     /// Rounded to 8 bits in groups that depend on the weights' format, as llama.cpp does: what makes figures
     /// comparable with its.
@@ -75,7 +75,7 @@ pub fn mpgemm(ctx: &Ctx, w: &QuantTensor, x: &Act<'_>, precision: ActPrecision, 
 /// The product of weights as they are stored with activations rounded to integers.
 ///
 /// # Panics
-/// Where the shapes do not fit, or the weights are floats or of groups too small.
+/// Where the shapes do not fit, or the weights are none that integer kernels multiply.
 pub(crate) fn integers(ctx: &Ctx, w: &QuantTensor, x: &Act<'_>, how: Integers, out: MatMut<'_>) {
     check(w, x, &out);
     let rows = expand::Rows::of(w).expect("weights with integers");
@@ -99,10 +99,14 @@ pub(crate) fn floats(ctx: &Ctx, w: &QuantTensor, x: &Act<'_>, mut out: MatMut<'_
                 let bytes = &bytes.bytes()[first * row_bytes..][..rows * row_bytes];
                 FloatRows::new(*format, bytes, rows, shape.k)
             }
-            _ => {
+            data => {
                 let decoded = scratch.floats(rows * shape.k);
-                for (r, row) in decoded.chunks_exact_mut(shape.k).enumerate() {
-                    w.decode_row(first + r, row);
+                if let TensorData::Grouped(grouped) = data {
+                    decode_grouped(ctx.isa(), grouped, first, decoded);
+                } else {
+                    for (r, row) in decoded.chunks_exact_mut(shape.k).enumerate() {
+                        w.decode_row(first + r, row);
+                    }
                 }
                 FloatRows::new(FloatFormat::F32, bytemuck::cast_slice(decoded), rows, shape.k)
             }
@@ -110,6 +114,18 @@ pub(crate) fn floats(ctx: &Ctx, w: &QuantTensor, x: &Act<'_>, mut out: MatMut<'_
         // SAFETY: each task writes the columns of its own rows.
         unsafe { dot_rows_into(ctx.isa(), rows, x.x(), out, first) }
     });
+}
+
+multiversion! {
+    fn decode_grouped(w: &GroupedTensor, first: usize, out: &mut [f32]) = decode_grouped_rows;
+}
+
+/// Decodes rows from `first` on.
+#[inline(always)]
+fn decode_grouped_rows(w: &GroupedTensor, first: usize, out: &mut [f32]) {
+    for (r, row) in out.chunks_exact_mut(w.shape().k).enumerate() {
+        w.decode_row(first + r, row);
+    }
 }
 
 fn check(w: &QuantTensor, x: &Act<'_>, out: &MatMut<'_>) {

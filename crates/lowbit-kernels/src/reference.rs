@@ -116,6 +116,7 @@ fn planes(isa: Isa, w: &QuantTensor, x: MatRef<'_>, form: Form) -> Option<Vec<f3
     let planes = match grouped.spec().element() {
         ElementFormat::Int { bits, .. } => bits.get(),
         ElementFormat::Ternary => 0,
+        ElementFormat::Codebook(_) => return None,
     };
     // Codes are in steps around their middle, (2^b − 1)/2 of them below it.
     let highest = if planes == 0 { 2 } else { (1i32 << planes) - 1 };
@@ -205,12 +206,9 @@ impl BlockVisitor for Row<'_> {
 }
 
 impl Expanded {
-    /// Row `n`, `None` where its groups are too small for integer products.
+    /// Row `n`, `None` where it is not for integer products.
     fn of(w: &GroupedTensor, n: usize) -> Option<Self> {
-        let (k, group) = (w.expanded_k(), w.spec().expansion_group());
-        if group < 16 {
-            return None;
-        }
+        let (k, group) = (w.expanded_k(), w.spec().integer_group()?);
         let (mut q, mut s, mut c) = (vec![0; k], vec![0.0; k / group], vec![0.0; k / group]);
         w.expand_row(n, &mut q, &mut s, &mut c);
         Some(Self { q, s, c: w.has_offsets().then_some(c), group })

@@ -44,7 +44,8 @@ fn random_blocks(format: BlockFormat, shape: NK, seed: u64) -> QuantTensor {
             bytes.extend(block);
         }
     }
-    QuantTensor::from_blocks(format, shape, Storage::from(bytes)).unwrap()
+    let tensor_scale = if layout.tensor_scale { 0.37 } else { 1.0 };
+    QuantTensor::from_scaled_blocks(format, shape, Storage::from(bytes), tensor_scale).unwrap()
 }
 
 /// The levels under test: all of the CPU's, or those that the environment allows.
@@ -139,11 +140,22 @@ fn packed_products_equal_the_reference_bit_for_bit_on_every_level() {
     assert_eq!(packed_formats, 7 * 22, "every format with a code for each weight is packed");
 }
 
-/// Grouped integers of every width and zero point, groups that are too small for the integer kernels included, on
+/// Grouped integers of every width and zero point and numbers of tables, groups that are too small for the integer kernels included, on
 /// rows that are no whole number of groups.
 #[test]
 fn grouped_products_equal_the_reference_bit_for_bit_on_every_level() {
-    let mut labels = vec!["ternary-tensor-f32".to_owned(), "int4-asym-g32-int6-g256".to_owned()];
+    let mut labels: Vec<String> = [
+        "ternary-tensor-f32",
+        "int4-asym-g32-int6-g256",
+        "nf4-g64-f32",
+        "fp4-g32-f32",
+        "nf4-row",
+        "e4m3-tensor-f32",
+        "e4m3-row-bf16",
+        "e4m3-g128-f32",
+    ]
+    .map(str::to_owned)
+    .into();
     for bits in 1..=8 {
         for tail in ["sym-g16", "asym-g32", "fzero-g64", "sym-row", "asym-tensor", "asym-g20", "sym-g128-f32"]
         {

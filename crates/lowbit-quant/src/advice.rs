@@ -29,7 +29,7 @@ pub fn advice(formats: &Formats, data: Data) -> Vec<String> {
             ElementFormat::Int { bits, .. } if bits.get() == 2 && data == Data::None => {
                 "two bits without calibration data break most models below some 10 billion weights; take int3 or int4, or a method with calibration data"
             }
-            ElementFormat::Int { .. } => continue,
+            ElementFormat::Int { .. } | ElementFormat::Codebook(_) => continue,
         };
         let sentence = format!("{}: {why}", spec.label());
         if !said.contains(&sentence) {

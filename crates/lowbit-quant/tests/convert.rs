@@ -78,6 +78,10 @@ fn what_gguf_cannot_hold_is_refused_by_name_or_decoded_where_asked() {
         assert!(error.contains(part), "{part}: {error}");
     }
     assert!(!out.exists());
+    let table = container(folder.path(), &["nf4-g64-f32"]);
+    let error = convert(&table, &out, Target::Gguf(Inexact::Refuse)).unwrap_err().to_string();
+    assert!(error.contains("codes of nf4 stand for numbers that are no integers"), "{error}");
+    let source = container(folder.path(), &["int4-sym-g32", "int4-asym-g16"]);
     let made = convert(&source, &out, Target::Gguf(Inexact::Decode(FloatFormat::F32))).unwrap();
     let decoded: Vec<_> = made.tensors.iter().filter(|tensor| tensor.inexact.is_some()).collect();
     assert!(matches!(decoded[..], [one] if one.name == "int4-asym-g16.weight" && one.to == "f32"));

@@ -2,8 +2,8 @@
 //! the root mean square 1 / √K, so that activations stay in the size that norms give them.
 
 use lowbit_format::{
-    BlockFormat, ElementFormat, FloatFormat, GroupedSpec, NK, Packing, ParamFormat, QuantTensor, Storage,
-    WeightSpec, ZeroPoint, block::ScaleBits,
+    BlockFormat, Codebook, ElementFormat, FloatFormat, GroupedSpec, NK, Packing, ParamFormat, QuantTensor,
+    Storage, WeightSpec, ZeroPoint, block::ScaleBits,
 };
 use lowbit_io::container::{Part, PartKind};
 use rand_pcg::{
@@ -42,6 +42,7 @@ impl Fill {
             (PartKind::Floats(format), _) => self.floats(format, size, &mut put),
             (PartKind::Blocks, WeightSpec::Block(format)) => self.blocks(*format, size, &mut put),
             (PartKind::Codes(packing), _) => self.codes(packing, &mut put),
+            (PartKind::Scales(format), WeightSpec::Block(_)) => self.parameters(format, 1.0, &mut put),
             (PartKind::Scales(format), WeightSpec::Grouped(spec)) => {
                 self.parameters(format, scales(spec, size).0, &mut put)
             }
@@ -108,10 +109,19 @@ impl Fill {
             let bytes = &mut buffer[..left.min(chunk) * columns];
             rng.fill_bytes(bytes);
             bytes.chunks_exact_mut(columns).for_each(|row| make_valid(packing, values, row));
+            if self.has_codes_of_no_number() {
+                bytes.iter_mut().filter(|code| **code & 127 == 127).for_each(|code| *code ^= 1);
+            }
             put(bytes)?;
             left -= bytes.len() / columns;
         }
         Ok(())
+    }
+
+    /// Whether codes 127 and 255 are not numbers.
+    fn has_codes_of_no_number(&self) -> bool {
+        let WeightSpec::Grouped(spec) = &self.spec else { return false };
+        spec.element() == ElementFormat::Codebook(Codebook::E4M3)
     }
 
     /// The same parameter for all groups.
@@ -152,11 +162,7 @@ fn make_valid(packing: Packing, values: usize, row: &mut [u8]) {
 
 /// Scales of the finer and of the coarser level that give random codes the root mean square `size`.
 fn scales(spec: &GroupedSpec, size: f32) -> (f32, f32) {
-    let element = spec.element();
-    let levels = element.packing().levels() as f32;
-    // Codes are uniform: their variance, and how far their mean is from zero.
-    let mean = (levels - 1.0) / 2.0 - zero(element);
-    let scale = size / ((levels * levels - 1.0) / 12.0 + mean * mean).sqrt();
+    let scale = size / mean_square(spec.element()).sqrt();
     match spec.levels() {
         [_] => (representable(spec.levels()[0].format, scale), 0.0),
         [fine, coarse, ..] => {
@@ -168,6 +174,18 @@ fn scales(spec: &GroupedSpec, size: f32) -> (f32, f32) {
         }
         [] => unreachable!("a grouped format has a scale level"),
     }
+}
+
+/// Of what uniform codes stand for.
+fn mean_square(element: ElementFormat) -> f32 {
+    if let ElementFormat::Codebook(book) = element {
+        let numbers: Vec<f32> = book.values().iter().copied().filter(|value| value.is_finite()).collect();
+        return numbers.iter().map(|value| value * value).sum::<f32>() / numbers.len() as f32;
+    }
+    // Their variance, and how far their mean is from zero.
+    let levels = element.packing().levels() as f32;
+    let mean = (levels - 1.0) / 2.0 - zero(element);
+    (levels * levels - 1.0) / 12.0 + mean * mean
 }
 
 /// The 8-bit float has nothing between 2^-9 and zero, which would make all weights zero.

@@ -15,6 +15,7 @@ impl BlockCodec for Codec {
     const BYTES: usize = 32;
     const GROUP: usize = 32;
     const OFFSETS: bool = false;
+    const TENSOR_SCALE: bool = true;
     const SCALES: &'static [Scale] = &[];
     const ELEMENTS: Option<Elements> = Some(Elements { bits: 2, values: Values::From(-1), params: &[] });
 

@@ -99,6 +99,8 @@ pub trait BlockCodec {
     const GROUP: usize;
     /// Whether offsets can differ from zero. Where not, `expand` leaves `c` alone.
     const OFFSETS: bool;
+    /// Whether all blocks of a tensor share one more scale, which stands outside of them.
+    const TENSOR_SCALE: bool = false;
     /// The numbers in a block that all its weights are proportional to. None where the scale stands once a tensor.
     const SCALES: &'static [Scale];
     /// Codes and parameters, where every weight has a code of its own.
@@ -248,6 +250,8 @@ pub struct BlockLayout {
     pub group: usize,
     /// See [`BlockCodec::OFFSETS`].
     pub offsets: bool,
+    /// See [`BlockCodec::TENSOR_SCALE`].
+    pub tensor_scale: bool,
     /// See [`BlockCodec::SCALES`].
     pub scales: &'static [Scale],
     /// See [`BlockCodec::ELEMENTS`].
@@ -267,6 +271,7 @@ impl BlockFormat {
                     bytes: C::BYTES,
                     group: C::GROUP,
                     offsets: C::OFFSETS,
+                    tensor_scale: C::TENSOR_SCALE,
                     scales: C::SCALES,
                     elements: C::ELEMENTS,
                 }

@@ -19,6 +19,7 @@ impl BlockCodec for Codec {
     const BYTES: usize = 36;
     const GROUP: usize = 16;
     const OFFSETS: bool = false;
+    const TENSOR_SCALE: bool = true;
     const SCALES: &'static [Scale] = &[Scale::e4m3(0), Scale::e4m3(1), Scale::e4m3(2), Scale::e4m3(3)];
     const ELEMENTS: Option<Elements> =
         Some(Elements { bits: 4, values: Values::Table(DOUBLED_E2M1), params: &[(0, 4)] });

@@ -200,10 +200,10 @@ impl Container {
         self.tensor(name).map(|t| to_vector(&t))
     }
 
-    /// A tensor's bytes with no meaning attached.
+    /// A tensor's bytes with no meaning attached: of blocks without the scale that they may share.
     ///
     /// # Errors
-    /// Where there is none of that name, or it is stored in several pieces.
+    /// Where there is none of that name, or it is stored as codes and scales apart.
     pub fn raw(&self, name: &str) -> Result<RawTensor, IoError> {
         let i = self.must_find(name)?;
         let info = &self.tensors[i];
@@ -214,7 +214,10 @@ impl Container {
         Ok(RawTensor {
             dtype: info.encoding.label(),
             dims: info.dims.clone(),
-            bytes: self.slice(self.span(i)),
+            bytes: self.slice(match &self.stored[i] {
+                Some(stored) => stored.spans[0].clone(),
+                None => self.span(i),
+            }),
         })
     }
 

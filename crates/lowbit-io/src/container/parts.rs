@@ -28,7 +28,7 @@ pub enum PartKind {
     Blocks,
     /// Codes, packed row by row.
     Codes(Packing),
-    /// Scales of the finer level.
+    /// Scales of the finer level, or the one that all blocks of a tensor share.
     Scales(ParamFormat),
     /// Scales of the coarser level, where there are two.
     CoarseScales(ParamFormat),
@@ -113,7 +113,7 @@ impl Part {
 }
 
 /// The stored tensors of a matrix of weights in the order in which [`super::Container`] keeps them: codes, scales,
-/// zero points; or blocks; or floats.
+/// zero points; or blocks and the scale they share; or floats.
 pub(super) fn parts(spec: &WeightSpec, shape: NK) -> Result<Vec<Part>, FormatError> {
     let spec = match spec {
         WeightSpec::Float(format) => {
@@ -129,7 +129,9 @@ pub(super) fn parts(spec: &WeightSpec, shape: NK) -> Result<Vec<Part>, FormatErr
             // Some block is larger than its weights are many: their product may overflow.
             let columns = (shape.k / layout.weights).checked_mul(layout.bytes);
             let columns = columns.ok_or(FormatError::Overflow { n: shape.n, k: shape.k })?;
-            return Ok(vec![Part { kind: PartKind::Blocks, rows: shape.n, columns, values: shape.k }]);
+            let blocks = Part { kind: PartKind::Blocks, rows: shape.n, columns, values: shape.k };
+            let scale = Part { kind: PartKind::Scales(ParamFormat::F32), rows: 1, columns: 1, values: 1 };
+            return Ok(std::iter::once(blocks).chain(layout.tensor_scale.then_some(scale)).collect());
         }
         WeightSpec::Grouped(spec) => spec,
     };

@@ -14,7 +14,7 @@ use crate::{
     },
     payload::write_new,
 };
-use lowbit_format::{ActSpec, NK, OnlineOp, QuantTensor, TensorData, WeightSpec};
+use lowbit_format::{ActSpec, NK, OnlineOp, QuantTensor, WeightSpec};
 use safetensors::Dtype;
 use std::{
     cmp::Reverse,
@@ -106,18 +106,8 @@ impl ContainerWriter {
     /// Adds a tensor of any format, `dims` outermost first. Its bytes are shared, not copied.
     ///
     /// # Errors
-    /// Where the name is taken, empty or too long, `dims` are not those of the matrix, or it is one of blocks with a
-    /// scale of the whole tensor, which the container has no place for.
+    /// Where the name is taken, empty or too long, or `dims` are not those of the matrix.
     pub fn tensor(&mut self, name: &str, dims: &[usize], tensor: &QuantTensor) -> Result<&mut Self, IoError> {
-        if let TensorData::Blocks { format, tensor_scale, .. } = tensor.data()
-            && *tensor_scale != 1.0
-        {
-            return Err(IoError::invalid(
-                format!("tensor {name:?} of format {}", format.label()),
-                format!("the scale {tensor_scale} of the whole tensor"),
-                "blocks that hold all their scales",
-            ));
-        }
         let spec = tensor.spec();
         if matrix(dims) != Some(tensor.shape()) {
             let found = format!("dimensions {dims:?}");

@@ -43,7 +43,8 @@ pub(crate) enum Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    /// The rows of a tensor; `None` for unquantized ones and for groups too small for the integer kernels.
+    /// The rows of a tensor; `None` for those that are multiplied as floats: unquantized ones, groups too small for the
+    /// integer kernels, and codes that stand for numbers of a table.
     pub(crate) fn of(w: &'a QuantTensor) -> Option<Self> {
         match w.data() {
             TensorData::Float { .. } => None,
@@ -53,9 +54,7 @@ impl<'a> Rows<'a> {
                 tensor_scale: *tensor_scale,
                 shape: w.shape(),
             }),
-            TensorData::Grouped(grouped) => {
-                matches!(grouped.spec().expansion_group(), 16 | 32).then_some(Self::Grouped(grouped))
-            }
+            TensorData::Grouped(grouped) => grouped.spec().integer_group().map(|_| Self::Grouped(grouped)),
         }
     }
 

@@ -112,11 +112,11 @@ impl Layout {
         let scale = Float::of(format)?;
         let (bits, ternary) = match spec.element() {
             ElementFormat::Int { bits, .. } if bits.get() <= 4 => (bits.get() as usize, false),
-            ElementFormat::Int { .. } => return None,
+            ElementFormat::Int { .. } | ElementFormat::Codebook(_) => return None,
             ElementFormat::Ternary => (1, true),
         };
         let zero = match spec.element() {
-            ElementFormat::Ternary => Zero::Half(0),
+            ElementFormat::Ternary | ElementFormat::Codebook(_) => Zero::Half(0),
             ElementFormat::Int { zero: ZeroPoint::Symmetric, bits } => {
                 // One bit has its zero point in the middle, others half a step above.
                 Zero::Half(if bits.get() == 1 { 0 } else { -1 })

@@ -135,6 +135,7 @@ fn planes(spec: &WeightSpec) -> f64 {
         WeightSpec::Grouped(spec) => match spec.element() {
             ElementFormat::Int { bits, .. } => f64::from(bits.get()),
             ElementFormat::Ternary => 8.0 / 5.0,
+            ElementFormat::Codebook(book) => f64::from(book.bits().get()),
         },
         WeightSpec::Block(_) | WeightSpec::Float(_) => spec.bits_per_weight(),
     }

@@ -26,16 +26,20 @@ CONFIG = {
     "hidden_act": "silu", "tie_word_embeddings": True, "torch_dtype": "float16", "attention_bias": False,
     "mlp_bias": False, "bos_token_id": 1, "eos_token_id": 2,
 }
-SHAPES = {
-    "self_attn.q_proj": (HIDDEN, HIDDEN), "self_attn.k_proj": (HIDDEN // 2, HIDDEN),
-    "self_attn.v_proj": (HIDDEN // 2, HIDDEN), "self_attn.o_proj": (HIDDEN, HIDDEN),
-    "mlp.gate_proj": (INNER, HIDDEN), "mlp.up_proj": (INNER, HIDDEN), "mlp.down_proj": (HIDDEN, INNER),
-}
 TOKENS = [(37 * i * i + 11 * i + 5) % VOCAB for i in range(24)]
 POSITIONS = [0, 1, 5, 11, 17, 23]
 
 
-def original():
+def shapes(inner):
+    """Rows and columns of the layers of a block."""
+    return {
+        "self_attn.q_proj": (HIDDEN, HIDDEN), "self_attn.k_proj": (HIDDEN // 2, HIDDEN),
+        "self_attn.v_proj": (HIDDEN // 2, HIDDEN), "self_attn.o_proj": (HIDDEN, HIDDEN),
+        "mlp.gate_proj": (inner, HIDDEN), "mlp.up_proj": (inner, HIDDEN), "mlp.down_proj": (HIDDEN, inner),
+    }
+
+
+def original(inner=INNER):
     """The model before quantization: layers in float32, the rest in float16."""
     g = torch.Generator().manual_seed(20)
     rest = {"model.embed_tokens.weight": (torch.randn(VOCAB, HIDDEN, generator=g) * 0.5).half(),
@@ -44,7 +48,7 @@ def original():
     for i in range(LAYERS):
         for norm in ("input_layernorm", "post_attention_layernorm"):
             rest[f"model.layers.{i}.{norm}.weight"] = (1 + 0.2 * torch.randn(HIDDEN, generator=g)).half()
-        for name, (n, k) in SHAPES.items():
+        for name, (n, k) in shapes(inner).items():
             layers[f"model.layers.{i}.{name}"] = torch.randn(n, k, generator=g) * (1.3 / k**0.5)
     return layers, rest
 
@@ -53,7 +57,9 @@ def logits(layers, rest):
     """Logits of transformers in float32."""
     import transformers
 
-    config = transformers.LlamaConfig(**{k: v for k, v in CONFIG.items() if k not in ("torch_dtype", "architectures")})
+    inner = layers["model.layers.0.mlp.up_proj"].shape[0]
+    settings = {k: v for k, v in CONFIG.items() if k not in ("torch_dtype", "architectures")}
+    config = transformers.LlamaConfig(**settings | {"intermediate_size": inner})
     config._attn_implementation = "eager"
     model = transformers.LlamaForCausalLM(config).float().eval()
     state = {k: v.float() for k, v in rest.items()}
@@ -69,7 +75,9 @@ def write(out, name, library, quantization, stored, decoded, rest):
     """One golden folder."""
     folder = Path(out) / name
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(CONFIG | {"quantization_config": quantization}, indent=1) + "\n")
+    inner = decoded["model.layers.0.mlp.up_proj"].shape[0]
+    config = CONFIG | {"intermediate_size": inner, "quantization_config": quantization}
+    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
     tensors = {k: v.contiguous().clone() for k, v in (stored | rest).items()}
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
     rows = logits(decoded, rest)[POSITIONS].tolist()
@@ -131,12 +139,22 @@ def gptq(out, name, bits, sym, act_order, form, group=32):
     write(out, name, version("gptqmodel", "torch", "transformers"), settings, stored, decoded, rest)
 
 
-def compressed(out, name, form, scheme):
+def tiles(w, rows, columns):
+    """Blocks of a matrix, zeros where it does not fill the last: [N/rows, rows, K/columns, columns]."""
+    n, k = w.shape
+    w = torch.nn.functional.pad(w, (0, -k % columns, 0, -n % rows))
+    return w.reshape(w.shape[0] // rows, rows, w.shape[1] // columns, columns)
+
+
+def compressed(out, name, form, scheme, inner=INNER):
     from compressed_tensors.compressors import BaseCompressor
+    from compressed_tensors.compressors.mx_utils import decompress_mx_scale
+    from compressed_tensors.compressors.nvfp4.helpers import unpack_fp4_from_uint8
     from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
+    from compressed_tensors.quantization.lifecycle.forward import dequantize
     from compressed_tensors.quantization.utils import calculate_qparams
 
-    layers, rest = original()
+    layers, rest = original(inner)
     stored, decoded = {}, {}
     weights = QuantizationArgs(**scheme["weights"])
     activations = QuantizationArgs(**scheme["input_activations"]) if "input_activations" in scheme else None
@@ -150,6 +168,9 @@ def compressed(out, name, form, scheme):
         low, high = groups.amin(-1), groups.amax(-1)
         if weights.strategy == "tensor":
             low, high = low.amin().reshape(1), high.amax().reshape(1)
+        if weights.strategy == "block":
+            blocks = tiles(w, *weights.block_structure)
+            low, high = blocks.amin((1, 3)), blocks.amax((1, 3))
         if form == "nvfp4-pack-quantized":
             state["weight_global_scale"] = (448 * 6 / w.abs().max()).reshape(1)
             scale, zero = calculate_qparams(low, high, weights, global_scale=state["weight_global_scale"])
@@ -159,7 +180,15 @@ def compressed(out, name, form, scheme):
             scale = scale.to(torch.bfloat16).float()
         state |= {"weight_scale": scale, "weight_zero_point": zero}
         packed = compressor.compress(state, scheme)
-        decoded[layer] = compressor.decompress(dict(packed), scheme)["weight"].float()
+        if "fp4" in form:
+            # As the library decodes them, but to single precision.
+            codes = unpack_fp4_from_uint8(packed["weight_packed"], n, k, torch.float32)
+            stored_scale = packed["weight_scale"]
+            stored_scale = decompress_mx_scale(stored_scale) if form.startswith("mx") else stored_scale
+            decoded[layer] = dequantize(codes, stored_scale.float(), args=weights, dtype=torch.float32,
+                                        global_scale=packed.get("weight_global_scale"))
+        else:
+            decoded[layer] = compressor.decompress(dict(packed), scheme)["weight"].float()
         if form in ("pack-quantized", "int-quantized"):
             packed["weight_scale"] = packed["weight_scale"].to(torch.bfloat16)
         stored |= {f"{layer}.{part}": value for part, value in packed.items()}
@@ -231,12 +260,55 @@ def bnb_int8(out, name):
     write(out, name, version("bitsandbytes", "torch", "transformers"), settings, stored, decoded, rest)
 
 
+def bnb_4bit(out, name, table, double, inner=INNER, block=32):
+    from bitsandbytes.functional import dequantize_4bit, quantize_4bit
+
+    layers, rest = original(inner)
+    stored, decoded = {}, {}
+    for layer, w in layers.items():
+        codes, state = quantize_4bit(w, blocksize=block, compress_statistics=double, quant_type=table)
+        assert state.dtype == torch.float32
+        decoded[layer] = dequantize_4bit(codes, state).float()
+        stored |= {f"{layer}.weight": codes}
+        stored |= {f"{layer}.weight.{part}": value for part, value in state.as_dict(packed=True).items()}
+    settings = {"quant_method": "bitsandbytes", "load_in_8bit": False, "load_in_4bit": True, "_load_in_8bit": False,
+                "_load_in_4bit": True, "llm_int8_threshold": 6.0, "llm_int8_skip_modules": None,
+                "llm_int8_has_fp16_weight": False, "bnb_4bit_quant_type": table, "bnb_4bit_compute_dtype": "float32",
+                "bnb_4bit_use_double_quant": double, "bnb_4bit_quant_storage": "uint8"}
+    write(out, name, version("bitsandbytes", "torch", "transformers"), settings, stored, decoded, rest)
+
+
+def fp8(out, name, block):
+    from types import SimpleNamespace
+
+    from transformers import FineGrainedFP8Config
+    from transformers.integrations.finegrained_fp8 import Fp8Quantize, _dequantize_fp8_weight
+
+    layers, rest = original()
+    stored, decoded = {}, {}
+    for layer, w in layers.items():
+        n, k = w.shape
+        rows, columns = block or (n, k)
+        # The library's quantizer wants whole blocks, its reader does not.
+        whole = torch.nn.functional.pad(w, (0, -k % columns, 0, -n % rows))
+        config = FineGrainedFP8Config(weight_block_size=(rows, columns))
+        made = Fp8Quantize(SimpleNamespace(quantization_config=config)).convert({f"{layer}.weight": whole})
+        codes, scale = made[f"{layer}.weight"][:n, :k].contiguous(), made[f"{layer}.weight_scale_inv"]
+        scale = scale if block else scale.reshape(())
+        decoded[layer] = _dequantize_fp8_weight(codes, scale, block, torch.float32)
+        stored |= {f"{layer}.weight": codes, f"{layer}.weight_scale_inv": scale}
+    settings = {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": block,
+                "modules_to_not_convert": ["lm_head"]}
+    write(out, name, version("transformers", "torch"), settings, stored, decoded, rest)
+
+
 def ct(bits=4, kind="int", strategy="group", group=32, symmetric=True, **more):
     """Settings of weights in compressed-tensors."""
     return {"num_bits": bits, "type": kind, "strategy": strategy, "symmetric": symmetric} | more | (
         {"group_size": group} if "group" in strategy else {})
 
 
+FLOAT8 = ct(8, "float", "token", dynamic=True)
 TOKEN8 = ct(8, "int", "token", dynamic=True)
 CASES = {
     "gptq-4-sym": lambda out, name: gptq(out, name, 4, True, False, "gptq"),
@@ -257,6 +329,26 @@ CASES = {
     "hqq-4": lambda out, name: hqq(out, name, 4),
     "hqq-2": lambda out, name: hqq(out, name, 2),
     "bnb-int8": bnb_int8,
+    "bnb-nf4": lambda out, name: bnb_4bit(out, name, "nf4", False),
+    # Wide enough for scales of scales to have more than one group.
+    "bnb-nf4-double": lambda out, name: bnb_4bit(out, name, "nf4", True, inner=160),
+    "bnb-fp4": lambda out, name: bnb_4bit(out, name, "fp4", False),
+    "ct-fp8-tensor": lambda out, name: compressed(
+        out, name, "float-quantized", {"weights": ct(8, "float", "tensor"), "input_activations": FLOAT8}),
+    "ct-fp8-channel": lambda out, name: compressed(
+        out, name, "float-quantized", {"weights": ct(8, "float", "channel"), "input_activations": FLOAT8}),
+    "ct-fp8-block": lambda out, name: compressed(
+        out, name, "float-quantized",
+        {"weights": ct(8, "float", "block", block_structure=[48, 64]), "input_activations": FLOAT8}),
+    "ct-mxfp8": lambda out, name: compressed(
+        out, name, "mxfp8-quantized", {"weights": ct(8, "float", "group", 32, scale_dtype="torch.uint8")}),
+    "fp8-block": lambda out, name: fp8(out, name, [48, 64]),
+    "fp8-tensor": lambda out, name: fp8(out, name, None),
+    "ct-nvfp4": lambda out, name: compressed(
+        out, name, "nvfp4-pack-quantized",
+        {"weights": ct(4, "float", "tensor_group", 16, scale_dtype="torch.float8_e4m3fn")}, inner=128),
+    "ct-mxfp4": lambda out, name: compressed(
+        out, name, "mxfp4-pack-quantized", {"weights": ct(4, "float", "group", 32, scale_dtype="torch.uint8")}),
 }
 
 if __name__ == "__main__":

@@ -3,7 +3,10 @@
 
 use super::tiny;
 use lowbit_format::{OnlineOp, QuantTensor};
-use lowbit_io::{Access, Checkpoint, Config};
+use lowbit_io::{
+    Access, Checkpoint, Config,
+    container::{Container, ContainerWriter},
+};
 use lowbit_kernels::{ActPrecision, Ctx, Isa};
 use lowbit_model::{Decoder, KvElement, Logits, Naming, PackedBytes, WeightError, Weights};
 use serde_json::Value;
@@ -138,6 +141,28 @@ fn settings_that_do_not_fit_are_refused_by_name() {
     says("ct-pack-4-sym", &set("format", "marlin-24".into()), &["format", "marlin-24"]);
     says("ct-pack-4-sym", &set("transform_config", serde_json::json!({"R1": 1})), &["transform_config"]);
     says("ct-pack-4-sym", &set("config_groups", serde_json::json!({})), &["weight_packed", "codes of"]);
+    says("bnb-nf4", &set("bnb_4bit_quant_type", "af4".into()), &["bnb_4bit_quant_type", "af4", "nf4, fp4"]);
+    says(
+        "bnb-nf4",
+        &set("bnb_4bit_quant_storage", "bfloat16".into()),
+        &["bnb_4bit_quant_storage", "bfloat16"],
+    );
+    says("fp8-block", &set("fmt", "e5m2".into()), &["quantization_config.fmt", "e5m2"]);
+    says(
+        "fp8-block",
+        &set("weight_block_size", serde_json::json!([0, 64])),
+        &["weight_block_size", "[0,64]"],
+    );
+    says(
+        "fp8-block",
+        &set("weight_block_size", serde_json::json!([128, 128])),
+        &["weight_scale_inv", "scales of"],
+    );
+    let blocks = |config: &mut Value| {
+        config["config_groups"]["group_0"]["weights"]["block_structure"] = "128x128".into();
+    };
+    says("ct-fp8-block", &blocks, &["group_0.weights.block_structure", "128x128"]);
+    says("ct-mxfp4", &set("format", "mxfp6-quantized".into()), &["format", "mxfp6-quantized"]);
     // AutoRound has the two layouts under names of its own.
     for (case, packing) in [("gptq-4-sym", "auto_round:auto_gptq"), ("awq-4", "auto_round:auto_awq")] {
         let folder = changed(case, |config| {
@@ -161,27 +186,100 @@ fn settings_that_do_not_fit_are_refused_by_name() {
     assert!(Checkpoint::open(mixed.path(), Access::Map).is_ok());
 }
 
+/// What opening a case says once the bytes of one of its tensors are others.
+fn refusal(case: &str, tensor: &str, change: impl Fn(&mut [u8])) -> String {
+    let folder = changed(case, |_| {});
+    let path = folder.path().join("model.safetensors");
+    let mut bytes = fs::read(&path).unwrap();
+    let data = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header: Value = serde_json::from_slice(&bytes[8..data]).unwrap();
+    let [start, end] = [0, 1].map(|i| data + header[tensor]["data_offsets"][i].as_u64().unwrap() as usize);
+    change(&mut bytes[start..end]);
+    fs::write(&path, bytes).unwrap();
+    Checkpoint::open(folder.path(), Access::Map).map(|_| ()).unwrap_err().to_string()
+}
+
 #[test]
 fn groups_of_columns_that_are_none_are_refused() {
-    let folder = changed("gptq-4-asym-act-order", |_| {});
-    let path = folder.path().join("model.safetensors");
-    let good = fs::read(&path).unwrap();
-    let data = 8 + u64::from_le_bytes(good[..8].try_into().unwrap()) as usize;
-    let header: Value = serde_json::from_slice(&good[8..data]).unwrap();
     let name = "model.layers.1.mlp.down_proj.g_idx";
-    let start = data + header[name]["data_offsets"][0].as_u64().unwrap() as usize;
-    let another = |at: &mut i32| *at = (*at + 1) % 3;
+    let first = |of: fn(i32) -> i32| {
+        move |bytes: &mut [u8]| {
+            let group = bytes.first_chunk_mut().unwrap();
+            *group = of(i32::from_le_bytes(*group)).to_le_bytes();
+        }
+    };
     for (change, expected) in [
-        (&(|at: &mut i32| *at = 3) as &dyn Fn(&mut i32), "group 3 of column 0, expected 0 to 2"),
-        (&|at: &mut i32| *at = -1, "group -1 of column 0"),
-        (&another, "columns of group"),
+        (first(|_| 3), "group 3 of column 0, expected 0 to 2"),
+        (first(|_| -1), "group -1 of column 0"),
+        (first(|group| (group + 1) % 3), "columns of group"),
     ] {
-        let mut bytes = good.clone();
-        let mut first = i32::from_le_bytes(bytes[start..start + 4].try_into().unwrap());
-        change(&mut first);
-        bytes[start..start + 4].copy_from_slice(&first.to_le_bytes());
-        fs::write(&path, bytes).unwrap();
-        let error = Checkpoint::open(folder.path(), Access::Map).map(|_| ()).unwrap_err().to_string();
+        let error = refusal("gptq-4-asym-act-order", name, change);
         assert!(error.contains(name) && error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn floats_whose_parts_do_not_fit_are_refused_by_name() {
+    let layer = "model.layers.1.mlp.down_proj";
+    let says = |case: &str, ending: &str, change: &dyn Fn(&mut [u8]), expected: &str| {
+        let name = format!("{layer}.{ending}");
+        let error = refusal(case, &name, change);
+        assert!(error.contains(layer) && error.contains(expected), "{error}");
+    };
+    // Texts are replaced by others of the same length.
+    let text = |from: &'static str, to: &'static str| {
+        move |bytes: &mut [u8]| {
+            let at = bytes.windows(from.len()).position(|w| w == from.as_bytes()).expect("the text is there");
+            bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
+        }
+    };
+    let state = "weight.quant_state.bitsandbytes__nf4";
+    let straddling = text("\"blocksize\": 32", "\"blocksize\": 36");
+    says("bnb-nf4", state, &straddling, "found 36, expected a number that divides the 96 columns");
+    says(
+        "bnb-nf4",
+        state,
+        &text("\"blocksize\": 32", "\"blocksize\": 0 "),
+        "found 0, expected a positive integer",
+    );
+    says("bnb-nf4", state, &text("[64, 96]", "[64, 32]"), "4-bit codes of");
+    says("bnb-nf4", state, &text("[64, 96]", "[64]    "), "rows and columns");
+    says("bnb-nf4", state, &text("{", "["), "a JSON object");
+    says("bnb-nf4", "weight.quant_map", &|bytes| bytes[..4].fill(0), "the 16 numbers of nf4");
+    says("bnb-nf4-double", state, &text("nested_offset", "nested_upset_"), "nested_offset");
+    says(
+        "bnb-nf4-double",
+        state,
+        &text("nested_blocksize\": 256", "nested_blocksize\": 128"),
+        "nested_absmax",
+    );
+    says("ct-nvfp4", "weight_global_scale", &|bytes| bytes.fill(0), "found 0, expected a positive number");
+}
+
+/// Codes, scales and operations on inputs go into a container and come back.
+#[test]
+fn every_folder_has_the_same_weights_in_a_container() {
+    for path in cases() {
+        let folder = Checkpoint::open(&path, Access::Map).unwrap();
+        let Config::Json(config) = folder.config() else { panic!("a folder has a config.json") };
+        let mut writer = ContainerWriter::new(&config.to_string()).unwrap();
+        for info in folder.tensors() {
+            writer.tensor(&info.name, &info.dims, &folder.tensor(&info.name).unwrap()).unwrap();
+            writer.input(&info.name, &folder.input_ops(&info.name).unwrap()).unwrap();
+        }
+        let container = Container::parse(writer.to_bytes().into()).unwrap();
+        assert_eq!(container.tensors().len(), folder.tensors().len());
+        for info in folder.tensors() {
+            let (w, again) = (folder.tensor(&info.name).unwrap(), container.tensor(&info.name).unwrap());
+            assert_eq!(again.spec(), w.spec(), "{} {}", path.display(), info.name);
+            let decoded = |w: &QuantTensor| {
+                let mut out = vec![0.0; w.shape().weights()];
+                out.chunks_mut(w.shape().k).enumerate().for_each(|(n, row)| w.decode_row(n, row));
+                out
+            };
+            assert!(decoded(&again) == decoded(&w), "{} {}", path.display(), info.name);
+            let ops = folder.input_ops(&info.name).unwrap();
+            assert_eq!(container.input_ops(&info.name).unwrap(), ops, "{} {}", path.display(), info.name);
+        }
     }
 }

@@ -5,7 +5,9 @@
 //! or `m = −zero · scale` is a half-precision number. That holds for every weight or it does not: each row is decoded
 //! again and compared.
 
-use lowbit_format::{BlockFormat, GroupFit, GroupedTensor, NK, ParamFormat, QuantTensor, Storage};
+use lowbit_format::{
+    BlockFormat, ElementFormat, GroupFit, GroupedTensor, NK, ParamFormat, QuantTensor, Storage,
+};
 use std::ops::Range;
 
 /// Block formats by their size, the smallest first.
@@ -50,6 +52,9 @@ impl Values {
 /// # Errors
 /// Why the largest one does not.
 pub(super) fn blocks(tensor: &GroupedTensor) -> Result<QuantTensor, String> {
+    if let ElementFormat::Codebook(book) = tensor.spec().element() {
+        return Err(format!("codes of {} stand for numbers that are no integers", book.label()));
+    }
     let mut why = String::new();
     for target in &TARGETS {
         match target.encode(tensor) {

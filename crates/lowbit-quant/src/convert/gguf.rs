@@ -81,7 +81,8 @@ fn place(
     inexact: Inexact,
     spool: &Spool,
 ) -> Result<Place, QuantError> {
-    if can_hold(info.encoding) {
+    let scaled = shares_scale(checkpoint, info)?;
+    if can_hold(info.encoding) && !scaled {
         let payload = checkpoint.raw(&info.name)?.bytes.into();
         return Ok(Place { encoding: info.encoding, payload, inexact: None });
     }
@@ -91,6 +92,7 @@ fn place(
             Ok(made) => return kept(&made, spool, None),
             Err(why) => why,
         },
+        _ if scaled => "its blocks share a scale, which lowbit does not write to GGUF files".to_owned(),
         _ => "its type is of one program only".to_owned(),
     };
     match inexact {
@@ -102,6 +104,16 @@ fn place(
             next: "quantize with --format int4-sym-g32, or decode such tensors with --lossy f16",
         }),
     }
+}
+
+/// Whether all blocks of a tensor are scaled once more.
+fn shares_scale(checkpoint: &Checkpoint, info: &TensorInfo) -> Result<bool, QuantError> {
+    let Encoding::Blocks(format) = info.encoding else { return Ok(false) };
+    if !format.layout().tensor_scale {
+        return Ok(false);
+    }
+    let tensor = checkpoint.tensor(&info.name)?;
+    Ok(matches!(tensor.data(), TensorData::Blocks { tensor_scale, .. } if *tensor_scale != 1.0))
 }
 
 /// Puts a tensor of blocks or floats away until the file is written.

@@ -27,7 +27,7 @@ use crate::{
     stats::Needs,
     transform::{FindScale, Rotate},
 };
-use lowbit_format::{ActSpec, GroupedSpec};
+use lowbit_format::{ActSpec, ElementFormat, GroupedSpec};
 use lowbit_model::Role;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -130,6 +130,11 @@ impl Recipe {
     /// # Errors
     /// Why the method cannot make the format.
     pub fn accepts(&self, spec: &GroupedSpec) -> Result<(), &'static str> {
+        if let ElementFormat::Codebook(_) = spec.element() {
+            return Err(
+                "lowbit runs such weights of other tools and does not make them; take an int or ternary format",
+            );
+        }
         (self.check)(spec)
     }
 }

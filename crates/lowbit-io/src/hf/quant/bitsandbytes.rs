@@ -7,10 +7,10 @@
 //! | `weight_format` | u8 | | 0: rows as they are |
 //!
 //! Columns that the library would take out and multiply in half precision, because an activation is large, are multiplied as
-//! all others here.
+//! all others here. With `load_in_4bit` the layout is another one.
 
 use super::{
-    Entry, Layer, Layout,
+    Entry, Layer, Layout, bitsandbytes_4bit,
     parts::{self, Parts},
 };
 use crate::IoError;
@@ -20,9 +20,12 @@ use std::sync::Arc;
 pub(super) const ENTRY: Entry = Entry {
     method: "bitsandbytes",
     open: |settings| {
-        let eight = |key| Ok::<bool, IoError>(settings.flag(key)? == Some(true));
-        if !eight("load_in_8bit")? && !eight("_load_in_8bit")? {
-            return Err(settings.refused("load_in_8bit", "not true", "true: NF4 and FP4 are not read"));
+        let set = |key| Ok::<bool, IoError>(settings.flag(key)? == Some(true));
+        if set("load_in_4bit")? || set("_load_in_4bit")? {
+            return bitsandbytes_4bit::open(settings);
+        }
+        if !set("load_in_8bit")? && !set("_load_in_8bit")? {
+            return Err(settings.refused("load_in_8bit", "not true", "true, or load_in_4bit"));
         }
         Ok(Arc::new(Int8))
     },

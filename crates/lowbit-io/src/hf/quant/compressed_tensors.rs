@@ -1,4 +1,5 @@
-//! compressed-tensors, what llm-compressor writes: integers of 1 to 8 bits packed end to end, or 8-bit ones a byte each.
+//! compressed-tensors, what llm-compressor writes: integers of 1 to 8 bits packed end to end, 8-bit ones a byte each, or
+//! floats of 8 and 4 bits.
 //!
 //! | Part | Type | Shape | Content |
 //! |---|---|---|---|
@@ -9,11 +10,16 @@
 //! | `weight_zero_point` | i32 | ⌈N·b/32⌉ × G | zero points of a group over all rows, packed as codes are; or i8, N × G |
 //! | `weight_g_idx` | i32 | K | the group of a column, with `actorder: group` |
 //!
+//! A `weight` of type f8_e4m3 (`float-quantized`, `mxfp8-quantized`) has the scales of `float8.rs`, blocks among them; a
+//! `weight_packed` of type u8 is read by `float4.rs`.
+//!
 //! Numbers are signed and stored plus 2^(b−1), which is what lowbit's codes are: rows of whole words are read where they lie.
 //! What the settings say of activations is not followed: they keep lowbit's own precision.
 
 use super::{
     Entry, Layer, Layout, Settings,
+    float4::Float4,
+    float8::{self, Block, Float8},
     parts::{self, FLOATS, Part, Parts},
     words::transposed,
 };
@@ -24,7 +30,17 @@ use lowbit_format::{
 use serde_json::Value;
 use std::sync::Arc;
 
-const FORMATS: &[&str] = &["pack-quantized", "int-quantized", "naive-quantized", "mixed-precision", "dense"];
+const FORMATS: &[&str] = &[
+    "pack-quantized",
+    "int-quantized",
+    "float-quantized",
+    "mxfp8-quantized",
+    "nvfp4-pack-quantized",
+    "mxfp4-pack-quantized",
+    "naive-quantized",
+    "mixed-precision",
+    "dense",
+];
 
 pub(super) const ENTRY: Entry = Entry {
     method: "compressed-tensors",
@@ -37,16 +53,36 @@ pub(super) const ENTRY: Entry = Entry {
         {
             return Err(settings.refused("sparsity_config.format", sparsity, "dense"));
         }
-        Ok(Arc::new(CompressedTensors { bits: bits(settings)? }))
+        Ok(Arc::new(CompressedTensors { bits: bits(settings)?, blocks: blocks(settings)? }))
     },
 };
 
-/// The bits of every group of settings.
-fn bits(settings: &Settings<'_>) -> Result<Vec<usize>, IoError> {
+/// What every group of settings says of weights, with its name.
+fn of_weights<'a>(settings: &Settings<'a>) -> impl Iterator<Item = (&'a String, &'a Value)> {
     let groups = settings.get("config_groups").and_then(Value::as_object);
+    let weights = |(name, group): (&'a String, &'a Value)| {
+        Some((name, group.get("weights").filter(|weights| !weights.is_null())?))
+    };
+    groups.into_iter().flatten().filter_map(weights)
+}
+
+/// The sizes of blocks that share a scale.
+fn blocks(settings: &Settings<'_>) -> Result<Vec<Block>, IoError> {
     let mut all = Vec::new();
-    for (name, group) in groups.into_iter().flatten() {
-        let Some(weights) = group.get("weights").filter(|w| !w.is_null()) else { continue };
+    for (name, weights) in of_weights(settings) {
+        let Some(value) = weights.get("block_structure").filter(|value| !value.is_null()) else { continue };
+        let key = format!("config_groups.{name}.weights.block_structure");
+        let refused = || settings.refused(&key, &super::shown(value), "rows and columns");
+        all.push(float8::block_size(value).ok_or_else(refused)?);
+    }
+    Ok(all)
+}
+
+/// The bits of every group of settings for integers.
+fn bits(settings: &Settings<'_>) -> Result<Vec<usize>, IoError> {
+    let mut all = Vec::new();
+    let integers = |weights: &Value| weights.get("type").and_then(Value::as_str) != Some("float");
+    for (name, weights) in of_weights(settings).filter(|(_, weights)| integers(weights)) {
         let count = weights.get("num_bits").and_then(Value::as_u64).and_then(|b| usize::try_from(b).ok());
         let key = format!("config_groups.{name}.weights.num_bits");
         match count.filter(|b| (1..=8).contains(b)) {
@@ -64,6 +100,25 @@ fn bits(settings: &Settings<'_>) -> Result<Vec<usize>, IoError> {
 struct CompressedTensors {
     /// Bits that the settings mention.
     bits: Vec<usize>,
+    /// Sizes of blocks that they mention.
+    blocks: Vec<Block>,
+}
+
+/// Which of its layouts a layer has.
+enum Kind {
+    Integers,
+    Float8,
+    Float4,
+}
+
+impl Kind {
+    fn of(parts: &Parts<'_>) -> Self {
+        match (parts.find(".weight_packed"), parts.find(".weight")) {
+            (Some(packed), _) if packed.dtype == "u8" => Self::Float4,
+            (None, Some(weight)) if weight.dtype == "f8_e4m3" => Self::Float8,
+            _ => Self::Integers,
+        }
+    }
 }
 
 /// The parts of a layer that both kinds have.
@@ -77,6 +132,15 @@ struct Read {
 }
 
 impl CompressedTensors {
+    fn float8(&self, parts: &Parts<'_>) -> Result<Float8, IoError> {
+        // Files of some years ago keep zero points that are all zero.
+        let zeros = parts.find(".weight_zero_point");
+        if let Some(zeros) = zeros.filter(|zeros| zeros.bytes.bytes().iter().any(|byte| *byte != 0)) {
+            return Err(zeros.wrong("no zero points, or zeros"));
+        }
+        Float8::read(parts, ".weight_scale", &self.blocks)
+    }
+
     fn read(&self, parts: &Parts<'_>) -> Result<Read, IoError> {
         let scale = parts.find(".weight_scale").map_or(2, |scale| scale.dims.len());
         let scales = parts.get(".weight_scale", FLOATS, if scale == 1 { 1 } else { 2 })?;
@@ -152,12 +216,38 @@ impl Read {
     }
 }
 
+/// What a layer may have beside its codes.
+const REST: [&str; 8] = [
+    ".weight_scale",
+    ".weight_shape",
+    ".weight_zero_point",
+    ".weight_g_idx",
+    ".weight_global_scale",
+    ".input_scale",
+    ".input_zero_point",
+    ".input_global_scale",
+];
+
 impl Layout for CompressedTensors {
     fn markers(&self) -> &'static [&'static str] {
         &[".weight_packed", ".weight_scale"]
     }
 
     fn layer(&self, parts: &Parts<'_>) -> Result<Layer, IoError> {
+        let first = if parts.find(".weight_packed").is_some() { ".weight_packed" } else { ".weight" };
+        let rest = REST.into_iter().filter(|ending| parts.find(ending).is_some());
+        let endings = std::iter::once(first).chain(rest).collect();
+        match Kind::of(parts) {
+            Kind::Integers => {}
+            Kind::Float8 => {
+                let read = self.float8(parts)?;
+                return Ok(Layer { spec: WeightSpec::Grouped(read.spec), shape: read.shape, endings });
+            }
+            Kind::Float4 => {
+                let read = Float4::read(parts)?;
+                return Ok(Layer { spec: read.spec(), shape: read.shape, endings });
+            }
+        }
         let read = self.read(parts)?;
         let zero = if read.zeros.is_some() { ZeroPoint::Integer } else { ZeroPoint::Symmetric };
         let spec = parts::integers(read.bits, zero, read.groups, read.scales.param_format()?);
@@ -165,19 +255,18 @@ impl Layout for CompressedTensors {
             read.zeros(zeros)?;
         }
         self.order(parts, &read)?;
-        let first = if parts.find(".weight_packed").is_some() { ".weight_packed" } else { ".weight" };
-        let rest = [".weight_scale", ".weight_shape", ".weight_zero_point", ".weight_g_idx"];
-        let rest = rest.into_iter().filter(|ending| parts.find(ending).is_some());
-        Ok(Layer {
-            spec: WeightSpec::Grouped(spec.map_err(|e| parts.refused(e))?),
-            shape: read.shape,
-            endings: std::iter::once(first).chain(rest).collect(),
-        })
+        let spec = WeightSpec::Grouped(spec.map_err(|e| parts.refused(e))?);
+        Ok(Layer { spec, shape: read.shape, endings })
     }
 
     fn tensor(&self, parts: &Parts<'_>, layer: &Layer) -> Result<QuantTensor, IoError> {
+        match Kind::of(parts) {
+            Kind::Integers => {}
+            Kind::Float8 => return self.float8(parts)?.tensor(parts),
+            Kind::Float4 => return Float4::read(parts)?.tensor(parts),
+        }
         let read = self.read(parts)?;
-        let WeightSpec::Grouped(spec) = &layer.spec else { unreachable!("layers are grouped") };
+        let WeightSpec::Grouped(spec) = &layer.spec else { unreachable!("integers are grouped") };
         let packing = Packing::Bits(read.bits);
         let width = packing.row_bytes(read.shape.k);
         let stored = read.codes.bytes.len() / read.shape.n.max(1);
@@ -200,7 +289,10 @@ impl Layout for CompressedTensors {
     }
 
     fn input(&self, parts: &Parts<'_>, _: &Layer) -> Result<Vec<OnlineOp>, IoError> {
-        let order = self.order(parts, &self.read(parts)?)?;
+        let order = match Kind::of(parts) {
+            Kind::Integers => self.order(parts, &self.read(parts)?)?,
+            Kind::Float8 | Kind::Float4 => None,
+        };
         Ok(order.map(OnlineOp::Permute).into_iter().collect())
     }
 }

@@ -8,7 +8,10 @@
 mod auto_round;
 mod awq;
 mod bitsandbytes;
+mod bitsandbytes_4bit;
 mod compressed_tensors;
+mod float4;
+mod float8;
 mod gptq;
 mod hqq;
 mod parts;
@@ -34,8 +37,15 @@ struct Entry {
 }
 
 /// Every layout that is read.
-const LAYOUTS: &[Entry] =
-    &[gptq::ENTRY, awq::ENTRY, auto_round::ENTRY, compressed_tensors::ENTRY, hqq::ENTRY, bitsandbytes::ENTRY];
+const LAYOUTS: &[Entry] = &[
+    gptq::ENTRY,
+    awq::ENTRY,
+    auto_round::ENTRY,
+    compressed_tensors::ENTRY,
+    hqq::ENTRY,
+    bitsandbytes::ENTRY,
+    float8::ENTRY,
+];
 /// Methods whose tensors are read by the model itself.
 const OTHERS: &[&str] = &["bitnet"];
 
@@ -147,10 +157,13 @@ pub(super) fn presented(stored: &[TensorInfo], packed: &Packed) -> Vec<TensorInf
         None => Some(info.clone()),
         Some((_, false)) => None,
         Some((layer, true)) => {
-            let (module, Layer { shape, .. }) = &packed.layers()[*layer];
+            let (module, Layer { shape, spec, .. }) = &packed.layers()[*layer];
             Some(TensorInfo {
                 name: format!("{module}.weight"),
-                encoding: Encoding::Grouped,
+                encoding: match spec {
+                    WeightSpec::Block(format) => Encoding::Blocks(*format),
+                    _ => Encoding::Grouped,
+                },
                 dims: vec![shape.n, shape.k],
                 bytes: bytes[*layer],
                 ..info.clone()
