@@ -31,7 +31,7 @@ fn claims() -> String {
             claim.source.into(),
         ]
     });
-    table(&["Method", "Setting", "Metric", "Published", "Baseline", "Where"], rows.collect())
+    table(&["Method", "Setting", "Metric", "Published", "Baseline", "Where"], rows)
 }
 
 pub(super) fn page() -> Result<String> {
