@@ -32,7 +32,7 @@ mod ternary;
 pub use arch::{ARCHITECTURES, Architecture};
 pub use block::{OneBlock, embed};
 pub use build::{PackedBytes, WeightError, Weights};
-pub use config::{Config, GgufMeta, Key, Llama2c};
+pub use config::{Config, GgufMeta, HuggingFace, Key, Llama2c, hugging_face};
 pub use decoder::{Decoder, Logits};
 pub use error::ModelError;
 pub use input::InputOps;
