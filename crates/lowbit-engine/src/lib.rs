@@ -30,3 +30,4 @@ pub use load::{Layer, LoadOptions, LoadStats, spec as model_spec};
 pub use model::{Model, TensorSummary};
 pub use packed::pack;
 pub use session::Session;
+pub use vocabulary::tokenizer_texts;

@@ -7,7 +7,7 @@ use lowbit_io::{
     gguf::Metadata,
     hf::HfFolder,
 };
-use lowbit_text::{HfFiles, TextError, Tokenizer, VocabData};
+use lowbit_text::{HfFiles, HfTexts, TextError, Tokenizer, VocabData};
 use std::{borrow::Cow, path::Path};
 
 /// What GGUF files without a vocabulary call it.
@@ -41,6 +41,17 @@ pub(crate) fn tokenizer(checkpoint: &Checkpoint, path: &Path) -> Result<MaybeTok
     };
     let text = |source: TextError| EngineError::Text { path: path.to_owned(), source };
     built.map_or(Ok(Err(missing)), |tokenizer| tokenizer.map(Ok).map_err(text))
+}
+
+/// The tokenizer of GGUF metadata as the files of a Hugging Face folder; `None` where there is no vocabulary. `path` is for
+/// errors.
+///
+/// # Errors
+/// What is wrong with the vocabulary, and where it cannot be written so.
+pub fn tokenizer_texts(metadata: &Metadata, path: &Path) -> Result<Option<HfTexts>, EngineError> {
+    let vocabulary = gguf(metadata)?.filter(|vocabulary| vocabulary.model != NO_VOCABULARY);
+    let texts = vocabulary.map(|vocabulary| HfTexts::from_vocab(&vocabulary)).transpose();
+    texts.map_err(|source| EngineError::Text { path: path.to_owned(), source })
 }
 
 /// The vocabulary in GGUF metadata, borrowed from the file; `None` where it has none.

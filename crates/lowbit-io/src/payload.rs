@@ -156,6 +156,43 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
     write_new(path, |out| out.write_all(bytes).map_err(|e| IoError::os("write", e)))
 }
 
+/// A folder in the making, beside the place it will have. It goes away unless it is finished.
+pub(crate) struct NewFolder(tempfile::TempDir);
+
+impl NewFolder {
+    /// An empty one beside `out`.
+    ///
+    /// # Errors
+    /// Where there is something at `out` already, or the operating system refuses.
+    pub(crate) fn beside(out: &Path) -> Result<Self, IoError> {
+        if out.symlink_metadata().is_ok() {
+            let found = "something of that name already";
+            let expected = "a new folder; remove it, or write to another";
+            return Err(IoError::invalid("the folder to write", found, expected).in_file(out));
+        }
+        let mut builder = tempfile::Builder::new();
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
+        let made = builder.tempdir_in(folder(out)).map_err(|e| IoError::os("create", e).in_file(out))?;
+        Ok(Self(made))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Gives it its name.
+    ///
+    /// # Errors
+    /// Where something else has it by now, or the operating system refuses.
+    pub(crate) fn finish(self, out: &Path) -> Result<(), IoError> {
+        std::fs::rename(self.0.path(), out).map_err(|e| IoError::os("rename", e).in_file(out))?;
+        // It is not there any more under its first name, and nothing is to be removed.
+        let _ = self.0.keep();
+        Ok(())
+    }
+}
+
 /// A temporary file that will be as readable as any other the user makes.
 fn temporary(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
     let mut builder = tempfile::Builder::new();

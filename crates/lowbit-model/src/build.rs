@@ -156,7 +156,11 @@ pub(crate) fn one_block(
 }
 
 /// Reads the divisors that GGUF files keep as tensors.
-fn ropes(spec: &mut ModelSpec, weights: &dyn Weights, names: &Names) -> Result<RopeDivisors, ModelError> {
+pub(crate) fn ropes(
+    spec: &mut ModelSpec,
+    weights: &dyn Weights,
+    names: &Names,
+) -> Result<RopeDivisors, ModelError> {
     use crate::rope::RopeScaling::LongRope;
     let read = |name: &str, len: usize| {
         let name = weight(name);

@@ -5,8 +5,10 @@
 
 mod rope;
 mod source;
+pub(crate) mod write;
 
 pub use source::{GgufMeta, Llama2c};
+pub use write::{HuggingFace, hugging_face};
 
 use crate::{
     ModelError,

@@ -34,7 +34,7 @@ pub use arch::{ARCHITECTURES, Architecture};
 pub use batch::Sequence;
 pub use block::{OneBlock, Work, embed};
 pub use build::{PackedBytes, WeightError, Weights};
-pub use config::{Config, GgufMeta, Key, Llama2c};
+pub use config::{Config, GgufMeta, HuggingFace, Key, Llama2c, hugging_face};
 pub use decoder::{Decoder, Logits};
 pub use error::ModelError;
 pub use input::InputOps;

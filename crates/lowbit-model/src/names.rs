@@ -168,14 +168,85 @@ impl Names {
     }
 }
 
+impl Names {
+    /// Every name of a tensor with weights or gains, one for each field, fused ones before their parts.
+    fn patterns(&self) -> [Option<&'static str>; 24] {
+        [
+            Some(self.embed),
+            Some(self.head),
+            self.qkv,
+            Some(self.query),
+            Some(self.key),
+            Some(self.value),
+            Some(self.output),
+            self.gate_up,
+            Some(self.gate),
+            Some(self.up),
+            Some(self.down),
+            Some(self.router),
+            Some(self.expert_gate),
+            Some(self.expert_up),
+            Some(self.expert_down),
+            Some(self.attention_in),
+            Some(self.attention_out),
+            Some(self.attention_sub),
+            Some(self.query_norm),
+            Some(self.key_norm),
+            Some(self.ffn_in),
+            Some(self.ffn_out),
+            Some(self.ffn_sub),
+            Some(self.final_norm),
+        ]
+    }
+
+    /// What a checkpoint of other names calls a tensor; `None` where it is none of these. `{expert}` stays in the name
+    /// where this scheme has all experts in one tensor and the other has a tensor each.
+    pub fn translate(&self, tensor: &str, other: &Self) -> Option<String> {
+        let ending = [".weight", ".bias"].into_iter().find(|ending| tensor.ends_with(ending))?;
+        let name = tensor.strip_suffix(ending)?;
+        self.patterns().into_iter().zip(other.patterns()).find_map(|(from, to)| {
+            let numbers = numbers(from?, name)?;
+            let name = numbers.iter().fold(to?.to_owned(), |name, (key, number)| name.replace(key, number));
+            Some(name + ending)
+        })
+    }
+
+    /// Whether a tensor is a norm's gain.
+    pub fn is_gain(&self, tensor: &str) -> bool {
+        let gains = [
+            self.attention_in,
+            self.attention_out,
+            self.attention_sub,
+            self.query_norm,
+            self.key_norm,
+            self.ffn_in,
+            self.ffn_out,
+            self.ffn_sub,
+            self.final_norm,
+        ];
+        tensor.strip_suffix(".weight").is_some_and(|name| gains.iter().any(|gain| is_like(gain, name)))
+    }
+}
+
 /// Whether a name is a pattern with numbers filled in.
 fn is_like(pattern: &str, name: &str) -> bool {
-    let Some((before, rest)) = pattern.split_once('{') else { return pattern == name };
-    let (Some((_, after)), Some(left)) = (rest.split_once('}'), name.strip_prefix(before)) else {
-        return false;
-    };
-    let digits = left.len() - left.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    digits > 0 && is_like(after, &left[digits..])
+    numbers(pattern, name).is_some()
+}
+
+/// What stands in a name for each `{...}` of a pattern; `None` where it is not one of the pattern.
+fn numbers<'a>(pattern: &'a str, name: &'a str) -> Option<Vec<(&'a str, &'a str)>> {
+    let (mut pattern, mut name, mut found) = (pattern, name, Vec::new());
+    while let Some((before, rest)) = pattern.split_once('{') {
+        let end = rest.find('}')? + 1;
+        let left = name.strip_prefix(before)?;
+        let digits = left.len() - left.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        if digits == 0 {
+            return None;
+        }
+        found.push((&pattern[before.len()..=before.len() + end], &left[..digits]));
+        (pattern, name) = (&rest[end..], &left[digits..]);
+    }
+    (pattern == name).then_some(found)
 }
 
 /// A pattern of [`Names`] with the block's number filled in.
@@ -186,6 +257,27 @@ pub fn in_block(pattern: &str, block: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tensor_has_a_name_in_the_other_scheme() {
+        let there = |name: &str| GGUF.translate(name, &HUGGING_FACE);
+        for (gguf, hf) in [
+            ("token_embd.weight", Some("model.embed_tokens.weight")),
+            ("blk.12.attn_q.bias", Some("model.layers.12.self_attn.q_proj.bias")),
+            ("blk.3.ffn_up_exps.weight", Some("model.layers.3.mlp.experts.{expert}.up_proj.weight")),
+            ("output_norm.weight", Some("model.norm.weight")),
+            ("rope_freqs.weight", None),
+            ("blk.x.attn_q.weight", None),
+            ("blk.0.attn_q.scale", None),
+        ] {
+            assert_eq!(there(gguf).as_deref(), hf, "{gguf}");
+        }
+        // Gate and up in one tensor are called like up alone.
+        let (from, to) =
+            (Names { gate_up: Some(GGUF.up), ..GGUF }, Names { gate_up: Some("both"), ..HUGGING_FACE });
+        assert_eq!(from.translate("blk.0.ffn_up.weight", &to).as_deref(), Some("both.weight"));
+        assert!(GGUF.is_gain("blk.7.attn_q_norm.weight") && !GGUF.is_gain("blk.7.attn_q.weight"));
+    }
 
     #[test]
     fn a_role_is_found_by_the_name_that_a_layer_has() {

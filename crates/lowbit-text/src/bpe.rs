@@ -111,7 +111,7 @@ impl BytePairs {
 
 /// The two tokens of a merge. The space between is the first one that is not the first byte: a token may
 /// begin with a space in vocabularies that do not spell bytes.
-fn split_merge(merge: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(crate) fn split_merge(merge: &[u8]) -> Option<(&[u8], &[u8])> {
     let space = 1 + merge.get(1..)?.iter().position(|&byte| byte == b' ')?;
     let (left, right) = (&merge[..space], &merge[space + 1..]);
     (!right.is_empty()).then_some((left, right))

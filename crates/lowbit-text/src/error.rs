@@ -61,6 +61,12 @@ pub enum TextError {
         /// What is missing.
         array: &'static str,
     },
+    /// A vocabulary that a `tokenizer.json` cannot hold.
+    #[error("{why} cannot be written as a tokenizer.json")]
+    NotWritable {
+        /// What of it.
+        why: String,
+    },
     /// Two ids with the same text.
     #[error("token '{text}' is in the vocabulary twice, as ids {first} and {second}")]
     DuplicateToken {

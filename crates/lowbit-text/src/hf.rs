@@ -5,6 +5,7 @@
 //! token are put in our own table, so that decoding, streaming and special tokens work as for other sources.
 
 mod declared;
+mod write;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
@@ -17,6 +18,7 @@ use tokenizers::pre_tokenizers::metaspace::PrependScheme;
 use tokenizers::processors::PostProcessorWrapper;
 
 use self::declared::Declared;
+pub use self::write::HfTexts;
 use crate::byte_alphabet;
 use crate::error::{Result, TextError};
 use crate::pieces::PieceTable;

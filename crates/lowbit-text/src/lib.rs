@@ -33,7 +33,7 @@ mod vocab;
 
 pub use chat::{ChatInput, ChatTemplate, GenerationPrompt, Message};
 pub use error::{Result, TextError};
-pub use hf::HfFiles;
+pub use hf::{HfFiles, HfTexts};
 pub use pretokenizers::known_pre_tokenizers;
 pub use stream::{SpecialText, StreamDecoder, TextStart};
 pub use tokenizer::{Affixes, SpecialTokens, Tokenizer};

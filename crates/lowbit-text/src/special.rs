@@ -46,6 +46,11 @@ impl SpecialMatcher {
         Ok(Some(Self { automaton, found }))
     }
 
+    /// Whether a token of the set takes the white space after it.
+    pub(crate) fn takes_space_after(&self, id: u32) -> bool {
+        self.found.iter().any(|token| token.id == id && token.takes_space_after)
+    }
+
     /// Cuts `text` at special tokens.
     pub(crate) fn fragments<'t>(
         &self,

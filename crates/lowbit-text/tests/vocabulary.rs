@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use lowbit_text::{Affixes, SpecialText, SpecialTokens, TextError, TokenKind, Tokenizer, VocabData};
+use lowbit_text::{
+    Affixes, HfFiles, HfTexts, SpecialText, SpecialTokens, TextError, TokenKind, Tokenizer, VocabData,
+};
 use proptest::prelude::*;
 
 /// Single bytes as byte-level BPE spells them, then merges of `a`, and a control and a user-defined token.
@@ -39,6 +41,75 @@ impl BytePairs {
 
 fn error(data: &VocabData<'_>) -> String {
     Tokenizer::from_vocab(data).expect_err("it is refused").to_string()
+}
+
+const TEXTS: [&str; 6] = [
+    "",
+    "a",
+    "aaa  aaaaa <tag>aa<|end|> a\n\n aa",
+    "Don't\tSTOP 12345 naïve ΣΑΣ 漢字かな 한글 👍🏽 \r\n\r\n  x==y;\u{a0}٣٤ ़क\n ",
+    " HelloWorld's I'LL pay",
+    "<|end|>\u{2581}a\u{2581}\u{2581} b",
+];
+
+/// The ids of texts by a vocabulary and by the files made of it.
+fn same_ids(data: &VocabData<'_>, what: &str) {
+    let ours = Tokenizer::from_vocab(data).unwrap();
+    let texts = HfTexts::from_vocab(data).unwrap();
+    let theirs = Tokenizer::from_hf(HfFiles {
+        tokenizer: texts.tokenizer.to_string().as_bytes(),
+        tokenizer_config: Some(texts.tokenizer_config.to_string().as_bytes()),
+        ..HfFiles::default()
+    })
+    .unwrap_or_else(|error| panic!("{what}: {error}"));
+    assert_eq!(ours.vocab_len(), theirs.vocab_len(), "{what}");
+    for text in TEXTS {
+        for special in [SpecialTokens::Parse, SpecialTokens::AsText] {
+            let [ours, theirs] = [&ours, &theirs].map(|tokenizer| {
+                tokenizer
+                    .encode(text, special, Affixes::Model)
+                    .unwrap_or_else(|error| panic!("{what}: {error}"))
+            });
+            assert_eq!(ours, theirs, "{what}: {text:?}, {special:?}");
+        }
+        let ids = ours.encode(text, SpecialTokens::Parse, Affixes::None).unwrap();
+        let [ours, theirs] =
+            [&ours, &theirs].map(|tokenizer| tokenizer.decode(&ids, SpecialText::Show).unwrap());
+        assert_eq!(ours, theirs, "{what}: {text:?}");
+    }
+}
+
+#[test]
+fn a_byte_level_vocabulary_as_files_gives_the_same_ids_with_every_pre_tokenizer() {
+    let vocab = BytePairs::new();
+    for pre in lowbit_text::known_pre_tokenizers() {
+        same_ids(&VocabData { pre: Some(pre), bos: Some(259), eos: Some(259), ..vocab.data() }, pre);
+    }
+}
+
+#[test]
+fn a_sentencepiece_vocabulary_as_files_gives_the_same_ids() {
+    let pieces = ["<unk>", "<|end|>", "<tag>", "a", "aa", "\u{2581}", "\u{2581}a", "aaaa", "b"];
+    let bytes: Vec<String> = (0..=255u8).map(|byte| format!("<0x{byte:02X}>")).collect();
+    let tokens: Vec<&[u8]> =
+        pieces.iter().map(|piece| piece.as_bytes()).chain(bytes.iter().map(|byte| byte.as_bytes())).collect();
+    let mut kinds = vec![6; tokens.len()];
+    kinds[..pieces.len()].copy_from_slice(&[2, 3, 4, 1, 1, 1, 1, 1, 1]);
+    let scores: Vec<f32> = (0..tokens.len()).map(|id| -(id as f32)).collect();
+    for add_space_prefix in [Some(true), Some(false)] {
+        let data = VocabData {
+            model: "llama",
+            tokens: tokens.clone(),
+            kinds: Some(kinds.clone().into()),
+            scores: Some(scores.clone().into()),
+            bos: Some(1),
+            eos: Some(1),
+            unk: Some(0),
+            add_space_prefix,
+            ..VocabData::default()
+        };
+        same_ids(&data, &format!("prefix {add_space_prefix:?}"));
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A note added to a container that is written already: what was found out by running it.
 
-use super::{Container, write::quoted};
+use super::Container;
+use crate::hf::write::quoted;
 use crate::{
     Access, IoError, bytes,
     hf::safetensors::{MAX_HEADER, SKIPPED},

@@ -10,18 +10,14 @@ use crate::{
     gguf::Metadata,
     hf::{
         parse_config,
-        safetensors::{MAX_HEADER, MAX_NAME, MAX_RANK, MAX_TENSORS, SKIPPED},
+        safetensors::SKIPPED,
+        write::{SafetensorsWriter, list, quoted, wrong_dims},
     },
     payload::write_new,
 };
 use lowbit_format::{ActSpec, NK, OnlineOp, QuantTensor, WeightSpec};
 use safetensors::Dtype;
-use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, HashSet},
-    io::Write,
-    path::Path,
-};
+use std::{collections::BTreeMap, io::Write, path::Path};
 
 /// Collects a container. Equal calls give equal bytes.
 #[derive(Debug)]
@@ -30,8 +26,7 @@ pub struct ContainerWriter {
     metadata: BTreeMap<String, String>,
     /// The entries of `lowbit.tensors`.
     declared: Vec<Declared>,
-    names: HashSet<String>,
-    stored: Vec<Stored>,
+    file: SafetensorsWriter,
 }
 
 #[derive(Debug)]
@@ -40,15 +35,6 @@ struct Declared {
     k: usize,
     /// The entry without its closing brace.
     entry: String,
-}
-
-#[derive(Debug)]
-struct Stored {
-    name: String,
-    dtype: Dtype,
-    dims: Vec<usize>,
-    bytes: usize,
-    payload: Payload,
 }
 
 impl ContainerWriter {
@@ -63,8 +49,7 @@ impl ContainerWriter {
         Ok(Self {
             metadata: metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
             declared: Vec::new(),
-            names: HashSet::new(),
-            stored: Vec::new(),
+            file: SafetensorsWriter::default(),
         })
     }
 
@@ -77,11 +62,10 @@ impl ContainerWriter {
         let mut writer = Self {
             metadata: BTreeMap::from([(VERSION_KEY.to_owned(), VERSION.to_string())]),
             declared: Vec::new(),
-            names: HashSet::new(),
-            stored: Vec::new(),
+            file: SafetensorsWriter::default(),
         };
         let head = metadata.to_gguf();
-        writer.store(GGUF_TENSOR, Dtype::U8, &[head.len()], head.into())?;
+        writer.file.store(GGUF_TENSOR, Dtype::U8, &[head.len()], head.into())?;
         Ok(writer)
     }
 
@@ -135,14 +119,14 @@ impl ContainerWriter {
         let refused = |error| IoError::Tensor { name: name.to_owned(), error };
         let parts = parts::parts(spec, shape).map_err(refused)?;
         if !plain {
-            self.take(name)?;
+            self.file.take(name)?;
             let entry = format!("{{\"spec\":{},\"shape\":{}", quoted(&spec.label()), list(dims));
             self.declared.push(Declared { name: name.to_owned(), k: shape.k, entry });
         }
         for part in parts {
             let matrix = [part.rows, part.columns];
             let dims = if plain { dims } else { &matrix };
-            self.store(&format!("{name}{}", part.ending()), part.dtype(), dims, make(&part))?;
+            self.file.store(&format!("{name}{}", part.ending()), part.dtype(), dims, make(&part))?;
         }
         Ok(self)
     }
@@ -165,7 +149,7 @@ impl ContainerWriter {
         for (i, op) in ops.iter().enumerate() {
             op.check(k).map_err(|error| IoError::Tensor { name: name.to_owned(), error })?;
             let part = format!("{name}{}", parts::input_ending(i));
-            self.store(&part, parts::input_dtype(op.kind()), &[1, k], parts::input_bytes(op).into())?;
+            self.file.store(&part, parts::input_dtype(op.kind()), &[1, k], parts::input_bytes(op).into())?;
         }
         let labels: Vec<String> = ops.iter().map(|op| quoted(&op.kind().label())).collect();
         if let Some(last) = self.declared.last_mut() {
@@ -174,36 +158,9 @@ impl ContainerWriter {
         Ok(self)
     }
 
-    /// Takes a name, of a tensor or of one of its parts: no two may be the same.
-    fn take(&mut self, name: &str) -> Result<(), IoError> {
-        if name.is_empty() || name.len() > MAX_NAME || name == "__metadata__" {
-            let expected = format!("1 to {MAX_NAME} bytes other than __metadata__");
-            return Err(IoError::invalid("a tensor name", format!("{name:?}"), expected));
-        }
-        if self.names.insert(name.to_owned()) {
-            return Ok(());
-        }
-        Err(IoError::Duplicate { what: "tensor", name: name.to_owned() })
-    }
-
-    fn store(&mut self, name: &str, dtype: Dtype, dims: &[usize], payload: Payload) -> Result<(), IoError> {
-        self.take(name)?;
-        if self.stored.len() == MAX_TENSORS {
-            let (found, most) = (self.stored.len() as u64 + 1, MAX_TENSORS as u64);
-            return Err(IoError::TooLarge { what: "number of stored tensors".into(), found, most });
-        }
-        let bits = dims.iter().try_fold(dtype.bitsize(), |n, d| n.checked_mul(*d));
-        let bits = bits.filter(|b| dims.len() <= MAX_RANK && *b <= isize::MAX as usize);
-        let bytes = bits.ok_or_else(|| wrong_dims(name, dims))? / 8;
-        let (name, dims) = (name.to_owned(), dims.to_vec());
-        self.stored.push(Stored { name, dtype, dims, bytes, payload });
-        Ok(())
-    }
-
     /// Number of bytes that [`Self::write`] will write.
     pub fn bytes(&self) -> u64 {
-        let tensors: u64 = self.stored.iter().map(|s| s.bytes as u64).sum();
-        self.head(&self.order()).len() as u64 + tensors
+        self.file.bytes(&self.texts(&self.tensor_list()))
     }
 
     /// The file's bytes.
@@ -225,45 +182,19 @@ impl ContainerWriter {
     }
 
     fn put(&self, out: &mut dyn Write) -> Result<(), IoError> {
-        let order = self.order();
-        let head = self.head(&order);
-        if head.len() as u64 - 8 > MAX_HEADER {
-            let (what, found) = ("header with its texts".to_owned(), head.len() as u64 - 8);
-            return Err(IoError::TooLarge { what, found, most: MAX_HEADER });
-        }
-        out.write_all(&head).map_err(|e| IoError::os("write", e))?;
-        order.iter().try_for_each(|s| s.payload.put(&s.name, s.bytes, out))
+        self.file.put(&self.texts(&self.tensor_list()), out)
     }
 
-    /// Wide elements first, so that each lies at a multiple of its size.
-    fn order(&self) -> Vec<&Stored> {
-        let mut order: Vec<&Stored> = self.stored.iter().collect();
-        order.sort_by_key(|s| Reverse(s.dtype.bitsize()));
-        order
-    }
-
-    fn head(&self, order: &[&Stored]) -> Vec<u8> {
+    /// `lowbit.tensors`.
+    fn tensor_list(&self) -> String {
         let entries = self.declared.iter().map(|d| format!("{}:{}}}", quoted(&d.name), d.entry));
-        let tensors = format!("{{{}}}", entries.collect::<Vec<_>>().join(","));
+        format!("{{{}}}", entries.collect::<Vec<_>>().join(","))
+    }
+
+    /// `__metadata__`.
+    fn texts<'a>(&'a self, tensors: &'a str) -> Vec<(&'a str, &'a str)> {
         let texts = self.metadata.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-        let texts = texts.chain([(TENSORS_KEY, tensors.as_str())]);
-        let texts: Vec<String> =
-            texts.map(|(key, value)| format!("{}:{}", quoted(key), quoted(value))).collect();
-        let mut json = format!("{{\"__metadata__\":{{{}}}", texts.join(","));
-        let mut offset = 0;
-        for s in order {
-            let end = offset + s.bytes;
-            let (name, dtype, dims) = (quoted(&s.name), s.dtype, list(&s.dims));
-            json += &format!(
-                ",{name}:{{\"dtype\":\"{dtype}\",\"shape\":{dims},\"data_offsets\":[{offset},{end}]}}"
-            );
-            offset = end;
-        }
-        json.push('}');
-        // The data begin at a multiple of eight bytes.
-        let padding = json.len().next_multiple_of(8) - json.len();
-        json += &" ".repeat(padding);
-        [&(json.len() as u64).to_le_bytes(), json.as_bytes()].concat()
+        texts.chain([(TENSORS_KEY, tensors)]).collect()
     }
 }
 
@@ -272,20 +203,4 @@ fn matrix(dims: &[usize]) -> Option<NK> {
     let (k, rows) = dims.split_last()?;
     let n = rows.iter().try_fold(1usize, |n, d| n.checked_mul(*d))?;
     n.checked_mul(*k).map(|_| NK { n, k: *k })
-}
-
-fn wrong_dims(name: &str, dims: &[usize]) -> IoError {
-    let dims = dims.iter().map(|d| *d as u64).collect();
-    IoError::Dimensions { name: name.to_owned(), dims, why: "no matrix that can be stored".into() }
-}
-
-/// A JSON array.
-fn list(dims: &[usize]) -> String {
-    let dims: Vec<String> = dims.iter().map(usize::to_string).collect();
-    format!("[{}]", dims.join(","))
-}
-
-/// A JSON string.
-pub(super) fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
 }

@@ -4,8 +4,10 @@ mod contain;
 mod index;
 mod quant;
 pub(crate) mod safetensors;
+pub(crate) mod write;
 
 pub use index::ShardIndex;
+pub use write::{ElementType, FolderWriter};
 
 pub(crate) use contain::{check_contained, roots_beside};
 

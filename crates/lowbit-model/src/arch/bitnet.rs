@@ -14,6 +14,7 @@ pub(super) static BITNET: Architecture = Architecture {
     hugging_face_names: HUGGING_FACE,
     gguf_names: GGUF,
     spec,
+    config: None,
 };
 
 fn spec(config: &Config<'_>) -> Result<ModelSpec, ModelError> {

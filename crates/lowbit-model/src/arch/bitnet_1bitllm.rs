@@ -17,6 +17,7 @@ pub(super) static BITNET_1BITLLM: Architecture = Architecture {
     },
     gguf_names: GGUF,
     spec,
+    config: None,
 };
 
 fn spec(config: &Config<'_>) -> Result<ModelSpec, ModelError> {

@@ -1,9 +1,10 @@
 //! Gemma 2.
 
 use super::Architecture;
-use crate::config::{Defaults, key};
+use crate::config::{Defaults, key, write};
 use crate::{Config, GGUF, HUGGING_FACE, ModelError, ModelSpec, Names, Norms};
 use lowbit_kernels::ops::Activation;
+use serde_json::{Value, json};
 
 pub(super) static GEMMA2: Architecture = Architecture {
     name: "gemma2",
@@ -14,6 +15,7 @@ pub(super) static GEMMA2: Architecture = Architecture {
     hugging_face_names: NAMES,
     gguf_names: GGUF,
     spec,
+    config: Some(config),
 };
 
 pub(super) const NAMES: Names =
@@ -56,4 +58,21 @@ pub(super) fn shared(
         spec.attention_scale = scalar.powf(-0.5) as f32;
     }
     Ok(spec)
+}
+
+fn config(spec: &ModelSpec) -> Value {
+    let mut config = shared_config(spec);
+    config["attn_logit_softcapping"] = json!(spec.attention_cap);
+    config["final_logit_softcapping"] = json!(spec.logit_cap);
+    config
+}
+
+/// What Gemma 2 and 3 share.
+pub(super) fn shared_config(spec: &ModelSpec) -> Value {
+    let mut config = write::biases(spec);
+    config["hidden_activation"] = "gelu_pytorch_tanh".into();
+    config["query_pre_attn_scalar"] = write::inverse_square(spec.attention_scale);
+    config["sliding_window"] = json!(write::window(spec));
+    config["layer_types"] = write::layer_types(spec);
+    config
 }

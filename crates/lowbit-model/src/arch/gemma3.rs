@@ -3,6 +3,7 @@
 use super::{Architecture, gemma2};
 use crate::config::{Defaults, key};
 use crate::{Config, GGUF, ModelError, ModelSpec, QkNorm};
+use serde_json::{Value, json};
 
 pub(super) static GEMMA3: Architecture = Architecture {
     name: "gemma3",
@@ -13,6 +14,7 @@ pub(super) static GEMMA3: Architecture = Architecture {
     hugging_face_names: gemma2::NAMES,
     gguf_names: GGUF,
     spec,
+    config: Some(config),
 };
 
 fn spec(config: &Config<'_>) -> Result<ModelSpec, ModelError> {
@@ -35,4 +37,11 @@ fn spec(config: &Config<'_>) -> Result<ModelSpec, ModelError> {
         block.rope = Some(usize::from(block.window.is_some()));
     }
     Ok(spec)
+}
+
+fn config(spec: &ModelSpec) -> Value {
+    let mut config = gemma2::shared_config(spec);
+    config["final_logit_softcapping"] = json!(spec.logit_cap);
+    config["rope_local_base_freq"] = json!(spec.ropes.last().map(|rope| rope.base));
+    config
 }

@@ -1,8 +1,9 @@
 //! Llama 1, 2 and 3. GGUF files call every model of this shape `llama`, Mistral and Mixtral among them.
 
 use super::Architecture;
-use crate::config::{Defaults, key};
+use crate::config::{Defaults, key, write};
 use crate::{Config, ExpertWeights, GGUF, HUGGING_FACE, ModelError, ModelSpec};
+use serde_json::Value;
 
 pub(super) static LLAMA: Architecture = Architecture {
     name: "llama",
@@ -13,6 +14,7 @@ pub(super) static LLAMA: Architecture = Architecture {
     hugging_face_names: HUGGING_FACE,
     gguf_names: GGUF,
     spec,
+    config: Some(config),
 };
 
 fn spec(config: &Config<'_>) -> Result<ModelSpec, ModelError> {
@@ -27,4 +29,8 @@ fn spec(config: &Config<'_>) -> Result<ModelSpec, ModelError> {
         config.experts(&mut spec, count, inner, ExpertWeights::Normalized, |_| true)?;
     }
     Ok(spec)
+}
+
+fn config(spec: &ModelSpec) -> Value {
+    write::biases(spec)
 }

@@ -1,8 +1,9 @@
 //! Mistral: Llama with a sliding window in every layer. Its GGUF files are `llama`.
 
 use super::Architecture;
-use crate::config::Defaults;
+use crate::config::{Defaults, write};
 use crate::{Config, GGUF, HUGGING_FACE, ModelError, ModelSpec};
+use serde_json::{Value, json};
 
 pub(super) static MISTRAL: Architecture = Architecture {
     name: "mistral",
@@ -13,6 +14,7 @@ pub(super) static MISTRAL: Architecture = Architecture {
     hugging_face_names: HUGGING_FACE,
     gguf_names: GGUF,
     spec,
+    config: Some(config),
 };
 
 fn spec(config: &Config<'_>) -> Result<ModelSpec, ModelError> {
@@ -21,4 +23,8 @@ fn spec(config: &Config<'_>) -> Result<ModelSpec, ModelError> {
     let window = config.window()?;
     config.slide(&mut spec, window, |_| true)?;
     Ok(spec)
+}
+
+fn config(spec: &ModelSpec) -> Value {
+    json!({ "sliding_window": write::window(spec) })
 }

@@ -1,8 +1,9 @@
 //! Mixtral: Mistral with experts. Its GGUF files are `llama`.
 
 use super::Architecture;
-use crate::config::{Defaults, key};
+use crate::config::{Defaults, key, write};
 use crate::{Config, ExpertWeights, GGUF, HUGGING_FACE, ModelError, ModelSpec, Names};
+use serde_json::{Value, json};
 
 pub(super) static MIXTRAL: Architecture = Architecture {
     name: "mixtral",
@@ -19,6 +20,7 @@ pub(super) static MIXTRAL: Architecture = Architecture {
     },
     gguf_names: GGUF,
     spec,
+    config: Some(config),
 };
 
 fn spec(config: &Config<'_>) -> Result<ModelSpec, ModelError> {
@@ -31,4 +33,13 @@ fn spec(config: &Config<'_>) -> Result<ModelSpec, ModelError> {
     let inner = config.inner("intermediate_size", "")?;
     config.experts(&mut spec, count, inner, ExpertWeights::Normalized, |_| true)?;
     Ok(spec)
+}
+
+fn config(spec: &ModelSpec) -> Value {
+    let mut config = json!({ "sliding_window": write::window(spec) });
+    if let Some((count, used, _, _)) = write::experts(spec) {
+        config["num_local_experts"] = count.into();
+        config["num_experts_per_tok"] = used.into();
+    }
+    config
 }

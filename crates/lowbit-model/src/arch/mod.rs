@@ -16,6 +16,7 @@ mod qwen3_moe;
 mod smollm3;
 
 use crate::{Config, ModelError, ModelSpec, Names, Naming};
+use serde_json::Value;
 
 /// An architecture: who it is, by which names files call it, and how to read it.
 pub struct Architecture {
@@ -35,6 +36,9 @@ pub struct Architecture {
     pub gguf_names: Names,
     /// Hyper-parameters.
     pub spec: fn(&Config<'_>) -> Result<ModelSpec, ModelError>,
+    /// The other way: what `config.json` says beyond what all say. `None` where the reference implementation does not
+    /// compute what GGUF files of the architecture mean.
+    pub config: Option<fn(&ModelSpec) -> Value>,
 }
 
 /// Every architecture, in the order of the documentation.

@@ -1,8 +1,9 @@
 //! OLMo 2.
 
 use super::Architecture;
-use crate::config::Defaults;
+use crate::config::{Defaults, write};
 use crate::{Config, GGUF, HUGGING_FACE, ModelError, ModelSpec, Norms, QkNorm};
+use serde_json::Value;
 
 pub(super) static OLMO2: Architecture = Architecture {
     name: "olmo2",
@@ -13,6 +14,7 @@ pub(super) static OLMO2: Architecture = Architecture {
     hugging_face_names: HUGGING_FACE,
     gguf_names: GGUF,
     spec,
+    config: Some(config),
 };
 
 fn spec(config: &Config<'_>) -> Result<ModelSpec, ModelError> {
@@ -21,4 +23,8 @@ fn spec(config: &Config<'_>) -> Result<ModelSpec, ModelError> {
     spec.qk_norm = QkNorm::Row;
     spec.biases = config.biases()?;
     Ok(spec)
+}
+
+fn config(spec: &ModelSpec) -> Value {
+    write::biases(spec)
 }

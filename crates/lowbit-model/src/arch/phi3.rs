@@ -1,8 +1,9 @@
 //! Phi-3, 3.5 and 4-mini.
 
 use super::Architecture;
-use crate::config::Defaults;
-use crate::{Config, GGUF, HUGGING_FACE, ModelError, ModelSpec, Names};
+use crate::config::{Defaults, write};
+use crate::{Config, GGUF, HUGGING_FACE, ModelError, ModelSpec, Names, RopeScaling};
+use serde_json::{Value, json};
 
 pub(super) static PHI3: Architecture = Architecture {
     name: "phi3",
@@ -18,6 +19,7 @@ pub(super) static PHI3: Architecture = Architecture {
     // GGUF calls the fused gate and up `ffn_up`.
     gguf_names: Names { qkv: Some("blk.{block}.attn_qkv"), gate_up: Some("blk.{block}.ffn_up"), ..GGUF },
     spec,
+    config: Some(config),
 };
 
 fn spec(config: &Config<'_>) -> Result<ModelSpec, ModelError> {
@@ -26,4 +28,15 @@ fn spec(config: &Config<'_>) -> Result<ModelSpec, ModelError> {
     let window = config.window()?;
     config.slide(&mut spec, window, |_| true)?;
     Ok(spec)
+}
+
+fn config(spec: &ModelSpec) -> Value {
+    // The default padding token lies outside of small vocabularies.
+    let mut config = json!({ "sliding_window": write::window(spec), "pad_token_id": null });
+    let rope = &spec.ropes[0];
+    config["partial_rotary_factor"] = json!(rope.dims as f64 / spec.head_dim as f64);
+    if let RopeScaling::LongRope { trained, .. } = rope.scaling {
+        config["original_max_position_embeddings"] = trained.into();
+    }
+    config
 }

@@ -3,6 +3,7 @@
 use super::Architecture;
 use crate::config::Defaults;
 use crate::{Biases, Config, GGUF, HUGGING_FACE, ModelError, ModelSpec};
+use serde_json::{Value, json};
 
 pub(super) static QWEN2: Architecture = Architecture {
     name: "qwen2",
@@ -13,6 +14,7 @@ pub(super) static QWEN2: Architecture = Architecture {
     hugging_face_names: HUGGING_FACE,
     gguf_names: GGUF,
     spec,
+    config: Some(config),
 };
 
 fn spec(config: &Config<'_>) -> Result<ModelSpec, ModelError> {
@@ -21,4 +23,8 @@ fn spec(config: &Config<'_>) -> Result<ModelSpec, ModelError> {
     spec.biases = Biases::QKV;
     config.slide_above(&mut spec)?;
     Ok(spec)
+}
+
+fn config(_: &ModelSpec) -> Value {
+    json!({ "use_sliding_window": false })
 }

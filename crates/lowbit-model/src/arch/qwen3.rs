@@ -1,8 +1,9 @@
 //! Qwen 3, dense.
 
 use super::Architecture;
-use crate::config::Defaults;
+use crate::config::{Defaults, write};
 use crate::{Config, GGUF, HUGGING_FACE, ModelError, ModelSpec, QkNorm};
+use serde_json::Value;
 
 pub(super) static QWEN3: Architecture = Architecture {
     name: "qwen3",
@@ -13,6 +14,7 @@ pub(super) static QWEN3: Architecture = Architecture {
     hugging_face_names: HUGGING_FACE,
     gguf_names: GGUF,
     spec,
+    config: Some(config),
 };
 
 fn spec(config: &Config<'_>) -> Result<ModelSpec, ModelError> {
@@ -21,4 +23,10 @@ fn spec(config: &Config<'_>) -> Result<ModelSpec, ModelError> {
     spec.biases = config.biases()?;
     config.slide_above(&mut spec)?;
     Ok(spec)
+}
+
+fn config(spec: &ModelSpec) -> Value {
+    let mut config = write::biases(spec);
+    config["use_sliding_window"] = false.into();
+    config
 }

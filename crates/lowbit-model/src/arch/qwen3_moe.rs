@@ -1,8 +1,9 @@
 //! Qwen 3 with experts.
 
 use super::Architecture;
-use crate::config::{Defaults, key};
+use crate::config::{Defaults, key, write};
 use crate::{Config, ExpertWeights, GGUF, HUGGING_FACE, ModelError, ModelSpec, QkNorm};
+use serde_json::Value;
 
 pub(super) static QWEN3_MOE: Architecture = Architecture {
     name: "qwen3_moe",
@@ -13,6 +14,7 @@ pub(super) static QWEN3_MOE: Architecture = Architecture {
     hugging_face_names: HUGGING_FACE,
     gguf_names: GGUF,
     spec,
+    config: Some(config),
 };
 
 fn spec(config: &Config<'_>) -> Result<ModelSpec, ModelError> {
@@ -38,4 +40,17 @@ fn spec(config: &Config<'_>) -> Result<ModelSpec, ModelError> {
     let has_experts = |block: usize| !dense.contains(&(block as u64)) && (block + 1).is_multiple_of(step);
     config.experts(&mut spec, count, inner, normalized, has_experts)?;
     Ok(spec)
+}
+
+fn config(spec: &ModelSpec) -> Value {
+    let mut config = write::biases(spec);
+    config["use_sliding_window"] = false.into();
+    if let Some((count, used, inner, weights)) = write::experts(spec) {
+        config["num_experts"] = count.into();
+        config["num_experts_per_tok"] = used.into();
+        config["moe_intermediate_size"] = inner.into();
+        config["norm_topk_prob"] = (weights == ExpertWeights::Normalized).into();
+        config["decoder_sparse_step"] = 1.into();
+    }
+    config
 }

@@ -1,8 +1,9 @@
 //! SmolLM3.
 
 use super::Architecture;
-use crate::config::{Defaults, key};
+use crate::config::{Defaults, key, write};
 use crate::{Config, GGUF, HUGGING_FACE, ModelError, ModelSpec};
+use serde_json::Value;
 
 pub(super) static SMOLLM3: Architecture = Architecture {
     name: "smollm3",
@@ -13,6 +14,7 @@ pub(super) static SMOLLM3: Architecture = Architecture {
     hugging_face_names: HUGGING_FACE,
     gguf_names: GGUF,
     spec,
+    config: Some(config),
 };
 
 fn spec(config: &Config<'_>) -> Result<ModelSpec, ModelError> {
@@ -43,4 +45,14 @@ fn spec(config: &Config<'_>) -> Result<ModelSpec, ModelError> {
         config.slide(&mut spec, window, |block| without[block])?;
     }
     Ok(spec)
+}
+
+fn config(spec: &ModelSpec) -> Value {
+    let mut config = write::biases(spec);
+    let rotates = spec.blocks.iter().map(|block| u8::from(block.rope.is_some()));
+    config["no_rope_layers"] = rotates.collect();
+    config["use_sliding_window"] = false.into();
+    // The default padding token lies outside of small vocabularies.
+    config["pad_token_id"] = Value::Null;
+    config
 }

@@ -6,6 +6,7 @@ use lowbit_format::{FloatFormat, NK, QuantTensor, Storage};
 use lowbit_kernels::{ActPrecision, Ctx, Isa};
 use lowbit_model::{
     Architecture, Config, Decoder, GgufMeta, KvElement, Logits, Naming, PackedBytes, WeightError, Weights,
+    hugging_face,
 };
 use lowbit_testing::{GoldenCase, golden_case, max_relative_error};
 use serde_json::Value;
@@ -201,25 +202,72 @@ fn convert(case: &GoldenCase, architecture: &str, reorder: bool) -> (Meta, Tenso
     (Meta(meta), Tensors(tensors))
 }
 
+/// Golden model, architecture of its GGUF file, and whether rows of query and key are reordered there.
+const CASES: &[(&str, &str, bool)] = &[
+    ("llama-gqa", "llama", true),
+    ("llama-biases", "llama", true),
+    ("llama-rope-linear", "llama", true),
+    ("mistral-window", "llama", true),
+    ("mixtral", "llama", true),
+    ("qwen2", "qwen2", false),
+    ("qwen3", "qwen3", false),
+    ("gemma2", "gemma2", false),
+    ("gemma3", "gemma3", false),
+    ("phi3-window", "phi3", false),
+    ("olmo2", "olmo2", false),
+];
+
+#[test]
+fn a_model_in_gguf_naming_has_the_configuration_and_the_names_of_its_folder() {
+    for (name, architecture, reorder) in CASES {
+        let case = golden_case(name);
+        let (meta, tensors) = convert(&case, architecture, *reorder);
+        let config = Config::gguf(&meta).unwrap();
+        let mut spec = (Architecture::of(&config).unwrap().spec)(&config).unwrap();
+        let folder = super::tiny::spec(&case.config).unwrap();
+        // GGUF files have no key for it.
+        spec.attention_scale = folder.attention_scale;
+        let made = hugging_face(&spec, &tensors).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(made.spec, folder, "{name}");
+        assert_eq!(super::tiny::spec(&made.config).unwrap(), folder, "{name}");
+        assert_eq!(made.config["architectures"], case.config["architectures"], "{name}");
+        let (from, to) = (made.source.names(Naming::Gguf), made.architecture.names(Naming::HuggingFace));
+        let mut found: Vec<String> = tensors.0.keys().map(|key| from.translate(key, to).unwrap()).collect();
+        let mut listed: Vec<String> = case.tensors.iter().map(|tensor| tensor.name.clone()).collect();
+        for names in [&mut found, &mut listed] {
+            for name in names.iter_mut() {
+                if let Some((front, back)) = name.clone().split_once(".experts.") {
+                    *name = format!("{front}.experts.{{expert}}.{}", back.split_once('.').unwrap().1);
+                }
+            }
+            names.sort();
+            names.dedup();
+        }
+        assert_eq!(found, listed, "{name}");
+    }
+}
+
+#[test]
+fn what_a_configuration_cannot_say_is_refused_by_name() {
+    let case = golden_case("qwen2");
+    let (meta, tensors) = convert(&case, "qwen2", false);
+    let config = Config::gguf(&meta).unwrap();
+    let mut spec = (Architecture::of(&config).unwrap().spec)(&config).unwrap();
+    spec.attention_scale = 0.125;
+    let error = hugging_face(&spec, &tensors).err().unwrap().to_string();
+    assert!(error.contains("attention_scale: 0.125"), "{error}");
+    spec.architecture = "bitnet";
+    let error = hugging_face(&spec, &tensors).err().unwrap().to_string();
+    assert!(error.contains("bitnet"), "{error}");
+}
+
 #[test]
 fn models_in_gguf_naming_give_the_logits_of_their_folders() {
     let ctx = Ctx::new(Isa::detect(), 2);
     let mut failures = Vec::new();
-    for (name, architecture, reorder) in [
-        ("llama-gqa", "llama", true),
-        ("llama-biases", "llama", true),
-        ("llama-rope-linear", "llama", true),
-        ("mistral-window", "llama", true),
-        ("mixtral", "llama", true),
-        ("qwen2", "qwen2", false),
-        ("qwen3", "qwen3", false),
-        ("gemma2", "gemma2", false),
-        ("gemma3", "gemma3", false),
-        ("phi3-window", "phi3", false),
-        ("olmo2", "olmo2", false),
-    ] {
+    for (name, architecture, reorder) in CASES {
         let case = golden_case(name);
-        let (meta, tensors) = convert(&case, architecture, reorder);
+        let (meta, tensors) = convert(&case, architecture, *reorder);
         let config = Config::gguf(&meta).unwrap();
         let mut spec = (Architecture::of(&config).unwrap().spec)(&config).unwrap();
         if architecture.starts_with("gemma") {

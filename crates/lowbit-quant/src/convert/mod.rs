@@ -6,6 +6,7 @@
 
 mod exact;
 mod gguf;
+mod hf;
 mod lowbit;
 
 use crate::QuantError;
@@ -19,6 +20,8 @@ use std::path::Path;
 pub enum Target {
     /// A GGUF file.
     Gguf(Inexact),
+    /// A Hugging Face folder of floats of this type.
+    HuggingFace(FloatFormat),
     /// lowbit's own container.
     Lowbit,
 }
@@ -62,6 +65,7 @@ pub fn convert(source: &Path, out: &Path, target: Target) -> Result<Converted, Q
     let checkpoint = Checkpoint::open(source, Access::Map)?;
     let converted = match target {
         Target::Gguf(inexact) => gguf::write(&checkpoint, source, out, inexact),
+        Target::HuggingFace(format) => hf::write(&checkpoint, source, out, format),
         Target::Lowbit => lowbit::write(&checkpoint, source, out),
     }?;
     checkpoint.check_unchanged()?;

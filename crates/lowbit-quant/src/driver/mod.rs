@@ -382,6 +382,18 @@ pub(crate) fn writer(checkpoint: &Checkpoint, path: &Path) -> Result<ContainerWr
         Config::Json(json) => ContainerWriter::new(&json.to_string())?,
         Config::Llama2c(_) => return Err(plan::no_place_for_llama2c(path)),
     };
+    for (text, content) in texts(checkpoint, path)? {
+        writer.text(text, &content);
+    }
+    Ok(writer)
+}
+
+/// The texts beside the weights of a model that came from a Hugging Face folder.
+pub(crate) fn texts(
+    checkpoint: &Checkpoint,
+    path: &Path,
+) -> Result<Vec<(ContainerText, String)>, QuantError> {
+    let mut texts = Vec::new();
     for text in ContainerText::ALL {
         let content = match checkpoint {
             Checkpoint::Container(container) => container.text(text).map(str::to_owned),
@@ -390,11 +402,9 @@ pub(crate) fn writer(checkpoint: &Checkpoint, path: &Path) -> Result<ContainerWr
             }
             _ => None,
         };
-        if let Some(content) = content {
-            writer.text(text, &content);
-        }
+        texts.extend(content.map(|content| (text, content)));
     }
-    Ok(writer)
+    Ok(texts)
 }
 
 fn utf8(bytes: Vec<u8>, text: ContainerText, path: &Path) -> Result<String, QuantError> {

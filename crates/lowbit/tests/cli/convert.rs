@@ -140,6 +140,35 @@ fn the_reference_package_decodes_what_was_written_to_the_same_weights() {
     }
 }
 
+#[test]
+fn a_folder_is_the_same_model_and_a_container_of_it_too() {
+    let place = Place::new();
+    std::fs::write(place.path("t.txt"), "the quick brown fox ".repeat(40)).unwrap();
+    let floats = |model| {
+        let args = ["perplexity", model, "--text", "t.txt", "--activations", "float", "--json"];
+        place.json(&args)["perplexity"].as_f64().unwrap()
+    };
+    let text = place.stdout(&["convert", "chat.gguf", "--to", "hf", "-o", "folder"]);
+    assert!(text.contains("exactly as they were"), "{text}");
+    let (before, after) = (floats("chat.gguf"), floats("folder"));
+    // Sums are made in another order; 1e-5 is a hundred roundings of single precision.
+    assert!((before - after).abs() < 1e-5 * before, "{before} and {after}");
+    // A container of the folder keeps its texts.
+    place.stdout(&["convert", "folder", "--to", "lowbit", "-o", "c.lowbit"]);
+    place.stdout(&["convert", "c.lowbit", "--to", "hf", "-o", "again"]);
+    for name in ["model.safetensors", "tokenizer.json", "tokenizer_config.json", "generation_config.json"] {
+        let bytes = |folder: &str| std::fs::read(place.path(&format!("{folder}/{name}"))).unwrap();
+        assert!(bytes("folder") == bytes("again"), "{name}");
+    }
+    let error = place.error(&["convert", "chat.gguf", "--to", "hf", "-o", "folder"]);
+    assert!(error.contains("something of that name already"), "{error}");
+    let error = place.error(&["convert", "chat.gguf", "--to", "gguf", "-o", "x.gguf", "--dtype", "f16"]);
+    assert!(error.contains("leave the option out"), "{error}");
+    let error = place.error(&["convert", "chat.gguf", "--to", "hf", "-o", "x", "--lossy", "f16"]);
+    assert!(error.contains("--dtype"), "{error}");
+    assert!(!place.path("x").exists());
+}
+
 /// A Llama of one block whose rows are long enough for every block format.
 fn wide_gguf() -> GgufFile {
     let mut file = GgufFile::new("llama")

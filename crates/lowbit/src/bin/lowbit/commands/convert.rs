@@ -16,16 +16,20 @@ use std::{io::Write, path::PathBuf, time::Instant};
 pub(crate) struct ConvertCommand {
     /// The model
     model: String,
-    /// Kind of file: gguf for other programs, from a GGUF file or what was quantized from one; lowbit from any model
+    /// Kind of file: gguf for other programs, from a GGUF file or what was quantized from one; hf for a Hugging Face
+    /// folder of floats; lowbit from any model
     #[arg(long, value_name = "KIND")]
     to: Kind,
-    /// File to write, NAME.gguf or NAME.lowbit
-    #[arg(short, long, value_name = "FILE")]
+    /// File to write, NAME.gguf or NAME.lowbit, or folder for hf
+    #[arg(short, long, value_name = "PATH")]
     out: PathBuf,
     /// Decode tensors for which GGUF has no type that means exactly the same, to floats of this type; without it they are
     /// refused
     #[arg(long, value_name = "TYPE")]
     lossy: Option<Float>,
+    /// Type of the floats of a Hugging Face folder, f32 where not given, which holds every weight exactly
+    #[arg(long, value_name = "TYPE")]
+    dtype: Option<Dtype>,
     /// Show every tensor
     #[arg(short, long)]
     verbose: bool,
@@ -38,6 +42,7 @@ pub(crate) struct ConvertCommand {
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Kind {
     Gguf,
+    Hf,
     Lowbit,
 }
 
@@ -48,19 +53,46 @@ enum Float {
     F32,
 }
 
+/// What the floats of a folder can be.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Dtype {
+    F16,
+    Bf16,
+    F32,
+}
+
+impl Dtype {
+    fn format(self) -> FloatFormat {
+        match self {
+            Self::F16 => FloatFormat::F16,
+            Self::Bf16 => FloatFormat::Bf16,
+            Self::F32 => FloatFormat::F32,
+        }
+    }
+}
+
 impl ConvertCommand {
     pub(crate) fn run(&self, out: &mut dyn Write) -> Result<()> {
         // What is wrong with the command is said before a model is fetched for it.
+        if self.dtype.is_some() && self.to != Kind::Hf {
+            bail!("--dtype: only folders of --to hf are of one type; leave the option out");
+        }
         let (ending, target) = match (self.to, self.lossy) {
-            (Kind::Gguf, None) => ("gguf", Target::Gguf(Inexact::Refuse)),
-            (Kind::Gguf, Some(Float::F16)) => ("gguf", Target::Gguf(Inexact::Decode(FloatFormat::F16))),
-            (Kind::Gguf, Some(Float::F32)) => ("gguf", Target::Gguf(Inexact::Decode(FloatFormat::F32))),
-            (Kind::Lowbit, None) => ("lowbit", Target::Lowbit),
+            (Kind::Gguf, None) => (Some("gguf"), Target::Gguf(Inexact::Refuse)),
+            (Kind::Gguf, Some(Float::F16)) => (Some("gguf"), Target::Gguf(Inexact::Decode(FloatFormat::F16))),
+            (Kind::Gguf, Some(Float::F32)) => (Some("gguf"), Target::Gguf(Inexact::Decode(FloatFormat::F32))),
+            (Kind::Hf, None) => (None, Target::HuggingFace(self.dtype.unwrap_or(Dtype::F32).format())),
+            (Kind::Hf, Some(_)) => {
+                bail!("--lossy: a folder of floats has the type of --dtype; give that instead")
+            }
+            (Kind::Lowbit, None) => (Some("lowbit"), Target::Lowbit),
             (Kind::Lowbit, Some(_)) => {
                 bail!("--lossy: a container holds every tensor exactly; leave the option out")
             }
         };
-        if self.out.extension().is_none_or(|found| found != ending) {
+        if let Some(ending) = ending
+            && self.out.extension().is_none_or(|found| found != ending)
+        {
             bail!("{}: a .{ending} file is written; name it so", self.out.display());
         }
         let source = open::locate(&Store::from_env()?, &self.model)?.path;

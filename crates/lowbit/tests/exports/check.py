@@ -1,0 +1,63 @@
+"""Loads a folder that `lowbit convert` wrote with transformers and compares its next-token probabilities with lowbit's.
+
+    python check.py LOWBIT MODEL FOLDER
+
+LOWBIT is the program, MODEL what was converted, FOLDER what came of it. lowbit reports its 100 most probable tokens; all
+others count as one, so that the divergence is of this coarser distribution, at most that of the whole vocabulary. The largest
+difference of the 100 log-probabilities is printed too. Fails above 1e-4 nats of either, or where a text has another number of tokens.
+"""
+
+import json
+import math
+import subprocess
+import sys
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+TEXTS = [
+    "Hello world 123",
+    "The capital of France is",
+    "def fibonacci(n):\n    if n < 2:\n        return n\n    return",
+    "  Don't   stop:\n\n\tnaïve 漢字かな 한글 👍🏽 x==y; ",
+]
+CHAT = "Name three colours."
+MOST = 1e-4
+
+
+def lowbit(program, model, text, *more):
+    args = ["run", model, text, "-n", "1", "--temp", "0", "--json", "--activations", "float", "--cache-type", "f32", *more]
+    out = subprocess.run([program, *args, "--logprobs", "100"], check=True, capture_output=True)
+    answer = json.loads(out.stdout)
+    return answer["prompt_tokens"], {one["id"]: one["logprob"] for one in answer["logprobs"][0]["top"]}
+
+
+def main():
+    program, source, folder = sys.argv[1:]
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+    failed = False
+    prompts = [(text, tokenizer(text)["input_ids"], ["--raw"]) for text in TEXTS]
+    if tokenizer.chat_template:
+        turn = [{"role": "user", "content": CHAT}]
+        rendered = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+        prompts.append((CHAT, tokenizer(rendered, add_special_tokens=False)["input_ids"], []))
+    for text, ids, more in prompts:
+        with torch.no_grad():
+            theirs = torch.log_softmax(model(torch.tensor([ids])).logits[0, -1].double(), -1)
+        count, ours = lowbit(program, source, text, *more)
+        kl = sum(math.exp(p) * (p - theirs[i].item()) for i, p in ours.items())
+        rest = 1 - sum(math.exp(p) for p in ours.values())
+        rest_there = 1 - sum(theirs[i].exp().item() for i in ours)
+        if rest > 0 and rest_there > 0:
+            kl += rest * math.log(rest / rest_there)
+        most = max(abs(p - theirs[i].item()) for i, p in ours.items())
+        bad = count != len(ids) or not (abs(kl) < MOST and most < MOST)
+        failed |= bad
+        note = "  FAILED" if bad else ""
+        print(f"{len(ids)} and {count} tokens, KL {kl:.2e}, largest difference {most:.2e}{note}  {text!r}")
+    sys.exit(failed)
+
+
+if __name__ == "__main__":
+    main()
