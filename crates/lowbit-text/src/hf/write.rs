@@ -187,9 +187,11 @@ impl Vocab<'_> {
             "vocab": self.ids(),
             "merges": self.merges_by_score(),
         });
-        let spaces = json!({"type": "Replace", "pattern": {"String": " "}, "content": "▁"});
+        // A vocabulary that has no piece for a space spells it as the byte that it is.
+        let space = if self.texts.contains(&"▁") { "▁" } else { " " };
+        let spaces = json!({"type": "Replace", "pattern": {"String": " "}, "content": space});
         let normalizer = if self.checked.space_prefix {
-            json!({"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, spaces]})
+            json!({"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": space}, spaces]})
         } else {
             spaces
         };
