@@ -68,7 +68,7 @@ pub(super) fn allocate<'a>(
         let collected = match (&mut streams, search.calibration) {
             (Some(streams), Some(calibration)) => {
                 let roles: Vec<Role> = Place::ALL.iter().map(|place| place.inputs()).collect();
-                let needs = Needs { inputs: Inputs::Magnitudes, samples: 0 };
+                let needs = Needs { inputs: Inputs::Magnitudes, ..Needs::NONE };
                 let tokens = calibration.tokens();
                 let wanted = Wanted { roles: &roles, needs, tokens, threads: search.threads };
                 let samples = streams.len() as f64;

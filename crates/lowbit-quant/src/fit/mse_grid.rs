@@ -3,6 +3,7 @@
 use super::{Fit, Group, Range, highest, nearest_code};
 use crate::stats::{Inputs, Needs};
 use lowbit_format::{GroupFit, GroupedSpec};
+use pulp::Arch;
 
 /// Shrinks the range of the weights step by step and keeps what has the least error after storing.
 #[derive(Clone, Copy, Debug)]
@@ -37,11 +38,19 @@ impl Fit for MseGrid {
     fn needs(&self) -> Needs {
         match self.counts {
             Counts::Square | Counts::Fourth => Needs::NONE,
-            Counts::ByInputs => Needs { inputs: Inputs::Magnitudes, samples: 0 },
+            Counts::ByInputs => Needs { inputs: Inputs::Magnitudes, ..Needs::NONE },
         }
     }
 
     fn fit(&self, spec: &GroupedSpec, group: &Group<'_>) -> GroupFit {
+        // The loops as the widest instructions of this machine do them: the same operations, so the same bits.
+        Arch::new().dispatch(|| self.search(spec, group))
+    }
+}
+
+impl MseGrid {
+    #[inline(always)]
+    fn search(&self, spec: &GroupedSpec, group: &Group<'_>) -> GroupFit {
         let whole = Range.fit(spec, group);
         let by_inputs = self.counts == Counts::ByInputs;
         let equally = vec![1.0; group.weights.len()];

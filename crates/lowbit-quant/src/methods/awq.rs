@@ -95,7 +95,7 @@ struct Search {
 
 impl FindScale for Search {
     fn needs(&self) -> Needs {
-        Needs { inputs: Inputs::Magnitudes, samples: self.samples }
+        Needs { inputs: Inputs::Magnitudes, samples: self.samples, ..Needs::NONE }
     }
 
     fn places(&self) -> &[Place] {

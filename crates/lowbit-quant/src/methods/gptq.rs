@@ -15,9 +15,10 @@
 //!
 //! # Departures
 //! The factor is that of H from the last column to the first, not that of H⁻¹; the results are the same, nothing is
-//! inverted. By default ranges are clipped for the least error (`mse`), and `act_order` keeps columns where they are and takes
-//! scales from the weights before the sweep (`static`); the paper's own are `mse=false`, `act_order=none`. A factorization
-//! that fails is tried again with ten times the damping.
+//! inverted. By default ranges are clipped for the least error (`mse`), `act_order` keeps columns where they are and takes
+//! scales from the weights before the sweep (`static`), and every token counts the same in H (`equal_tokens`); the paper's
+//! own are `mse=false`, `act_order=none`, `equal_tokens=false`. A factorization that fails is tried again with ten times
+//! the damping.
 //!
 //! # Cost
 //! K² · tokens for H, K³ / 6 for the factor, N · K² / 2 for the sweep; two passes of the model over the calibration.
@@ -46,6 +47,9 @@ pub struct Gptq {
     pub true_sequential: bool,
     /// Whether ranges are clipped for the least squared error, counted by the mean square of inputs.
     pub mse: bool,
+    /// Whether all tokens count the same, each input divided by its root mean square. The first tokens of a text make
+    /// inputs of some layers a thousand times as large as others do, and would alone decide how these are rounded.
+    pub equal_tokens: bool,
 }
 
 /// Whether columns with large inputs are rounded first ("act-order").
@@ -63,7 +67,13 @@ pub enum ActOrder {
 
 impl Default for Gptq {
     fn default() -> Self {
-        Self { damp: 0.01, act_order: ActOrder::Static, true_sequential: false, mse: true }
+        Self {
+            damp: 0.01,
+            act_order: ActOrder::Static,
+            true_sequential: false,
+            mse: true,
+            equal_tokens: true,
+        }
     }
 }
 
@@ -109,7 +119,7 @@ impl Method for Gptq {
         let fit: Box<dyn Fit> = if self.mse { Box::new(grid) } else { Box::new(Range) };
         Ok(Recipe {
             fit,
-            solve: Box::new(ColumnSweep { damp: self.damp, order }),
+            solve: Box::new(ColumnSweep { damp: self.damp, order, equal_tokens: self.equal_tokens }),
             propagate: Propagate::Quantized,
             sequential: self.true_sequential,
             ..Recipe::nearest(&Self::CARD, Range)

@@ -40,12 +40,14 @@ pub struct QuaRot {
     pub order: super::gptq::ActOrder,
     /// As of `gptq`.
     pub mse: bool,
+    /// As of `gptq`.
+    pub equal_tokens: bool,
 }
 
 impl Default for QuaRot {
     fn default() -> Self {
-        let Gptq { damp, act_order: order, mse, .. } = Gptq::default();
-        Self { seed: 0, damp, order, mse }
+        let Gptq { damp, act_order: order, mse, equal_tokens, .. } = Gptq::default();
+        Self { seed: 0, damp, order, mse, equal_tokens }
     }
 }
 
@@ -64,7 +66,8 @@ impl Method for QuaRot {
     };
 
     fn recipe(&self) -> Result<Recipe, QuantError> {
-        let gptq = Gptq { damp: self.damp, act_order: self.order, mse: self.mse, ..Gptq::default() };
+        let Self { damp, order: act_order, mse, equal_tokens, .. } = *self;
+        let gptq = Gptq { damp, act_order, mse, equal_tokens, ..Gptq::default() };
         Ok(Recipe { card: &Self::CARD, rotate: Some(Rotate { seed: self.seed }), ..gptq.recipe()? })
     }
 }

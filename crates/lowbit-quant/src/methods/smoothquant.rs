@@ -77,7 +77,7 @@ struct Migration {
 
 impl FindScale for Migration {
     fn needs(&self) -> Needs {
-        Needs { inputs: Inputs::Magnitudes, samples: 0 }
+        Needs { inputs: Inputs::Magnitudes, ..Needs::NONE }
     }
 
     fn places(&self) -> &[Place] {

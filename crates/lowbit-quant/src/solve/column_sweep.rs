@@ -42,6 +42,8 @@ pub struct ColumnSweep {
     pub damp: f64,
     /// The order.
     pub order: Order,
+    /// Whether all tokens count the same in H, see [`Needs::equal_tokens`].
+    pub equal_tokens: bool,
 }
 
 impl Solve for ColumnSweep {
@@ -50,7 +52,7 @@ impl Solve for ColumnSweep {
     }
 
     fn needs(&self) -> Needs {
-        Needs { inputs: Inputs::Hessian, samples: 0 }
+        Needs { inputs: Inputs::Hessian, samples: 0, equal_tokens: self.equal_tokens }
     }
 
     /// # Panics
@@ -296,7 +298,7 @@ mod tests {
     }
 
     fn stats(x: &[f32], k: usize) -> InputStats {
-        let needs = Needs { inputs: Inputs::Hessian, samples: 0 };
+        let needs = Needs { inputs: Inputs::Hessian, ..Needs::NONE };
         let mut collector = Collector::new(k, needs, (x.len() / k) as u64, 2);
         collector.add(MatRef::new(x, x.len() / k, k));
         collector.finish()
@@ -396,7 +398,9 @@ mod tests {
             for order in [Order::Natural, Order::LargestFirst, Order::Permuted] {
                 let (spec, stats) = (grouped(label), stats(&x, k));
                 let layer = Layer { weight: &tensor, stats: Some(&stats), threads: 2 };
-                let made = ColumnSweep { damp: DAMP, order }.solve(&layer, &spec, &Range).unwrap();
+                let made = ColumnSweep { damp: DAMP, order, equal_tokens: false }
+                    .solve(&layer, &spec, &Range)
+                    .unwrap();
                 let made = tensor_of(&spec, shape, &made.parts);
                 for (n, row) in weights.chunks_exact(k).enumerate() {
                     let mut found = vec![0.0; k];
@@ -452,7 +456,7 @@ mod tests {
             };
             let nearest = output_error(&weights, &solve(&Nearest, 1), &spec, &x);
             for order in [Order::Natural, Order::LargestFirst] {
-                let sweep = ColumnSweep { damp: DAMP, order };
+                let sweep = ColumnSweep { damp: DAMP, order, equal_tokens: false };
                 let made = solve(&sweep, 1);
                 let lost = output_error(&weights, &made, &spec, &x);
                 assert!(lost < 0.9 * nearest, "{label} {order:?} {lost} {nearest}");

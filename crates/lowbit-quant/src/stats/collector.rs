@@ -44,11 +44,12 @@ impl Collector {
         let samples = self.needs.samples as u64;
         for m in 0..x.rows() {
             let row = x.row(m);
+            let weight = if self.needs.equal_tokens { per_root_mean_square(row) } else { 1.0 };
             let each = self.abs_sum.iter_mut().zip(&mut self.abs_max).zip(&mut self.squares).zip(row);
             for (((sum, max), squares), x) in each {
                 *sum += f64::from(x.abs());
                 *max = max.max(x.abs());
-                *squares += f64::from(*x) * f64::from(*x);
+                *squares += f64::from(x * weight).powi(2);
             }
             // Token i is taken where i · samples / expected steps up.
             let step = |i: u64| u128::from(i) * u128::from(samples) / u128::from(self.expected.max(1));
@@ -58,7 +59,7 @@ impl Collector {
             }
             self.tokens += 1;
             if self.hessian.is_some() {
-                self.waiting.extend_from_slice(row);
+                self.waiting.extend(row.iter().map(|x| x * weight));
             }
             if self.waiting.len() >= ROWS * self.k {
                 self.flush();
@@ -81,5 +82,35 @@ impl Collector {
         let mean = |sums: &[f64]| sums.iter().map(|sum| (sum / count) as f32).collect();
         let magnitudes = [mean(&self.abs_sum), std::mem::take(&mut self.abs_max), mean(&self.squares)];
         InputStats::new(self.tokens, magnitudes, self.samples, self.hessian)
+    }
+}
+
+/// What a row has to be multiplied by for its mean square to be 1; 0 where it is all zeros.
+fn per_root_mean_square(row: &[f32]) -> f32 {
+    let squares: f64 = row.iter().map(|x| f64::from(*x).powi(2)).sum();
+    if squares == 0.0 { 0.0 } else { (row.len() as f64 / squares).sqrt() as f32 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_that_count_the_same_do_so_whatever_their_size() {
+        let rows = [[1.0f32, 2.0, -1.0], [0.5, 0.0, 3.0], [0.0, 0.0, 0.0]];
+        let stats = |sizes: [f32; 3]| {
+            let needs = Needs { inputs: Inputs::Hessian, equal_tokens: true, ..Needs::NONE };
+            let mut collector = Collector::new(3, needs, 3, 1);
+            let x: Vec<f32> = rows.iter().zip(sizes).flat_map(|(row, s)| row.map(|x| s * x)).collect();
+            collector.add(MatRef::new(&x, 3, 3));
+            collector.finish()
+        };
+        // Powers of two, so that not even roundings differ.
+        let (even, uneven) = (stats([1.0; 3]), stats([1024.0, 0.25, 1.0]));
+        assert_eq!(even.mean_square, uneven.mean_square);
+        let mean = even.mean_square.iter().sum::<f32>() / 3.0;
+        assert!((mean - 2.0 / 3.0).abs() < 1e-6, "two of three tokens have a mean square of one: {mean}");
+        let [even, uneven] = [even, uneven].map(|stats| stats.factor(0.01, &[]).unwrap());
+        assert_eq!(even.column(2), uneven.column(2));
     }
 }

@@ -16,6 +16,8 @@ pub struct Needs {
     pub inputs: Inputs,
     /// Inputs of so many tokens, taken evenly from all.
     pub samples: usize,
+    /// Whether all tokens count the same in sums of products, however large their inputs are.
+    pub equal_tokens: bool,
 }
 
 /// Which sums over inputs are collected.
@@ -32,12 +34,16 @@ pub enum Inputs {
 
 impl Needs {
     /// From weights alone.
-    pub const NONE: Self = Self { inputs: Inputs::None, samples: 0 };
+    pub const NONE: Self = Self { inputs: Inputs::None, samples: 0, equal_tokens: false };
 
     /// What both ask for.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
-        Self { inputs: self.inputs.max(other.inputs), samples: self.samples.max(other.samples) }
+        Self {
+            inputs: self.inputs.max(other.inputs),
+            samples: self.samples.max(other.samples),
+            equal_tokens: self.equal_tokens || other.equal_tokens,
+        }
     }
 }
 
@@ -50,7 +56,7 @@ pub struct InputStats {
     pub abs_mean: Vec<f32>,
     /// Largest |x| of every column.
     pub abs_max: Vec<f32>,
-    /// Mean x² of every column.
+    /// Mean x² of every column, of x over its root mean square where all tokens count the same.
     pub mean_square: Vec<f32>,
     /// Inputs of some tokens, row after row.
     pub samples: Vec<f32>,
