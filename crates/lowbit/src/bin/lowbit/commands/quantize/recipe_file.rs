@@ -53,10 +53,10 @@ impl RecipeFile {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         let mut recipe: Self = toml::from_str(&text).with_context(|| path.display().to_string())?;
-        if let (Some(calibration), Some(folder)) = (&mut recipe.calibration, path.parent()) {
-            if DataSet::named(&calibration.text.to_string_lossy()).is_err() {
-                calibration.text = folder.join(&calibration.text);
-            }
+        if let (Some(calibration), Some(folder)) = (&mut recipe.calibration, path.parent())
+            && DataSet::named(&calibration.text.to_string_lossy()).is_err()
+        {
+            calibration.text = folder.join(&calibration.text);
         }
         Ok(recipe)
     }
