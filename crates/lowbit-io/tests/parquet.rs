@@ -59,11 +59,9 @@ fn broken_files_are_read_or_refused() {
             assert!(error.contains("broken.parquet"), "{name} {end}: {error}");
         }
         for at in 0..bytes.len() {
-            for flip in [0x01, 0x80, 0xff] {
-                let mut broken = bytes.clone();
-                broken[at] ^= flip;
-                let _ = read(&broken);
-            }
+            let mut broken = bytes.clone();
+            broken[at] ^= [0x01, 0x80, 0xff][at % 3];
+            let _ = read(&broken);
         }
     }
 }
