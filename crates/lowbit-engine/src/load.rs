@@ -180,8 +180,11 @@ pub fn spec(checkpoint: &Checkpoint) -> Result<ModelSpec, ModelError> {
             seq_len: header.context,
         })),
     }?;
-    if let (Some(ActSpec::Int8Token), WeightCoding::Plain) = (checkpoint.activations(), spec.coding) {
-        spec.coding = WeightCoding::TokenInt8;
+    if let (Some(activations), WeightCoding::Plain) = (checkpoint.activations(), spec.coding) {
+        spec.coding = match activations {
+            ActSpec::Int8Token => WeightCoding::TokenInt8,
+            ActSpec::Int4Token => WeightCoding::TokenInt4,
+        };
     }
     Ok(spec)
 }

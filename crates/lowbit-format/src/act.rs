@@ -8,16 +8,19 @@ pub enum ActSpec {
     /// Activations of the linear layers of blocks in 8 bits, symmetric, one scale for each token, found when it is there
     /// ("dynamic, per token").
     Int8Token,
+    /// The same in 4 bits: codes from -7 to 7.
+    Int4Token,
 }
 
 impl ActSpec {
     /// Every one.
-    pub const ALL: [Self; 1] = [Self::Int8Token];
+    pub const ALL: [Self; 2] = [Self::Int8Token, Self::Int4Token];
 
     /// Label in files.
     pub fn label(self) -> &'static str {
         match self {
             Self::Int8Token => "int8-token",
+            Self::Int4Token => "int4-token",
         }
     }
 

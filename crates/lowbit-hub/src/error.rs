@@ -16,6 +16,14 @@ pub enum Error {
         /// Catalogue names that are close, nearest first.
         suggestions: Vec<String>,
     },
+    /// No data set has the name.
+    #[error("no data set is called {name:?}; known are {}, and a file may be given instead", .known.join(", "))]
+    UnknownDataSet {
+        /// The name as given.
+        name: String,
+        /// All names.
+        known: Vec<String>,
+    },
     /// The target is written as a path, and nothing is there.
     #[error("{} does not exist{}", .path.display(), did_you_mean(.suggestions))]
     PathMissing {

@@ -8,6 +8,8 @@
 //! .locks/models--USER--REPO/ETAG.lock
 //! ```
 //!
+//! Of data sets, `datasets` stands in the place of `models`.
+//!
 //! Where links cannot be made (Windows without developer mode), the content lies in the snapshot and there is no
 //! blob, as the hub's tools do it too.
 
@@ -18,6 +20,7 @@ use std::path::{Path, PathBuf};
 use crate::digest::Digest;
 use crate::error::{Error, at};
 use crate::files;
+use crate::hub_client::Kind;
 use crate::names;
 
 /// One repository's part of the cache.
@@ -29,9 +32,13 @@ pub(crate) struct RepoCache {
 
 impl RepoCache {
     /// The folder of `repo` (`user/repo`, already checked) in the cache at `root`; nothing is created.
-    pub(crate) fn new(root: &Path, repo: &str) -> RepoCache {
+    pub(crate) fn new(root: &Path, kind: Kind, repo: &str) -> RepoCache {
         debug_assert!(names::is_repo_id(repo));
-        let folder = format!("models--{}", repo.replace('/', "--"));
+        let kind = match kind {
+            Kind::Model => "models",
+            Kind::DataSet => "datasets",
+        };
+        let folder = format!("{kind}--{}", repo.replace('/', "--"));
         RepoCache { locks: root.join(".locks").join(&folder), root: root.join(folder) }
     }
 

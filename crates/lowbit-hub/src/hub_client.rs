@@ -57,9 +57,17 @@ pub(crate) struct Listing {
     pub(crate) files: Vec<String>,
 }
 
+/// What a repository holds, by which a hub tells where it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Model,
+    DataSet,
+}
+
 /// One file of a repository at a revision.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Address<'a> {
+    pub(crate) kind: Kind,
     pub(crate) repo: &'a str,
     pub(crate) revision: &'a str,
     pub(crate) file: &'a str,
@@ -107,7 +115,7 @@ impl HubClient {
         struct Sibling {
             rfilename: String,
         }
-        let address = Address { repo, revision, file: "" };
+        let address = Address { kind: Kind::Model, repo, revision, file: "" };
         let url = format!("{}/api/models/{repo}/revision/{}", self.endpoint, escape(revision, '-'));
         let mut response = self.follow(&url, Follow::SameHost, |url| self.get(url, None))?.response;
         let malformed = |problem: String| Error::Malformed { what: repo.to_owned(), problem };
@@ -173,8 +181,12 @@ impl HubClient {
     }
 
     fn url(&self, address: Address<'_>) -> String {
-        let Address { repo, revision, file } = address;
-        format!("{}/{repo}/resolve/{}/{}", self.endpoint, escape(revision, '-'), escape(file, '/'))
+        let Address { kind, repo, revision, file } = address;
+        let folder = match kind {
+            Kind::Model => "",
+            Kind::DataSet => "datasets/",
+        };
+        format!("{}/{folder}{repo}/resolve/{}/{}", self.endpoint, escape(revision, '-'), escape(file, '/'))
     }
 
     /// Sends a request and follows redirects as far as `follow` says. Headers of earlier answers are kept where a

@@ -20,6 +20,7 @@
 #![forbid(unsafe_code)]
 
 mod catalogue;
+mod data_sets;
 mod digest;
 pub mod env;
 mod error;
@@ -36,6 +37,7 @@ mod transfer;
 mod wheel;
 
 pub use catalogue::{Catalogue, Entry, HubFile, Source, WheelPart};
+pub use data_sets::DataSet;
 pub use digest::Digest;
 pub use env::{Environment, VARIABLES, Variable};
 pub use error::{Error, TokenState};

@@ -8,7 +8,7 @@ use crate::env::Environment;
 use crate::error::{Error, at};
 use crate::files::{self, Lock};
 use crate::hub_cache::RepoCache;
-use crate::hub_client::{Address, HubClient};
+use crate::hub_client::{Address, HubClient, Kind};
 use crate::names;
 use crate::progress::{Event, Progress};
 use crate::repo_files::{self, Selection};
@@ -212,7 +212,7 @@ impl Store {
         } else {
             entry.sources.iter().find_map(|source| match source {
                 Source::Hub(hub) => {
-                    let cache = RepoCache::new(&self.settings.hub_cache, &hub.repo);
+                    let cache = RepoCache::new(&self.settings.hub_cache, Kind::Model, &hub.repo);
                     cache.file_with_content(&hub.revision, &hub.file, entry.sha256, entry.bytes)
                 }
                 Source::Wheels(_) => None,
@@ -258,7 +258,8 @@ impl Store {
         let path = match source {
             Source::Hub(hub) => {
                 let client = HubClient::new(&self.settings)?;
-                let address = Address { repo: &hub.repo, revision: &hub.revision, file: &hub.file };
+                let address =
+                    Address { kind: Kind::Model, repo: &hub.repo, revision: &hub.revision, file: &hub.file };
                 let expected = Expected { sha256: entry.sha256, bytes: entry.bytes };
                 transfer::fetch(&client, &self.settings, address, Some(expected), progress)?
             }
@@ -277,7 +278,7 @@ impl Store {
     }
 
     fn local_repo(&self, repo: &str, quant: Option<&str>) -> Option<Local> {
-        let cache = RepoCache::new(&self.settings.hub_cache, repo);
+        let cache = RepoCache::new(&self.settings.hub_cache, Kind::Model, repo);
         let commit = cache.commit(DEFAULT_REVISION)?;
         // What is not complete here is not an error, it has to be fetched.
         let selection = repo_files::select(repo, &cache.files(&commit), quant).ok()?;
@@ -306,10 +307,10 @@ impl Store {
         let mut paths = Vec::new();
         for file in selection.files() {
             // By commit, so that a push between two files cannot mix two versions.
-            let address = Address { repo, revision: &listing.commit, file };
+            let address = Address { kind: Kind::Model, repo, revision: &listing.commit, file };
             paths.push(transfer::fetch(&client, &self.settings, address, None, progress)?);
         }
-        let cache = RepoCache::new(&self.settings.hub_cache, repo);
+        let cache = RepoCache::new(&self.settings.hub_cache, Kind::Model, repo);
         // Only now: a reference to an incomplete snapshot would hide a complete older one.
         cache.set_commit(DEFAULT_REVISION, &listing.commit)?;
         let snapshot = cache.snapshot(&listing.commit);

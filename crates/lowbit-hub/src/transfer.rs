@@ -37,7 +37,7 @@ pub(crate) fn fetch(
     if let Some(expected) = expected {
         compare(address, &announced, expected)?;
     }
-    let cache = RepoCache::new(&settings.hub_cache, address.repo);
+    let cache = RepoCache::new(&settings.hub_cache, address.kind, address.repo);
     let blob = cache.blob(&announced.etag);
     let commit = &announced.commit;
     let present = |path: &Path| files::length(path) == Some(announced.bytes);

@@ -63,7 +63,9 @@ fn what_is_wrong_is_said_with_the_file() {
             "found \"text\", expected a field \"body\"",
         ),
         (folder.plain("h.gz", &bytes[..bytes.len() / 2]), None, "cannot read or unpack it"),
-        (folder.plain("i.parquet", b"PAR1"), None, "(.parquet)"),
+        (folder.plain("i.parquet", b"PAR1"), None, "fewer bytes than a Parquet file"),
+        (folder.plain("j.parquet", b"PAR1 is not at the end"), None, "no mark of Parquet"),
+        (folder.plain("k.parquet", b"PAR1\xff\xff\xff\x00PAR1"), None, "a footer longer than the file"),
         (folder.0.path().to_owned(), None, "not a regular file"),
         (folder.0.path().join("absent"), None, "cannot open it"),
     ] {

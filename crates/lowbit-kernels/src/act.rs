@@ -25,11 +25,14 @@ pub enum ActRounding {
     Gguf256,
     /// One scale a token: what BitNet models are trained with.
     Token,
+    /// One scale a token, and codes of 4 bits, from -7 to 7, in terms of 8.
+    Token4,
 }
 
 impl ActRounding {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Group32, Self::Group32Twice, Self::Gguf32, Self::Gguf256, Self::Token];
+    pub const ALL: [Self; 6] =
+        [Self::Group32, Self::Group32Twice, Self::Gguf32, Self::Gguf256, Self::Token, Self::Token4];
 
     /// The name as [`Self::label`] gives it, `None` where it gives no such.
     pub fn known_label(name: &str) -> Option<&'static str> {
@@ -48,15 +51,26 @@ impl ActRounding {
             Some(Self::Gguf32) => "gguf-g32",
             Some(Self::Gguf256) => "gguf-g256",
             Some(Self::Token) => "int8-token",
+            Some(Self::Token4) => "int4-token",
         }
     }
 
     /// How many 8-bit terms add up to an activation.
     pub fn terms(self) -> usize {
         match self {
-            Self::Group32 | Self::Gguf32 | Self::Gguf256 | Self::Token => 1,
+            Self::Group32 | Self::Gguf32 | Self::Gguf256 | Self::Token | Self::Token4 => 1,
             Self::Group32Twice => 2,
         }
+    }
+
+    /// Whether all activations of a token share a scale.
+    pub fn by_token(self) -> bool {
+        matches!(self, Self::Token | Self::Token4)
+    }
+
+    /// The largest code.
+    pub fn highest(self) -> i8 {
+        if self == Self::Token4 { 7 } else { 127 }
     }
 }
 
@@ -68,6 +82,7 @@ pub struct Act<'a> {
     gguf32: OnceLock<Int8Acts>,
     gguf256: OnceLock<Int8Acts>,
     token: OnceLock<Int8Acts>,
+    token4: OnceLock<Int8Acts>,
     by_weights: Mutex<Vec<(ActRounding, Arc<Int8Acts>)>>,
     tables: Mutex<Vec<Arc<TableActs>>>,
 }
@@ -82,6 +97,7 @@ impl<'a> Act<'a> {
             gguf32: OnceLock::new(),
             gguf256: OnceLock::new(),
             token: OnceLock::new(),
+            token4: OnceLock::new(),
             by_weights: Mutex::new(Vec::new()),
             tables: Mutex::new(Vec::new()),
         }
@@ -112,6 +128,7 @@ impl<'a> Act<'a> {
             ActRounding::Gguf32 => &self.gguf32,
             ActRounding::Gguf256 => &self.gguf256,
             ActRounding::Token => &self.token,
+            ActRounding::Token4 => &self.token4,
         };
         slot.get_or_init(|| Int8Acts::new(ctx, self.x, rounding))
     }

@@ -42,8 +42,8 @@ impl Sums {
 }
 
 impl Int8Acts {
-    /// Rounds every row: `d = max|x| / 127`, `q = round(x / d)`, halves to even; a group of zeros has `d = 0`. Scales
-    /// and sums in half precision are rounded after the codes.
+    /// Rounds every row: `d = max|x| / 127` (7 for codes of 4 bits), `q = round(x / d)`, halves to even; a group of zeros has
+    /// `d = 0`. Scales and sums in half precision are rounded after the codes.
     pub fn new(ctx: &Ctx, x: MatRef<'_>, rounding: ActRounding) -> Self {
         Self::by_spans(ctx, x, rounding, ACT_GROUP)
     }
@@ -215,10 +215,8 @@ enum Term {
 #[inline(always)]
 fn quantize_row(x: &[f32], how: How, out: RowOut<'_>) {
     let How { rounding, span, term } = how;
-    let whole = match rounding {
-        ActRounding::Token => Some(max_abs(x)),
-        _ => None,
-    };
+    let whole = rounding.by_token().then(|| max_abs(x));
+    let highest = f32::from(rounding.highest());
     let mut left = [0f32; LONGEST_SPAN];
     let mut of_256 = 0.0;
     for (g, q) in out.q.chunks_mut(span).enumerate() {
@@ -228,7 +226,7 @@ fn quantize_row(x: &[f32], how: How, out: RowOut<'_>) {
             let max = max_abs(values);
             for (left, x) in left.chunks_mut(ACT_GROUP).zip(values.chunks(ACT_GROUP)) {
                 let group = filled(x);
-                let (first, d) = round_group(&group, max);
+                let (first, d) = round_group(&group, max, highest);
                 for ((left, x), q) in left.iter_mut().zip(&group).zip(&first) {
                     *left = x - *q as f32 * d;
                 }
@@ -244,7 +242,7 @@ fn quantize_row(x: &[f32], how: How, out: RowOut<'_>) {
         };
         let (mut total, mut step) = (0, 0.0);
         for (i, (q, values)) in q.chunks_exact_mut(ACT_GROUP).zip(values.chunks(ACT_GROUP)).enumerate() {
-            let (codes, exact) = round_group(&filled(values), max);
+            let (codes, exact) = round_group(&filled(values), max, highest);
             q.copy_from_slice(&codes.map(|code| code as i8));
             step = exact;
             let halves = [sum(&codes[..16]), sum(&codes[16..])];
@@ -282,15 +280,16 @@ fn stored(x: f32, rounding: ActRounding) -> f32 {
     if rounding == ActRounding::Gguf32 { half::f16::from_f32(x).to_f32() } else { x }
 }
 
-/// Rounds a group of which `max` is the largest magnitude: codes and their scale. A NaN has code 0.
+/// Rounds a group of which `max` is the largest magnitude, to get the code `highest`: codes and their scale. A NaN has
+/// code 0.
 #[inline(always)]
-fn round_group(group: &[f32; ACT_GROUP], max: f32) -> ([i32; ACT_GROUP], f32) {
-    let inverse = if max > 0.0 { 127.0 / max } else { 0.0 };
+fn round_group(group: &[f32; ACT_GROUP], max: f32, highest: f32) -> ([i32; ACT_GROUP], f32) {
+    let inverse = if max > 0.0 { highest / max } else { 0.0 };
     let mut codes = [0; ACT_GROUP];
     for (code, x) in codes.iter_mut().zip(group) {
         *code = i32::from(whole_bits(x * inverse) as i8);
     }
-    (codes, max / 127.0)
+    (codes, max / highest)
 }
 
 /// The nearest whole number, halves to even, in the low bits.

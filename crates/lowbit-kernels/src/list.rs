@@ -280,7 +280,7 @@ impl KernelCard {
                 "half of 1/127 of a group's largest activation for each weight; two terms: as tables of 16 bits"
             }
             Dot | Expand => {
-                "half of 1/127 of a group's largest activation for each weight; two terms: 1/254 of that"
+                "half of 1/127 of a group's largest activation for each weight; two terms: 1/254 of that; 4 bits: half of 1/7"
             }
             Float => "none",
         }
@@ -295,7 +295,7 @@ fn planes(q: &Query<'_>) -> Result<(Layout, ActRounding), Refusal> {
     let Some(layout) = Layout::of(spec, q.shape.k, Table::at(q.isa)) else { return Err(no_planes(spec)) };
     match q.rounding {
         None => Err(Refusal::Accuracy("it rounds activations, and floats are asked for")),
-        Some(ActRounding::Token) => {
+        Some(rounding) if rounding.by_token() => {
             Err(Refusal::Accuracy("it rounds activations by groups, and one scale a token is asked for"))
         }
         Some(rounding) => Ok((layout, rounding)),

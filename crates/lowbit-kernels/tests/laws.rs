@@ -6,12 +6,13 @@ use lowbit_kernels::{
     Packed, PackedGroups, TableBits, Tables, mpgemm, reference,
 };
 
-const ROUNDINGS: [ActRounding; 5] = [
+const ROUNDINGS: [ActRounding; 6] = [
     ActRounding::Group32,
     ActRounding::Group32Twice,
     ActRounding::Gguf32,
     ActRounding::Gguf256,
     ActRounding::Token,
+    ActRounding::Token4,
 ];
 
 /// Numbers in [-1, 1) from a seed.
@@ -345,7 +346,9 @@ fn packed_groups_equal_the_reference_bit_for_bit_on_every_level() {
                 assert!(packed.bytes() <= most, "{label} {n}x{k}: {} of {most} bytes", packed.bytes());
                 let x = values(m * k, 52);
                 let x = MatRef::new(&x, m, k);
-                for rounding in [ActRounding::Group32, ActRounding::Group32Twice, ActRounding::Token] {
+                for rounding in
+                    [ActRounding::Group32, ActRounding::Group32Twice, ActRounding::Token, ActRounding::Token4]
+                {
                     let want = reference::groups(&w, x, rounding).expect("groups of the format");
                     for (isa, threads) in levels().into_iter().flat_map(|isa| [(isa, 1), (isa, 3)]) {
                         for codes in [Codes::InRegisters, Codes::Expanded] {
@@ -380,9 +383,12 @@ fn packed_groups_lie_within_the_bound_of_their_roundings() {
         let x = values(k, 62);
         let largest = x.iter().fold(0f32, |a, x| a.max(x.abs()));
         let exact = reference::mpgemm_f64(&w, MatRef::new(&x, 1, k));
-        for (rounding, worth) in
-            [(ActRounding::Group32, 1.0), (ActRounding::Token, 1.0), (ActRounding::Group32Twice, 1.0 / 254.0)]
-        {
+        for (rounding, worth) in [
+            (ActRounding::Group32, 1.0),
+            (ActRounding::Token, 1.0),
+            (ActRounding::Token4, 127.0 / 7.0),
+            (ActRounding::Group32Twice, 1.0 / 254.0),
+        ] {
             let mut out = vec![f32::NAN; n];
             let how = Integers { rounding, codes: Codes::InRegisters };
             let act = Act::new(MatRef::new(&x, 1, k));
@@ -396,6 +402,38 @@ fn packed_groups_lie_within_the_bound_of_their_roundings() {
                 let bound = magnitude * f64::from(largest) / 254.0 * worth * 1.001 + arithmetic;
                 let error = (f64::from(out[r]) - exact[r]).abs();
                 assert!(error <= bound, "{label} {rounding:?} row {r}: {error} > {bound}");
+            }
+        }
+    }
+}
+
+/// Activations in 4 bits are what floats say they are: x to the nearest of 15 values, the largest of which is max|x|, then a
+/// product in double precision. What lies between is f32 arithmetic on the terms of the groups.
+#[test]
+fn products_with_activations_in_4_bits_are_those_of_floats_that_were_rounded_before() {
+    let (n, k, m) = (20, 1000, 5);
+    let x = values(m * k, 62);
+    let mut rounded = Vec::new();
+    for row in x.chunks_exact(k) {
+        let d = row.iter().fold(0f32, |a, x| a.max(x.abs())) / 7.0;
+        let codes = row.iter().map(|x| (x / d).round_ties_even());
+        assert!(codes.clone().all(|code| (-7.0..=7.0).contains(&code)));
+        rounded.extend(codes.map(|code| code * d));
+    }
+    let x = MatRef::new(&x, m, k);
+    for label in ["int4-asym-g128", "int4-sym-row", "int8-asym-g64", "int3-fzero-g32", "ternary-row"] {
+        let spec = WeightSpec::parse(label).unwrap();
+        let w = QuantTensor::quantize_nearest(&spec, &values(n * k, 61), NK { n, k }).unwrap();
+        let got = product(Isa::detect(), 1, &w, x, ActPrecision::Int8(ActRounding::Token4));
+        let want = reference::mpgemm_f64(&w, MatRef::new(&rounded, m, k));
+        let mut row = vec![0.0; k];
+        for r in 0..n {
+            w.decode_row(r, &mut row);
+            let magnitude: f64 = row.iter().map(|w| f64::from(w.abs())).sum();
+            for t in 0..m {
+                let largest = x.row(t).iter().fold(0f32, |a, x| a.max(x.abs()));
+                let error = (f64::from(got[t * n + r]) - want[t * n + r]).abs();
+                assert!(error <= 1e-5 * magnitude * f64::from(largest), "{label} {t} {r}: {error}");
             }
         }
     }

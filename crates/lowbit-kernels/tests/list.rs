@@ -82,8 +82,13 @@ fn in_favour_of(card: &'static KernelCard, q: &Query<'_>) -> Record {
     record
 }
 
-const ROUNDINGS: [Option<ActRounding>; 4] =
-    [None, Some(ActRounding::Group32), Some(ActRounding::Group32Twice), Some(ActRounding::Token)];
+const ROUNDINGS: [Option<ActRounding>; 5] = [
+    None,
+    Some(ActRounding::Group32),
+    Some(ActRounding::Group32Twice),
+    Some(ActRounding::Token),
+    Some(ActRounding::Token4),
+];
 
 /// Formats of every family, and shapes: more rows than any panel is wide, a row end within a group, one row, many tokens.
 const CASES: [(&str, NK, usize); 16] = [

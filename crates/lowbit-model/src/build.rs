@@ -353,6 +353,9 @@ impl Loader<'_> {
         match self.spec.coding {
             WeightCoding::Plain => Ok((self.matrix(&name, shape)?, self.precision)),
             WeightCoding::TokenInt8 => Ok((self.matrix(&name, shape)?, token)),
+            WeightCoding::TokenInt4 => {
+                Ok((self.matrix(&name, shape)?, ActPrecision::Int8(ActRounding::Token4)))
+            }
             WeightCoding::TernaryMaster => {
                 Ok((ternary::from_master(&name, &self.matrix(&name, shape)?)?, token))
             }

@@ -112,11 +112,11 @@ impl LinearOp for Stored {
     fn forward(&self, ctx: &Ctx, x: &Act<'_>, mut out: MatMut<'_>) {
         match (self.precision, self.tensor.data()) {
             // The product leaves activations of unquantized weights alone; a model trained with one 8-bit scale a
-            // token is wrong without the rounding, whatever its weights are held in.
-            (ActPrecision::Int8(ActRounding::Token), TensorData::Float { .. }) => {
+            // token, or rotated for one of 4, is wrong without the rounding, whatever its weights are held in.
+            (ActPrecision::Int8(rounding), TensorData::Float { .. }) if rounding.by_token() => {
                 let (rows, cols) = (x.x().rows(), x.x().cols());
                 let mut rounded = Vec::with_capacity(rows * cols);
-                (0..rows).for_each(|m| rounded.extend(round_to_int8(x.x().row(m))));
+                (0..rows).for_each(|m| rounded.extend(round_token(x.x().row(m), rounding)));
                 let rounded = Act::new(MatRef::new(&rounded, rows, cols));
                 mpgemm(ctx, &self.tensor, &rounded, ActPrecision::Float, out.reborrow());
             }
@@ -130,9 +130,10 @@ impl LinearOp for Stored {
     }
 }
 
-/// `x` on a grid of 8-bit codes with one scale, as BitNet is trained: `s = 127 / max|x|`, `round(x · s) / s`.
-fn round_to_int8(x: &[f32]) -> impl Iterator<Item = f32> {
+/// `x` on a grid of codes with one scale, as BitNet is trained: `s = 127 / max|x|` (7 for 4 bits), `round(x · s) / s`.
+fn round_token(x: &[f32], rounding: ActRounding) -> impl Iterator<Item = f32> {
     let max = x.iter().fold(0f32, |max, x| max.max(x.abs()));
-    let s = 127.0 / max.max(1e-5);
-    x.iter().map(move |x| (x * s).round_ties_even().clamp(-128.0, 127.0) / s)
+    let highest = f32::from(rounding.highest());
+    let s = highest / max.max(1e-5);
+    x.iter().map(move |x| (x * s).round_ties_even().clamp(-highest - 1.0, highest) / s)
 }

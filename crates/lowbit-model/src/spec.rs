@@ -267,6 +267,8 @@ pub enum WeightCoding {
     Plain,
     /// As the tensor's own type says, activations rounded to 8 bits a token (BitNet in GGUF files, SmoothQuant).
     TokenInt8,
+    /// As the tensor's own type says, activations rounded to 4 bits a token (QuaRot).
+    TokenInt4,
     /// Float master weights, to be rounded to ternary with one scale a tensor, the mean magnitude; activations
     /// rounded to 8 bits a token.
     TernaryMaster,

@@ -37,7 +37,7 @@ pub mod transform;
 pub use advice::{Data, advice};
 pub use calibration::Calibration;
 pub use card::{Card, Claim, Paper};
-pub use driver::{Progress, Request, Resume, quantize};
+pub use driver::{Cost, Estimate, Progress, Request, Resume, estimate, quantize, unfinished_samples};
 pub use error::QuantError;
 pub use formats::{Formats, Pattern};
 pub use methods::{METHODS, Method, MethodEntry, Propagate, Recipe, method};

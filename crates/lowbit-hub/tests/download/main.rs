@@ -1,5 +1,6 @@
 //! Pulls from a hub on a local port and from wheels made on the spot.
 
+mod data_sets;
 mod fixture;
 mod hub;
 mod server;

@@ -178,8 +178,8 @@ impl State {
             );
         }
         let resolve = format!("/{REPO}/resolve/");
-        let on_hub =
-            request.path.strip_prefix(&resolve).and_then(|rest| rest.split_once('/')).map(|(_, name)| name);
+        let path = request.path.strip_prefix("/datasets").unwrap_or(&request.path);
+        let on_hub = path.strip_prefix(&resolve).and_then(|rest| rest.split_once('/')).map(|(_, name)| name);
         let name = on_hub.or(request.path.strip_prefix("/cdn/")).unwrap_or("");
         let Some(file) = self.files.get(name) else {
             return write!(

@@ -2,10 +2,13 @@
 //!
 //! A file holds one document or many. Its name says which, without a `.gz` at its end: in `.jsonl`, `.ndjson` and
 //! `.json` every line is an object with a document in one field, everything else is one document as a whole. Gzip is
-//! told by its first bytes, whatever the name. Files of columns (`.parquet`) are not read.
+//! told by its first bytes, whatever the name. Of a file of columns, `.parquet`, one column is read, a document in every
+//! row.
 //!
 //! Nothing here knows a tokenizer: [`samples`] takes documents as token ids and cuts windows out of them.
 
+mod columns;
+mod footer;
 mod lines;
 mod samples;
 mod source;
@@ -17,7 +20,7 @@ use crate::IoError;
 use source::Source;
 use std::path::Path;
 
-/// The field of a line in which data sets keep their text.
+/// The field of a line, or the column, in which data sets keep their text.
 pub const TEXT_FIELD: &str = "text";
 
 /// The documents of a file.
@@ -25,28 +28,31 @@ pub const TEXT_FIELD: &str = "text";
 pub struct Texts {
     /// One at least, in the order of the file.
     pub documents: Vec<String>,
-    /// SHA-256 of the file as it is unpacked, in hexadecimal: by it others can tell that they use the same.
+    /// SHA-256 of the file as it is unpacked, of one of columns as it lies there, in hexadecimal: by it others can tell that
+    /// they use the same.
     pub sha256: String,
 }
 
 impl Texts {
-    /// Reads a file. `field` names the field of lines that holds a document, [`TEXT_FIELD`] where it is `None`.
+    /// Reads a file. `field` names the field of lines, or the column, that holds a document, [`TEXT_FIELD`] where it is
+    /// `None`; of a column inside of others its path, with points between.
     ///
     /// # Errors
     /// Where the file cannot be read or unpacked, is larger than [`MAX_TEXT`], is no UTF-8, or a line is no object
-    /// with text in the field; where a field is named for a file that has none; where there is no document.
+    /// with text in the field; where a column is no text, has a row of none or is packed otherwise than by snappy or gzip;
+    /// where a field is named for a file that has none; where there is no document.
     pub fn read(path: &Path, field: Option<&str>) -> Result<Self, IoError> {
         let read = || {
-            let kind = Kind::of(path)?;
-            let source = Source::open(path)?;
+            let kind = Kind::of(path);
             match (kind, field) {
-                (Kind::Whole, None) => whole(source),
+                (Kind::Whole, None) => whole(Source::open(path)?),
                 (Kind::Whole, Some(field)) => Err(IoError::invalid(
                     format!("field {field:?}"),
                     "a file that is one document as a whole",
-                    "a file of lines, .jsonl; leave the field out",
+                    "a file of lines or columns, .jsonl or .parquet; leave the field out",
                 )),
-                (Kind::Lines, field) => lines::read(source, field.unwrap_or(TEXT_FIELD)),
+                (Kind::Lines, field) => lines::read(Source::open(path)?, field.unwrap_or(TEXT_FIELD)),
+                (Kind::Columns, field) => columns::read(path, field.unwrap_or(TEXT_FIELD), MAX_TEXT),
             }
         };
         read().map_err(|error| error.in_file(path))
@@ -63,20 +69,17 @@ impl Texts {
 enum Kind {
     Whole,
     Lines,
+    Columns,
 }
 
 impl Kind {
-    fn of(path: &Path) -> Result<Self, IoError> {
+    fn of(path: &Path) -> Self {
         let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
         let name = name.strip_suffix(".gz").unwrap_or(&name);
         match name.rsplit_once('.').map(|(_, ending)| ending) {
-            Some("jsonl" | "ndjson" | "json") => Ok(Self::Lines),
-            Some("parquet") => Err(IoError::invalid(
-                "file",
-                "a file of columns (.parquet)",
-                "text or JSON lines; write its text column as .jsonl first",
-            )),
-            _ => Ok(Self::Whole),
+            Some("jsonl" | "ndjson" | "json") => Self::Lines,
+            Some("parquet") => Self::Columns,
+            _ => Self::Whole,
         }
     }
 }
@@ -106,9 +109,9 @@ mod tests {
             ("c4.jsonl", Kind::Lines),
             ("C4.JSONL.GZ", Kind::Lines),
             ("c4-train.00000-of-01024.json.gz", Kind::Lines),
+            ("train-00000-of-00001.parquet", Kind::Columns),
         ] {
-            assert_eq!(Kind::of(Path::new(name)).unwrap(), kind, "{name}");
+            assert_eq!(Kind::of(Path::new(name)), kind, "{name}");
         }
-        assert!(Kind::of(Path::new("a.parquet")).unwrap_err().to_string().contains(".jsonl"));
     }
 }

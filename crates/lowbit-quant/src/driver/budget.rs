@@ -5,7 +5,7 @@ use super::{
     plan::Plan,
 };
 use crate::{
-    Calibration, QuantError, Recipe,
+    QuantError, Recipe,
     stats::{Inputs, Needs},
     transform::Place,
 };
@@ -27,15 +27,21 @@ pub(crate) struct Budget {
     weights: u64,
 }
 
+/// How a run keeps within its memory.
+#[derive(Clone, Copy)]
+pub(crate) struct Way {
+    /// Places whose inputs are collected in one pass, pass by pass.
+    pub(crate) passes: &'static [&'static [Place]],
+    /// Whether streams go to a file.
+    pub(crate) in_file: bool,
+    /// What it takes.
+    pub(crate) bytes: u64,
+}
+
 impl Budget {
-    pub(crate) fn new(
-        model: &ModelSpec,
-        plan: &Plan<'_>,
-        recipe: &Recipe,
-        calibration: Option<&Calibration>,
-    ) -> Self {
+    /// Of a run that is calibrated with so many tokens.
+    pub(crate) fn new(model: &ModelSpec, plan: &Plan<'_>, recipe: &Recipe, tokens: u64) -> Self {
         let needs = recipe.needs();
-        let tokens = calibration.map_or(0, Calibration::tokens);
         let each: Vec<u64> = Place::ALL.iter().map(|place| inputs(model, *place, needs)).collect();
         let blocks = plan.blocks.iter().map(|layers| {
             let layers = layers.iter().filter_map(|layer| plan.get(&layer.tensor));
@@ -53,15 +59,10 @@ impl Budget {
         }
     }
 
-    /// Places of each pass, and whether streams go to a file, so that `memory` is enough.
-    pub(crate) fn fit(
-        self,
-        memory: Option<u64>,
-        recipe: &Recipe,
-    ) -> Result<(&'static [&'static [Place]], bool), QuantError> {
+    /// How the run is made so that `memory` is enough.
+    pub(crate) fn fit(self, memory: Option<u64>, recipe: &Recipe) -> Result<Way, QuantError> {
         let sequential = recipe.sequential && recipe.scale.is_none();
         let usual = if sequential { ONE_BY_ONE } else { TOGETHER };
-        let Some(memory) = memory else { return Ok((usual, false)) };
         let together = if sequential { self.statistics_apart } else { self.statistics };
         // Scales of all places are folded before anything is rounded.
         let (split, apart) = match recipe.scale {
@@ -69,15 +70,13 @@ impl Budget {
             Some(_) => (usual, self.statistics),
         };
         let ways = [
-            (usual, false, together + self.weights + self.streams),
-            (usual, true, together + self.weights),
-            (split, true, apart + self.weights),
+            Way { passes: usual, in_file: false, bytes: together + self.weights + self.streams },
+            Way { passes: usual, in_file: true, bytes: together + self.weights },
+            Way { passes: split, in_file: true, bytes: apart + self.weights },
         ];
-        let least = ways.iter().map(|(.., bytes)| *bytes).min().unwrap_or(0);
-        match ways.into_iter().find(|(.., bytes)| *bytes <= memory) {
-            Some((passes, in_file, _)) => Ok((passes, in_file)),
-            None => Err(QuantError::Memory { least, given: memory }),
-        }
+        let least = ways.iter().map(|way| way.bytes).min().unwrap_or(0);
+        let given = memory.unwrap_or(u64::MAX);
+        ways.into_iter().find(|way| way.bytes <= given).ok_or(QuantError::Memory { least, given })
     }
 }
 

@@ -3,11 +3,15 @@
 mod allocate;
 mod block;
 mod budget;
+mod estimate;
 mod partial;
 mod plan;
+mod probe;
 mod streams;
 mod work;
 
+pub use estimate::{Cost, Estimate, estimate};
+pub use partial::unfinished_samples;
 #[cfg(test)]
 pub(crate) use plan::{model, plan};
 pub(crate) use work::Work;
@@ -111,8 +115,8 @@ pub fn quantize(
     if let Some(calibration) = calibration {
         calibration.check(&model)?;
     }
-    let budget = Budget::new(&model, &plan, &recipe, calibration);
-    let (passes, keep_in_file) = budget.fit(request.memory, &recipe)?;
+    let tokens = calibration.map_or(0, Calibration::tokens);
+    let way = Budget::new(&model, &plan, &recipe, tokens).fit(request.memory, &recipe)?;
 
     let source_sha256 = provenance::sha256(&checkpoint)?;
     let settings = (request.method.settings)(&request.settings)?;
@@ -130,8 +134,8 @@ pub fn quantize(
         checkpoint: &checkpoint,
         model: (&model, names),
         calibration,
-        passes,
-        keep: if keep_in_file { streams::Keep::InFile(partial.folder()) } else { streams::Keep::InMemory },
+        passes: way.passes,
+        keep: if way.in_file { streams::Keep::InFile(partial.folder()) } else { streams::Keep::InMemory },
         partial: &partial,
         progress,
     };

@@ -31,9 +31,7 @@ impl Partial {
     /// Makes the folder, or takes up the one that is there. `run` says what the run is: one that says something else
     /// cannot go on.
     pub(crate) fn open(out: &Path, run: &str, resume: Resume) -> Result<Self, QuantError> {
-        let mut name = out.as_os_str().to_owned();
-        name.push(".partial");
-        let folder = PathBuf::from(name);
+        let folder = folder(out);
         let about = folder.join(RUN);
         let found = match std::fs::read_to_string(&about) {
             Ok(text) => Some(text),
@@ -107,6 +105,23 @@ impl Partial {
         Ok(std::fs::remove_dir_all(&self.folder)
             .map_err(|e| IoError::os("remove", e).in_file(&self.folder))?)
     }
+}
+
+/// How many samples an unfinished run that was to write `out` is calibrated with: `None` where there is no such run, or it
+/// has no calibration.
+///
+/// # Errors
+/// Where what it says of itself cannot be read.
+pub fn unfinished_samples(out: &Path) -> Result<Option<usize>, QuantError> {
+    let run: Option<serde_json::Value> = read_json(&folder(out).join(RUN))?;
+    Ok(run.and_then(|run| run["calibration"]["samples"].as_u64()).map(|samples| samples as usize))
+}
+
+/// The folder of a run that is to write `out`.
+fn folder(out: &Path) -> PathBuf {
+    let mut name = out.as_os_str().to_owned();
+    name.push(".partial");
+    PathBuf::from(name)
 }
 
 /// What a file of the folder says, `None` where it is not there.

@@ -82,7 +82,7 @@ impl Streams {
         self.put(self.lens.len() - 1, stream)
     }
 
-    fn take(&mut self, i: usize) -> Result<Vec<f32>, QuantError> {
+    pub(crate) fn take(&mut self, i: usize) -> Result<Vec<f32>, QuantError> {
         let (start, len) = (self.start(i), self.lens[i]);
         match &mut self.place {
             Place::Memory(all) => Ok(all[i].clone()),
@@ -146,6 +146,17 @@ impl Wanted<'_> {
         Wanted { roles: &[], needs: Needs::NONE, tokens: 0, threads: 1 };
 }
 
+/// The block as it is now with the engine's packed layers, each as `tap` gives it back.
+pub(crate) fn build(
+    ctx: &Ctx,
+    work: &Work<'_>,
+    tap: &dyn Fn(LinearId, Box<dyn LinearOp>) -> Box<dyn LinearOp>,
+) -> Result<OneBlock, QuantError> {
+    let planner = Planner::new();
+    let wrap = |id: LinearId, stored: Stored| tap(id, pack(ctx, &planner, stored));
+    OneBlock::build_with(work.model, work.index, work, PRECISION, &wrap).map_err(QuantError::Forward)
+}
+
 /// Runs all streams through the block as it is now. `step` is told after every sample how many are done and says whether to
 /// go on.
 pub(crate) fn pass(
@@ -156,20 +167,16 @@ pub(crate) fn pass(
     step: &dyn Fn(usize) -> Result<(), QuantError>,
 ) -> Result<Collected, QuantError> {
     let collectors: RefCell<BTreeMap<_, Arc<Mutex<Collector>>>> = RefCell::default();
-    let planner = Planner::new();
-    let wrap = |id: LinearId, stored: Stored| -> Box<dyn LinearOp> {
-        let k = stored.shape().k;
-        let inner = pack(ctx, &planner, stored);
+    let tap = |id: LinearId, inner: Box<dyn LinearOp>| -> Box<dyn LinearOp> {
         if !wanted.roles.contains(&id.role) {
             return inner;
         }
-        let collector = Collector::new(k, wanted.needs, wanted.tokens, wanted.threads);
+        let collector = Collector::new(inner.shape().k, wanted.needs, wanted.tokens, wanted.threads);
         let collector = Arc::new(Mutex::new(collector));
         collectors.borrow_mut().insert((id.role, id.expert), Arc::clone(&collector));
         Box::new(Tap { inner, collector })
     };
-    let block = OneBlock::build_with(work.model, work.index, work, PRECISION, &wrap);
-    let block = block.map_err(QuantError::Forward)?;
+    let block = build(ctx, work, &tap)?;
     let hidden = work.model.hidden;
     let longest = streams.lens.iter().max().map_or(1, |len| len / hidden);
     let mut cache = block.cache(longest.max(1)).map_err(QuantError::Forward)?;

@@ -27,9 +27,9 @@ use crate::{
     stats::Needs,
     transform::{FindScale, Rotate},
 };
-use lowbit_format::{ActSpec, ElementFormat, GroupedSpec};
+use lowbit_format::{ActSpec, ElementFormat, GroupShape, GroupedSpec};
 use lowbit_model::Role;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 /// A method: its settings, whose defaults are the paper's, and the recipe they stand for. Settings that do not exist
@@ -67,6 +67,29 @@ pub struct Recipe {
     pub sequential: bool,
     /// Why a format cannot be made, `Ok` where it can.
     pub check: fn(&GroupedSpec) -> Result<(), &'static str>,
+}
+
+/// A setting: in which numbers activations are multiplied when the model runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Activations {
+    /// As a run asks for.
+    None,
+    /// 8 bits, one scale a token.
+    Int8Token,
+    /// 4 bits, one scale a token.
+    Int4Token,
+}
+
+impl Activations {
+    /// What is written into the file.
+    pub fn spec(self) -> Option<ActSpec> {
+        match self {
+            Self::None => None,
+            Self::Int8Token => Some(ActSpec::Int8Token),
+            Self::Int4Token => Some(ActSpec::Int4Token),
+        }
+    }
 }
 
 /// What a block reads while the inputs of its layers are collected: what the blocks before it give
@@ -133,6 +156,15 @@ impl Recipe {
         if let ElementFormat::Codebook(_) = spec.element() {
             return Err(
                 "lowbit runs such weights of other tools and does not make them; take an int or ternary format",
+            );
+        }
+        // Shorter groups are multiplied with floats, which is no harm in place of 8 bits and another model in place of 4.
+        if let (Some(ActSpec::Int4Token), GroupShape::Group(size)) =
+            (self.activations, spec.levels()[0].shape)
+            && !size.is_multiple_of(16)
+        {
+            return Err(
+                "activations would meet such groups unrounded; take groups of a multiple of 16 weights",
             );
         }
         (self.check)(spec)

@@ -15,7 +15,9 @@
 //! # Departures
 //! The paper folds the rotation of the residual stream into embeddings and output layers, and rotates keys and values.
 //! Here the inputs of every layer are rotated when they are there: K log₂ K additions a token beside N · K products,
-//! and any architecture will do, whatever its norms. Activations keep their precision unless a run asks for less.
+//! and any architecture will do, whatever its norms. Activations keep their precision unless `activations` or a run asks for
+//! less: `int4-token` is the paper's W4A4, with all of a token's codes from -7 to 7 (the paper clips its range to 0.9 of that).
+//! Keys and values keep theirs.
 //!
 //! # Cost
 //! As `gptq`.
@@ -24,7 +26,7 @@
 //! S. Ashkboos, A. Mohtashami, M. L. Croci, B. Li, P. Cameron, M. Jaggi, D. Alistarh, T. Hoefler, J. Hensman: QuaRot:
 //! Outlier-Free 4-Bit Inference in Rotated LLMs, NeurIPS 2024, arXiv:2404.00456.
 
-use super::{Gptq, Method, Recipe};
+use super::{Activations, Gptq, Method, Recipe};
 use crate::{Card, Paper, QuantError, transform::Rotate};
 use serde::{Deserialize, Serialize};
 
@@ -37,24 +39,26 @@ pub struct QuaRot {
     /// As of `gptq`.
     pub damp: f64,
     /// As of `gptq`.
-    pub order: super::gptq::ActOrder,
+    pub act_order: super::gptq::ActOrder,
     /// As of `gptq`.
     pub mse: bool,
     /// As of `gptq`.
     pub equal_tokens: bool,
+    /// In which numbers rotated activations are multiplied when the model runs, which the file prescribes then.
+    pub activations: Activations,
 }
 
 impl Default for QuaRot {
     fn default() -> Self {
-        let Gptq { damp, act_order: order, mse, equal_tokens, .. } = Gptq::default();
-        Self { seed: 0, damp, order, mse, equal_tokens }
+        let Gptq { damp, act_order, mse, equal_tokens, .. } = Gptq::default();
+        Self { seed: 0, damp, act_order, mse, equal_tokens, activations: Activations::None }
     }
 }
 
 impl Method for QuaRot {
     const CARD: Card = Card {
         name: "quarot",
-        summary: "inputs and weights rotated at random, then as gptq",
+        summary: "inputs and weights rotated at random, then as gptq; activations in 4 bits on request",
         formats: "all",
         default_format: "int4-asym-g64",
         paper: Some(Paper {
@@ -66,8 +70,13 @@ impl Method for QuaRot {
     };
 
     fn recipe(&self) -> Result<Recipe, QuantError> {
-        let Self { damp, order: act_order, mse, equal_tokens, .. } = *self;
+        let Self { damp, act_order, mse, equal_tokens, .. } = *self;
         let gptq = Gptq { damp, act_order, mse, equal_tokens, ..Gptq::default() };
-        Ok(Recipe { card: &Self::CARD, rotate: Some(Rotate { seed: self.seed }), ..gptq.recipe()? })
+        Ok(Recipe {
+            card: &Self::CARD,
+            rotate: Some(Rotate { seed: self.seed }),
+            activations: self.activations.spec(),
+            ..gptq.recipe()?
+        })
     }
 }

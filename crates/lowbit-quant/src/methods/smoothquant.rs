@@ -13,6 +13,7 @@
 //!
 //! # Departures
 //! The paper's O1 level: dynamic scales for each token, weights by output channel. Attention's own products stay in floats.
+//! Activations of 4 bits (`int4-token`) are not the paper's.
 //!
 //! # Cost
 //! One pass of the model over the calibration, one over the weights.
@@ -21,14 +22,13 @@
 //! G. Xiao, J. Lin, M. Seznec, H. Wu, J. Demouth, S. Han: SmoothQuant: Accurate and Efficient Post-Training Quantization for
 //! Large Language Models, ICML 2023, arXiv:2211.10438.
 
-use super::{Method, Recipe, wrong};
+use super::{Activations, Method, Recipe, wrong};
 use crate::{
     Card, Paper, QuantError,
     fit::Range,
     stats::{Inputs, Needs},
     transform::{FindScale, Place, Seam},
 };
-use lowbit_format::ActSpec;
 use serde::{Deserialize, Serialize};
 
 /// Settings of `smoothquant`.
@@ -37,11 +37,13 @@ use serde::{Deserialize, Serialize};
 pub struct SmoothQuant {
     /// α: how much of the outliers is moved, from 0 (none) to 1.
     pub alpha: f64,
+    /// In which numbers activations are multiplied when the model runs, which the file prescribes then.
+    pub activations: Activations,
 }
 
 impl Default for SmoothQuant {
     fn default() -> Self {
-        Self { alpha: 0.5 }
+        Self { alpha: 0.5, activations: Activations::Int8Token }
     }
 }
 
@@ -64,7 +66,7 @@ impl Method for SmoothQuant {
             return Err(wrong::<Self>(format!("alpha is {}, expected 0 to 1", self.alpha)));
         }
         Ok(Recipe {
-            activations: Some(ActSpec::Int8Token),
+            activations: self.activations.spec(),
             scale: Some(Box::new(Migration { alpha: self.alpha as f32 })),
             ..Recipe::nearest(&Self::CARD, Range)
         })

@@ -26,6 +26,23 @@ fn methods_that_need_a_text_say_so_and_the_others_refuse_one() {
         (&["--method", "rtn", "--calib", text], &["rtn", "weights alone"]),
         (&["--method", "gptq", "--samples", "4"], &["--samples", "--calib"]),
         (&["--method", "gptq", "--calib", "absent.txt"], &["absent.txt"]),
+        (&["--method", "gptq", "--calib", "c5"], &["c5", "c4, wikitext2", "a file"]),
+        // The tests are offline.
+        (&["--method", "gptq", "--calib", "wikitext2"], &["HF_HUB_OFFLINE", "wikitext-2-raw-v1/train"]),
+        (
+            &[
+                "--method",
+                "quarot",
+                "--calib",
+                text,
+                "--format",
+                "int4-asym-g8",
+                "--set",
+                "activations=int4-token",
+            ],
+            &["int4-asym-g8", "groups of a multiple of 16"],
+        ),
+        (&["--method", "quarot", "--calib", text, "--set", "activations=int5"], &["quarot", "int5"]),
         (
             &["--method", "gptq", "--calib", text, "--length", "8", "--samples", "100000"],
             &["calib.txt", "--samples 100000"],
@@ -69,22 +86,81 @@ fn a_recipe_file_says_what_the_command_line_would() {
 fn what_is_made_runs_and_rotated_and_smoothed_models_do_too() {
     let place = Place::new();
     let text = write_text(&place);
-    for (method, format) in [
-        ("gptq", "int4-asym-g32"),
-        ("quarot", "int4-asym-g16"),
-        ("smoothquant", "int8-sym-row"),
-        ("imatrix", "int8-asym-g32"),
+    for (method, format, set) in [
+        ("gptq", "int4-asym-g32", &[][..]),
+        ("quarot", "int4-asym-g16", &[]),
+        ("quarot", "int4-asym-g16", &["--set", "activations=int4-token"]),
+        ("smoothquant", "int8-sym-row", &[]),
+        ("smoothquant", "int8-sym-row", &["--set", "activations=int4-token"]),
+        ("imatrix", "int8-asym-g32", &[]),
     ] {
         let options =
             ["--method", method, "--format", format, "--calib", text, "--samples", "8", "--length", "32"];
+        let options = [&options[..], set].concat();
         let json =
             place.json(&[&["quantize", "chat.gguf", "-o", "m.lowbit", "--json"], &options[..]].concat());
         assert_eq!(json["method"], method);
+        let estimate = &json["estimate"];
+        assert_eq!((&estimate["samples"], &estimate["length"]), (&8.into(), &32.into()));
+        for field in ["seconds", "passes_seconds", "statistics_seconds", "rounding_seconds", "memory_bytes"] {
+            assert!(estimate[field].as_f64().unwrap() >= 0.0, "{method} {estimate}");
+        }
+        assert!(estimate["seconds"].as_f64().unwrap() > 0.0 && json["seconds"].as_f64().unwrap() > 0.0);
         let found = place.json(&["compare", "chat.gguf", "m.lowbit", "--text", text, "--json"]);
         let kl = found["kl"]["mean"].as_f64().unwrap();
-        assert!(kl > 0.0 && kl < 0.1, "{method} {kl}");
+        assert!(kl > 0.0 && kl < 0.2, "{method} {set:?} {kl}");
         place.stdout(&["run", "m.lowbit", "hello", "-n", "4", "--temp", "0"]);
     }
+}
+
+#[test]
+fn columns_are_a_text_like_lines_and_the_names_of_texts_are_listed() {
+    let place = Place::new();
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/../lowbit-io/tests/golden/parquet/snappy.parquet");
+    let lines: String = ["one", "", "zwei, drüben", "three\nlines\nlong", "one"]
+        .repeat(20)
+        .iter()
+        .map(|text| format!("{}\n", serde_json::json!({ "text": text })))
+        .collect();
+    std::fs::write(place.path("calib.jsonl"), lines).unwrap();
+    let options = ["--method", "imatrix", "--samples", "4", "--length", "16", "--verify", "none", "--json"];
+    let tensors = |text: &str| {
+        let files = ["quantize", "chat.gguf", "-o", "m.lowbit", "--calib", text];
+        place.json(&[&files, &options[..]].concat())["tensors"].clone()
+    };
+    assert_eq!(tensors(golden), tensors("calib.jsonl"));
+    let error = place.error(&["perplexity", "chat.gguf", "--text", golden, "--text-field", "id"]);
+    assert!(error.contains("column \"id\"") && error.contains("INT64"), "{error}");
+    let names = place.json(&["list", "calib", "--json"]);
+    assert_eq!(names[0]["name"], "c4");
+    assert!(place.stdout(&["list", "calib"]).contains("wikitext2"));
+}
+
+/// The number of samples may be the machine's choice: what an unfinished run was begun with counts, and it is not what the
+/// default would be here.
+#[test]
+fn a_resumed_run_takes_as_many_samples_as_it_was_begun_with() {
+    let place = Place::new();
+    let text = write_text(&place);
+    let run = |out: &'static str, more: &[&'static str]| {
+        let options = ["--method", "gptq", "--format", "int4-asym-g32", "--length", "16", "--verify", "none"];
+        place.command(&[&["quantize", "chat.gguf", "-o", out, "--calib", text], &options[..], more].concat())
+    };
+    assert!(run("whole.lowbit", &["--samples", "500"]).output().unwrap().status.success());
+    let mut child =
+        run("k.lowbit", &["--samples", "500"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    while !place.path("k.lowbit.partial/block-00000.json").exists() && !place.path("k.lowbit").exists() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    if place.path("k.lowbit.partial").exists() {
+        let other = run("k.lowbit", &["--resume", "--samples", "400"]).output().unwrap();
+        assert!(String::from_utf8_lossy(&other.stderr).contains("calibration"));
+        assert!(run("k.lowbit", &["--resume"]).output().unwrap().status.success());
+    }
+    let bytes = |name: &str| std::fs::read(place.path(name)).unwrap();
+    assert!(bytes("k.lowbit") == bytes("whole.lowbit"));
 }
 
 #[test]

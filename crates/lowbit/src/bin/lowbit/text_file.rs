@@ -8,10 +8,11 @@ use std::path::PathBuf;
 /// Which text.
 #[derive(Args, Debug, Clone)]
 pub(crate) struct TextOption {
-    /// Text to score, plain or gzipped; of .jsonl files a field of every line, documents joined by blank lines
+    /// Text to score, plain or gzipped; of .jsonl files a field of every line and of .parquet files a column, documents
+    /// joined by blank lines
     #[arg(long, value_name = "FILE")]
     text: PathBuf,
-    /// Field of a .jsonl file that holds the text [default: text]
+    /// Field of a .jsonl file, or column of a .parquet file, that holds the text [default: text]
     #[arg(long, value_name = "NAME")]
     text_field: Option<String>,
 }

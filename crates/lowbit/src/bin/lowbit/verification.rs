@@ -21,7 +21,7 @@ pub(crate) struct VerifyOptions {
     /// What is done with the file once it is written
     #[arg(long, value_enum, value_name = "HOW", default_value_t = Verify::Quick)]
     verify: Verify,
-    /// Text to verify with, plain, gzipped or .jsonl [default: 10 kB of prose and code that the program brings]
+    /// Text to verify with, plain, gzipped, .jsonl or .parquet [default: 10 kB of prose and code that the program brings]
     #[arg(long, value_name = "FILE")]
     verify_text: Option<PathBuf>,
 }

@@ -1,4 +1,4 @@
-//! `lowbit list`: models, formats, architectures, samplers, environment variables.
+//! `lowbit list`: models, calibration texts, formats, architectures, samplers, environment variables.
 
 use crate::{
     env, report,
@@ -9,7 +9,11 @@ use crate::{
 };
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use lowbit::{ARCHITECTURES, SpecSource, all_specs, hub::Store, sampler};
+use lowbit::{
+    ARCHITECTURES, SpecSource, all_specs,
+    hub::{DataSet, Store},
+    sampler,
+};
 use serde_json::{Value, json};
 use std::io::Write;
 
@@ -28,6 +32,8 @@ pub(crate) struct List {
 enum Topic {
     /// Models that have a short name, and which of them are here
     Models,
+    /// Texts for `lowbit quantize --calib` that have a short name, and which of them are here
+    Calib,
     /// Weight formats
     Formats,
     /// Model architectures
@@ -42,6 +48,7 @@ impl List {
     pub(crate) fn run(&self, out: &mut dyn Write) -> Result<()> {
         let (table, json) = match self.topic {
             Topic::Models => models()?,
+            Topic::Calib => calib()?,
             Topic::Formats => formats(),
             Topic::Architectures => architectures(),
             Topic::Samplers => samplers(),
@@ -87,6 +94,36 @@ fn models() -> Result<(Table, Value)> {
             "licence_url": entry.licence_url,
             "sha256": entry.sha256.to_string(),
             "description": entry.description,
+        }));
+    }
+    Ok((table, Value::from(json)))
+}
+
+fn calib() -> Result<(Table, Value)> {
+    let store = Store::from_env()?;
+    let mut table = Table::new(&["text", "here", "field", "licence", "what it is"].map(|name| (name, Left)));
+    let mut json = Vec::new();
+    for set in DataSet::all() {
+        let local = store.local_data_set(&set);
+        let here = if local.is_some() { "yes" } else { "-" };
+        table.row([
+            set.name.clone(),
+            here.to_owned(),
+            set.field.clone(),
+            set.licence.clone(),
+            set.description.clone(),
+        ]);
+        json.push(json!({
+            "name": set.name,
+            "local": local.is_some(),
+            "path": local,
+            "repo": set.repo,
+            "revision": set.revision,
+            "file": set.file,
+            "field": set.field,
+            "licence": set.licence,
+            "licence_url": set.licence_url,
+            "description": set.description,
         }));
     }
     Ok((table, Value::from(json)))

@@ -31,7 +31,7 @@ pub(crate) enum Command {
     Serve(Box<serve::Serve>),
     /// Fetch a model
     Pull(pull::Pull),
-    /// List models, formats, architectures, samplers or environment variables
+    /// List models, texts, formats, architectures, samplers or environment variables
     List(list::List),
     /// Show what a model file holds: hyper-parameters, every tensor, memory
     Inspect(inspect::Inspect),

@@ -18,7 +18,8 @@ use lowbit::{
     hub::Store,
     quant::stats::Needs,
     quant::{
-        Data, Formats, METHODS, QuantError, Report, Request, Resume, TensorReport, advice, method, quantize,
+        Data, Estimate, Formats, METHODS, QuantError, Report, Request, Resume, TensorReport, advice,
+        estimate, method, quantize, unfinished_samples,
     },
 };
 use recipe_file::RecipeFile;
@@ -119,8 +120,10 @@ impl QuantizeCommand {
         advice(&formats, data).iter().for_each(|advice| eprintln!("warning: {advice}"));
         let interrupt = Interrupt::install()?;
         let ctx = Ctx::new(env::isa()?, options::threads(self.threads)?);
-        let source = open::locate(&Store::from_env()?, &self.model)?.path;
-        let calibration = self.calibrate.read(&source)?;
+        let store = Store::from_env()?;
+        let source = open::locate(&store, &self.model)?.path;
+        let unfinished = if self.resume { unfinished_samples(&self.out)? } else { None };
+        let text = self.calibrate.read(&store, &source, unfinished)?;
         let resume = match (self.resume, self.restart) {
             (true, _) => Resume::Continue,
             (_, true) => Resume::Discard,
@@ -132,11 +135,16 @@ impl QuantizeCommand {
             settings,
             formats,
             target: self.target_bpw,
-            calibration: calibration.as_ref(),
+            calibration: None,
             memory: self.memory,
             resume,
             threads: ctx.threads(),
         };
+        let cannot = || format!("cannot quantize {}", self.model);
+        let calibrated =
+            text.map(|text| text.calibration(|| estimate(&ctx, &request, text.length).with_context(cannot)));
+        let (calibration, estimate) = calibrated.transpose()?.unzip();
+        let request = Request { calibration: calibration.as_ref(), ..request };
         let bar = progress::bar(STEPS, "{msg} {wide_bar} {percent} %, {eta} left");
         let (start, over) = (Instant::now(), interrupt.answering());
         let made = quantize(&ctx, &request, &self.out, &|progress| {
@@ -156,7 +164,7 @@ impl QuantizeCommand {
             eprintln!("interrupted; finished blocks are kept, --resume goes on from there");
             return Ok(Outcome::Interrupted);
         }
-        let mut made = made.with_context(|| format!("cannot quantize {}", self.model))?;
+        let mut made = made.with_context(cannot)?;
         let seconds = start.elapsed().as_secs_f64();
         drop(over);
         // The file is there and whole: what keeps it from being verified is said and is no failure.
@@ -171,7 +179,7 @@ impl QuantizeCommand {
         }
         let verified = verified.as_ref();
         if self.json {
-            self.write_json(out, &made, verified, seconds)?;
+            self.write_json(out, &made, verified, (estimate, seconds))?;
         } else {
             self.write_text(out, &made, verified, seconds)?;
         }
@@ -260,13 +268,16 @@ impl QuantizeCommand {
         out: &mut dyn Write,
         made: &Report,
         verified: Option<&Verified>,
-        seconds: f64,
+        (estimate, seconds): (Option<Estimate>, f64),
     ) -> Result<()> {
         let mut json = serde_json::to_value(made)?;
         json["path"] = serde_json::to_value(&self.out)?;
         json["model"] = Value::from(self.model.as_str());
         json["verification"] = verified.map(Verified::json).transpose()?.into();
         json["seconds"] = Value::from(seconds);
+        if let Some(estimate) = estimate {
+            json["estimate"] = serde_json::to_value(estimate)?;
+        }
         report::json(out, &json)
     }
 }

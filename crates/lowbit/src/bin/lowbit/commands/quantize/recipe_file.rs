@@ -2,6 +2,7 @@
 
 use super::QuantizeCommand;
 use anyhow::{Context, Result};
+use lowbit::hub::DataSet;
 use serde::Deserialize;
 use std::{
     collections::BTreeMap,
@@ -37,7 +38,7 @@ struct Tensor {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Calibration {
-    /// Beside the recipe file, where it is no whole path.
+    /// A name, or a file: beside the recipe file, where it is no whole path.
     text: PathBuf,
     field: Option<String>,
     samples: Option<usize>,
@@ -52,7 +53,9 @@ impl RecipeFile {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         let mut recipe: Self = toml::from_str(&text).with_context(|| path.display().to_string())?;
-        if let (Some(calibration), Some(folder)) = (&mut recipe.calibration, path.parent()) {
+        if let (Some(calibration), Some(folder)) = (&mut recipe.calibration, path.parent())
+            && DataSet::named(&calibration.text.to_string_lossy()).is_err()
+        {
             calibration.text = folder.join(&calibration.text);
         }
         Ok(recipe)
