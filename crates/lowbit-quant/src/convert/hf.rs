@@ -71,7 +71,8 @@ pub(super) fn folder(
         ));
     }
     let architecture = ARCHITECTURES.iter().find(|architecture| architecture.name == spec.architecture);
-    let names = architecture.expect("specs are made by the architectures of the list").names(naming(checkpoint));
+    let names =
+        architecture.expect("specs are made by the architectures of the list").names(naming(checkpoint));
     match checkpoint.config() {
         Config::Json(json) => {
             let mut config = json.clone();
@@ -292,7 +293,7 @@ impl Part {
                     tensor: self.info.name.clone(),
                     format: from.to_owned(),
                     why: format!("row {n}, weight {i} is {}, too large for {}", row[i], format.label()),
-                    next: "write a wider type with --dtype f32",
+                    next: "write a wider type, f32",
                 }),
             }
         })?;

@@ -7,16 +7,14 @@
 
 use super::hf::Part;
 use lowbit_format::{
-    Bits, BlockCodec, BlockFormat, BlockVisitor, ElementFormat, FloatFormat, GroupFit, GroupShape, GroupedSpec,
-    GroupedTensor, NK, OnlineOp, Packing, ParamFormat, QuantTensor, ScaleLevel, TensorData, WeightSpec,
-    ZeroPoint,
+    Bits, BlockCodec, BlockFormat, BlockVisitor, ElementFormat, FloatFormat, GroupFit, GroupShape,
+    GroupedSpec, GroupedTensor, NK, OnlineOp, Packing, ParamFormat, QuantTensor, ScaleLevel, TensorData,
+    WeightSpec, ZeroPoint,
 };
 use lowbit_io::{Checkpoint, IoError};
 
 /// Block formats whose weights are signed numbers of so many bits times the scale of their group.
-const BLOCKS: [(BlockFormat, u8); 7] = [
-    (BlockFormat::TQ1_0, 2),
-    (BlockFormat::TQ2_0, 2),
+const BLOCKS: [(BlockFormat, u8); 5] = [
     (BlockFormat::Q3_K, 3),
     (BlockFormat::Q4_0, 4),
     (BlockFormat::Q5_0, 5),
@@ -92,7 +90,7 @@ impl Integers {
     /// Groups of a row.
     pub(super) fn groups(&self) -> usize {
         let k = self.shape().k;
-        k / self.size.unwrap_or(k).max(1)
+        (k / self.size.unwrap_or(k).max(1)).max(1)
     }
 
     /// The zero point where groups have none of their own.
