@@ -235,10 +235,10 @@ fn blocks(label: &str) -> Option<Layer> {
 }
 
 #[test]
-fn zero_points_of_zero_need_the_second_version_of_gptq() {
-    for (zero, expected) in [(1.0, "gptq"), (0.0, "gptq_v2")] {
+fn zero_points_of_groups_need_the_second_version_of_gptq() {
+    for (label, expected) in [("sym", "gptq"), ("asym", "gptq_v2")] {
         for bits in [2, 3, 4, 8] {
-            let layer = with(&format!("int{bits}-asym-g32"), 0.125, zero);
+            let layer = with(&format!("int{bits}-{label}-g32"), 0.125, 0.0);
             let (config, _) = exported(&[layer], None, Target::Gptq(EXACT));
             assert_eq!(config["checkpoint_format"], expected, "{bits} bits");
             assert_eq!(config["quant_method"], "gptq");

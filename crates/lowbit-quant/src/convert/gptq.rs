@@ -8,8 +8,8 @@
 //! | `g_idx` | i32 | K | the group of a column |
 //!
 //! Columns are in the input's order, and `g_idx` says what act-order did to their groups. Format `gptq` has no place for a
-//! zero point of 0; where there is one, the folder is of format `gptq_v2`. What most layers have stands in the settings, what
-//! others have in `dynamic`.
+//! zero point of 0, and GPTQModel takes zero points of groups in it from writers of its own only: where groups have their
+//! own, the folder is of format `gptq_v2`. What most layers have stands in the settings, what others have in `dynamic`.
 
 use super::{
     Converted, PackedOptions,
@@ -117,7 +117,7 @@ impl Layout for Gptq {
             "checkpoint_format": if has_v1(model) { "gptq" } else { "gptq_v2" },
             "bits": most.0,
             "group_size": size(most.1),
-            "sym": model.layers.iter().all(|layer| layer.symmetric),
+            "sym": has_v1(model),
             "desc_act": model.layers.iter().any(|layer| layer.scattered),
             "lm_head": model.layers.iter().any(|layer| layer.head),
             "pack_dtype": "int32",
@@ -131,7 +131,7 @@ impl Layout for Gptq {
 
 /// Whether the first version of the format has a place for all zero points.
 fn has_v1(model: &Model) -> bool {
-    model.layers.iter().all(|layer| layer.least_zero > 0)
+    model.layers.iter().all(|layer| layer.symmetric)
 }
 
 /// A rule of `dynamic` for one module: an expression that matches its name.

@@ -174,14 +174,6 @@ impl Integers {
         !self.index().is_sorted()
     }
 
-    /// The smallest zero point.
-    pub(super) fn least_zero(&self) -> u8 {
-        match self.zeros {
-            ZeroPoint::Symmetric => self.middle(),
-            _ => self.zero_points().into_iter().min().unwrap_or_else(|| self.middle()),
-        }
-    }
-
     /// Zero points, `[N, G]`.
     pub(super) fn zero_points(&self) -> Vec<u8> {
         (0..self.shape().n).flat_map(|n| self.fits(n)).map(|fit| fit.zero as u8).collect()

@@ -57,8 +57,6 @@ pub(super) struct Layer {
     pub(super) groups: usize,
     /// Whether all zero points are the middle.
     pub(super) symmetric: bool,
-    /// The smallest zero point.
-    pub(super) least_zero: u8,
     /// Whether columns of a group are not neighbours.
     pub(super) scattered: bool,
 }
@@ -85,7 +83,6 @@ impl Layer {
             size: layer.size,
             groups: layer.groups(),
             symmetric: layer.zeros == ZeroPoint::Symmetric,
-            least_zero: layer.least_zero(),
             scattered: layer.scattered(),
         }
     }

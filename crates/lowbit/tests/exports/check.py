@@ -14,9 +14,13 @@ there is computed in single precision.
 
 import json
 import math
+import os
 import pathlib
 import subprocess
 import sys
+
+# GPTQModel would compile every layer of its own, which takes minutes.
+os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
