@@ -64,12 +64,14 @@ pub(super) fn folder(
     let unsupported = |why| QuantError::Unsupported { path: source.display().to_string(), why };
     let wrong =
         |error: ModelError| QuantError::Model(EngineError::Model { path: source.to_owned(), source: error });
-    let spec = model_spec(checkpoint).map_err(wrong)?;
+    let mut spec = model_spec(checkpoint).map_err(wrong)?;
     if spec.coding != WeightCoding::Plain && checkpoint.activations().is_none() {
         return Err(unsupported(
             "its architecture prescribes activations of 8 bits, which the folder cannot say; write a container with --to lowbit",
         ));
     }
+    // What the container prescribes beside its hyper-parameters is no part of them.
+    spec.coding = WeightCoding::Plain;
     let architecture = ARCHITECTURES.iter().find(|architecture| architecture.name == spec.architecture);
     let names =
         architecture.expect("specs are made by the architectures of the list").names(naming(checkpoint));
