@@ -6,7 +6,7 @@
 
 use super::{Converted, ConvertedTensor};
 use crate::{QuantError, driver};
-use lowbit_engine::{EngineError, Tensors, model_spec, tokenizer_texts};
+use lowbit_engine::{EngineError, Tensors, model_spec, naming, tokenizer_texts};
 use lowbit_format::{FloatFormat, OnlineOp, QuantTensor};
 use lowbit_io::{
     Checkpoint, Config, IoError, Payload, TensorInfo,
@@ -14,12 +14,13 @@ use lowbit_io::{
     hf::{ElementType, FolderWriter},
 };
 use lowbit_kernels::ops::RopePairs;
-use lowbit_model::{ModelError, Names, Naming, Role, WeightCoding, hugging_face};
+use lowbit_model::{ARCHITECTURES, ModelError, Names, Naming, Role, WeightCoding, hugging_face};
 use serde_json::{Value, json};
 use std::{
     io::{self, Write},
     ops::Range,
     path::Path,
+    sync::Arc,
 };
 
 pub(super) fn write(
@@ -28,36 +29,52 @@ pub(super) fn write(
     out: &Path,
     format: FloatFormat,
 ) -> Result<Converted, QuantError> {
+    if checkpoint.activations().is_some() {
+        return Err(QuantError::Unsupported {
+            path: source.display().to_string(),
+            why: "it prescribes activations of 8 bits, which a folder of floats cannot say; write one with --to compressed-tensors, or quantize with another method, such as gptq",
+        });
+    }
     let mut writer = FolderWriter::new();
+    let Folder { config, parts } = folder(checkpoint, source, &mut writer, format)?;
+    writer.text("config.json", pretty(&config));
+    let shared = Arc::new(checkpoint.clone());
     let mut tensors = Vec::new();
-    for part in parts(checkpoint, source, &mut writer, format)? {
-        let from = checkpoint.format_label(&part.info);
-        let inexact = part.inexact(checkpoint, &from, format)?;
-        let (name, dims) = (part.name.clone(), part.dims.clone());
-        tensors.push(ConvertedTensor { name: name.clone(), from, to: format.label().to_owned(), inexact });
-        let again = checkpoint.clone();
-        let payload = Payload::made(move |out| part.write(&again, format, out));
-        writer.tensor(&name, ElementType::Float(format), &dims, payload)?;
+    for part in parts {
+        tensors.push(part.floats(&shared, format, &mut writer)?);
     }
     Ok(Converted { tensors, bytes: writer.write(out)? })
 }
 
-/// The texts of the folder, put into `writer`, and what becomes of every tensor.
-pub(super) fn parts(
+/// What a folder of floats holds beside texts.
+pub(super) struct Folder {
+    /// Its `config.json`.
+    pub(super) config: Value,
+    /// Its tensors, in the order of the source.
+    pub(super) parts: Vec<Part>,
+}
+
+/// What becomes of every tensor; all texts of the folder but its configuration are put into `writer`.
+pub(super) fn folder(
     checkpoint: &Checkpoint,
     source: &Path,
     writer: &mut FolderWriter,
     float: FloatFormat,
-) -> Result<Vec<Part>, QuantError> {
+) -> Result<Folder, QuantError> {
     let unsupported = |why| QuantError::Unsupported { path: source.display().to_string(), why };
     let wrong =
         |error: ModelError| QuantError::Model(EngineError::Model { path: source.to_owned(), source: error });
-    let spec = model_spec(checkpoint).map_err(wrong)?;
-    if spec.coding != WeightCoding::Plain {
+    let mut spec = model_spec(checkpoint).map_err(wrong)?;
+    if spec.coding != WeightCoding::Plain && checkpoint.activations().is_none() {
         return Err(unsupported(
-            "it prescribes activations of 8 bits, which a folder of floats cannot say; quantize with another method, such as gptq",
+            "its architecture prescribes activations of 8 bits, which the folder cannot say; write a container with --to lowbit",
         ));
     }
+    // What the container prescribes beside its hyper-parameters is no part of them.
+    spec.coding = WeightCoding::Plain;
+    let architecture = ARCHITECTURES.iter().find(|architecture| architecture.name == spec.architecture);
+    let names =
+        architecture.expect("specs are made by the architectures of the list").names(naming(checkpoint));
     match checkpoint.config() {
         Config::Json(json) => {
             let mut config = json.clone();
@@ -65,25 +82,25 @@ pub(super) fn parts(
             if let Some(text) = config.get_mut("text_config") {
                 plain(text, float);
             }
-            writer.text("config.json", pretty(&config));
             for (text, content) in driver::texts(checkpoint, source)? {
                 writer.text(text.file(), content);
             }
             let as_it_is = |info: &TensorInfo| Part {
                 name: info.name.clone(),
                 dims: info.dims.clone(),
+                role: names.role(&info.name),
                 rows: 0..info.matrix().n,
                 pairs: None,
                 less: 0.0,
                 info: info.clone(),
             };
-            Ok(checkpoint.tensors().iter().map(as_it_is).collect())
+            Ok(Folder { config, parts: checkpoint.tensors().iter().map(as_it_is).collect() })
         }
         Config::Gguf(metadata) => {
             let made = hugging_face(&spec, &Tensors(checkpoint)).map_err(wrong)?;
-            texts(metadata, source, made.config, writer, float)?;
+            let config = texts(metadata, source, made.config, writer, float)?;
             let translation = Translation {
-                from: made.source.names(Naming::Gguf),
+                from: names,
                 to: made.architecture.names(Naming::HuggingFace),
                 // Rows of query and key lie in the file as its own kind of rotation wants them.
                 pairs: (spec.rope_pairs == RopePairs::Adjacent).then_some(spec.head_dim),
@@ -94,11 +111,11 @@ pub(super) fn parts(
                     "its heads rotate only in part, and the order of their rows is not known",
                 ));
             }
-            let mut all = Vec::new();
+            let mut parts = Vec::new();
             for info in checkpoint.tensors() {
-                translation.parts(info, &mut all)?;
+                translation.parts(info, &mut parts)?;
             }
-            Ok(all)
+            Ok(Folder { config, parts })
         }
         Config::Llama2c(_) => Err(unsupported(
             "llama2.c files have no Hugging Face form here; llama2.c's own export script writes one from its checkpoint",
@@ -124,18 +141,18 @@ fn plain(config: &mut Value, float: FloatFormat) {
     }
 }
 
-fn pretty(json: &Value) -> String {
+pub(super) fn pretty(json: &Value) -> String {
     format!("{json:#}\n")
 }
 
-/// The texts of a folder from the metadata of a GGUF file.
+/// The texts of a folder from the metadata of a GGUF file, and its configuration with what they say of tokens.
 fn texts(
     metadata: &Metadata,
     source: &Path,
     mut config: Value,
     writer: &mut FolderWriter,
     float: FloatFormat,
-) -> Result<(), QuantError> {
+) -> Result<Value, QuantError> {
     config["torch_dtype"] = torch(float).into();
     if let Some(mut texts) = tokenizer_texts(metadata, source)? {
         let mut generation = json!({});
@@ -159,8 +176,7 @@ fn texts(
             config[key] = Value::Null;
         }
     }
-    writer.text("config.json", pretty(&config));
-    Ok(())
+    Ok(config)
 }
 
 /// What changes between a GGUF file and a folder.
@@ -189,9 +205,11 @@ impl Translation<'_> {
         };
         let weight = info.name.replace(".bias", ".weight");
         let turned = matches!(self.from.role(&weight), Some(Role::Query | Role::Key));
+        let role = self.from.role(&info.name);
         let part = |name: String, dims: &[usize], rows: Range<usize>| Part {
             name,
             dims: dims.to_vec(),
+            role,
             rows,
             pairs: self.pairs.filter(|_| turned),
             less: if self.from.is_gain(&info.name) { self.less } else { 0.0 },
@@ -210,21 +228,24 @@ impl Translation<'_> {
 }
 
 /// A tensor of the folder, and how it comes from one of the source.
+#[derive(Clone)]
 pub(super) struct Part {
     pub(super) name: String,
     pub(super) dims: Vec<usize>,
     pub(super) info: TensorInfo,
+    /// What a weight matrix is for.
+    pub(super) role: Option<Role>,
     /// Rows of the source's tensor.
-    pub(super) rows: Range<usize>,
+    rows: Range<usize>,
     /// Rows of a head, of which every second one begins where half a head ends.
-    pub(super) pairs: Option<usize>,
+    pairs: Option<usize>,
     /// What is taken off every element.
     less: f32,
 }
 
 impl Part {
     /// The source's row for row `n` of this tensor, or the element where it is a vector.
-    fn row(&self, n: usize) -> usize {
+    pub(super) fn row(&self, n: usize) -> usize {
         self.rows.start
             + match self.pairs {
                 None => n,
@@ -233,6 +254,21 @@ impl Part {
                     start + 2 * (place % (head / 2)) + place / (head / 2)
                 }
             }
+    }
+
+    /// Puts the tensor into `writer` as floats.
+    pub(super) fn floats(
+        self,
+        checkpoint: &Arc<Checkpoint>,
+        format: FloatFormat,
+        writer: &mut FolderWriter,
+    ) -> Result<ConvertedTensor, QuantError> {
+        let from = checkpoint.format_label(&self.info);
+        let inexact = self.inexact(checkpoint, &from, format)?;
+        let (name, dims, again) = (self.name.clone(), self.dims.clone(), Arc::clone(checkpoint));
+        let payload = Payload::made(move |out| self.write(&again, format, out));
+        writer.tensor(&name, ElementType::Float(format), &dims, payload)?;
+        Ok(ConvertedTensor { name, from, to: format.label().to_owned(), inexact })
     }
 
     /// Why the tensor is not exactly what it was, `None` where it is.
@@ -259,7 +295,7 @@ impl Part {
                     tensor: self.info.name.clone(),
                     format: from.to_owned(),
                     why: format!("row {n}, weight {i} is {}, too large for {}", row[i], format.label()),
-                    next: "write a wider type with --dtype f32",
+                    next: "write a wider type, f32",
                 }),
             }
         })?;

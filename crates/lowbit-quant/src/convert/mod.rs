@@ -1,13 +1,17 @@
 //! From one kind of checkpoint to another, with the weights as they are.
 //!
-//! `lowbit` is the general case: a container holds everything that lowbit reads. `gguf` writes files for other
-//! programs; where GGUF has no type that means exactly what a tensor does, the tensor is refused, or decoded to floats
-//! where that was asked for.
+//! `lowbit` is the general case: a container holds everything that lowbit reads. The others are for other programs:
+//! `gguf`, and folders of floats (`hf`) or of integers in the layout of a library (`gptq`, `compressed_tensors`). Where one
+//! has no place for exactly what a tensor means, the tensor is refused, or decoded to floats where that was asked for.
 
+mod compressed_tensors;
 mod exact;
 mod gguf;
+mod gptq;
 mod hf;
+mod integers;
 mod lowbit;
+mod packed;
 
 use crate::QuantError;
 use lowbit_format::FloatFormat;
@@ -22,8 +26,21 @@ pub enum Target {
     Gguf(Inexact),
     /// A Hugging Face folder of floats of this type.
     HuggingFace(FloatFormat),
+    /// A Hugging Face folder of integers as GPTQModel stores them.
+    Gptq(PackedOptions),
+    /// A Hugging Face folder of integers as compressed-tensors stores them.
+    CompressedTensors(PackedOptions),
     /// lowbit's own container.
     Lowbit,
+}
+
+/// How a folder of integers is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PackedOptions {
+    /// The type of scales, which it must hold exactly, and of all tensors that are no linear layers.
+    pub float: FloatFormat,
+    /// What becomes of layers for which the library has no place.
+    pub inexact: Inexact,
 }
 
 /// What becomes of tensors for which the target has no type that means exactly the same.
@@ -66,6 +83,8 @@ pub fn convert(source: &Path, out: &Path, target: Target) -> Result<Converted, Q
     let converted = match target {
         Target::Gguf(inexact) => gguf::write(&checkpoint, source, out, inexact),
         Target::HuggingFace(format) => hf::write(&checkpoint, source, out, format),
+        Target::Gptq(options) => gptq::write(&checkpoint, source, out, options),
+        Target::CompressedTensors(options) => compressed_tensors::write(&checkpoint, source, out, options),
         Target::Lowbit => lowbit::write(&checkpoint, source, out),
     }?;
     checkpoint.check_unchanged()?;

@@ -169,6 +169,74 @@ fn a_folder_is_the_same_model_and_a_container_of_it_too() {
     assert!(!place.path("x").exists());
 }
 
+#[test]
+fn folders_of_integers_are_the_same_model_in_the_layouts_of_two_libraries() {
+    let place = Place::new();
+    std::fs::write(place.path("t.txt"), "the quick brown fox ".repeat(40)).unwrap();
+    let floats = |model: &str| {
+        let args = ["perplexity", model, "--text", "t.txt", "--activations", "float", "--json"];
+        place.json(&args)["perplexity"].as_f64().unwrap()
+    };
+    for (kind, format) in [
+        ("gptq", "int4-sym-g16"),
+        ("gptq", "int4-asym-g16"),
+        ("gptq", "int8-sym-row"),
+        ("gptq", "ternary-g16"),
+        ("compressed-tensors", "int4-asym-g16"),
+        ("compressed-tensors", "int3-sym-g32"),
+        ("compressed-tensors", "int8-asym-row"),
+    ] {
+        let method = if format.starts_with("ternary") { "absmean" } else { "rtn" };
+        let quantize = ["quantize", "base.gguf", "-o", "x.lowbit", "--format", format, "--method", method];
+        place.stdout(&[&quantize[..], &["--verify", "none"]].concat());
+        let out = format!("{kind}-{format}");
+        let made = place.json(&["convert", "x.lowbit", "--to", kind, "-o", &out, "--json"]);
+        let tensors = made["tensors"].as_array().unwrap();
+        assert_eq!(tensors.iter().filter(|tensor| tensor["from"] == format).count(), 14, "{made}");
+        assert!(tensors.iter().all(|tensor| tensor["inexact"].is_null()), "{made}");
+        // Rows of query and key lie in another order there. Sums are made in another order too; 1e-5 is a hundred
+        // roundings of single precision.
+        let (before, after) = (floats("x.lowbit"), floats(&out));
+        assert!((before - after).abs() < 1e-5 * before, "{out}: {before} and {after}");
+        // And the folder as a source: from one library's layout to the other's, and back to floats.
+        let other = if kind == "gptq" { "compressed-tensors" } else { "hf" };
+        place.stdout(&["convert", &out, "--to", other, "-o", "again"]);
+        let again = floats("again");
+        assert!((before - again).abs() < 1e-5 * before, "{out} as {other}: {before} and {again}");
+        std::fs::remove_dir_all(place.path("again")).unwrap();
+    }
+}
+
+#[test]
+fn what_a_folder_of_integers_cannot_say_is_refused_by_name_or_decoded_and_said() {
+    let place = Place::new();
+    let quantize =
+        ["quantize", "base.gguf", "-o", "x.lowbit", "--format", "int4-sym-g16", "--verify", "none"];
+    place.stdout(&[&quantize[..], &["--tensor", "blk.0.ffn_up.weight=int4-fzero-g16"]].concat());
+    for kind in ["gptq", "compressed-tensors"] {
+        let error = place.error(&["convert", "x.lowbit", "--to", kind, "-o", "x"]);
+        for part in ["blk.0.ffn_up.weight", "int4-fzero-g16", "zero points are floats", "--lossy f32"] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+        assert!(!place.path("x").exists());
+        let output = success(place.run(&["convert", "x.lowbit", "--to", kind, "-o", "x", "--lossy", "f32"]));
+        let said = text(&output.stderr);
+        let expected = "model.layers.0.mlp.up_proj.weight was decoded from int4-fzero-g16 to f32";
+        assert!(said.contains(expected), "{said}");
+        assert!(text(&output.stdout).contains("1 of them decoded"), "{}", text(&output.stdout));
+        let error = place.error(&["convert", "x.lowbit", "--to", kind, "-o", "x", "--lossy", "f32"]);
+        assert!(error.contains("something of that name already"), "{error}");
+        std::fs::remove_dir_all(place.path("x")).unwrap();
+        // Half-precision scales fit a folder of that type, which rounds all else and says so.
+        let args = ["convert", "x.lowbit", "--to", kind, "-o", "x", "--lossy", "f16", "--dtype", "f16"];
+        let said = text(&success(place.run(&args)).stderr);
+        assert!(said.contains("numbers are rounded"), "{said}");
+        std::fs::remove_dir_all(place.path("x")).unwrap();
+        let error = place.error(&["convert", "base.gguf", "--to", kind, "-o", "x"]);
+        assert!(error.contains("no layer of integers"), "{error}");
+    }
+}
+
 /// A Llama of one block whose rows are long enough for every block format.
 fn wide_gguf() -> GgufFile {
     let mut file = GgufFile::new("llama")

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use lowbit::{
     hub::Store,
-    quant::convert::{Converted, Inexact, Target, convert},
+    quant::convert::{Converted, Inexact, PackedOptions, Target, convert},
 };
 use lowbit_format::FloatFormat;
 use serde_json::Value;
@@ -17,17 +17,18 @@ pub(crate) struct ConvertCommand {
     /// The model
     model: String,
     /// Kind of file: gguf for other programs, from a GGUF file or what was quantized from one; hf for a Hugging Face
-    /// folder of floats; lowbit from any model
+    /// folder of floats; gptq and compressed-tensors for one of integers, in the layouts of these libraries; lowbit
+    /// from any model
     #[arg(long, value_name = "KIND")]
     to: Kind,
-    /// File to write, NAME.gguf or NAME.lowbit, or folder for hf
+    /// File to write, NAME.gguf or NAME.lowbit, or folder
     #[arg(short, long, value_name = "PATH")]
     out: PathBuf,
-    /// Decode tensors for which GGUF has no type that means exactly the same, to floats of this type; without it they are
-    /// refused
+    /// Decode tensors for which gguf, gptq or compressed-tensors has no place that means exactly the same, to floats of
+    /// this type; without it they are refused
     #[arg(long, value_name = "TYPE")]
     lossy: Option<Float>,
-    /// Type of the floats of a Hugging Face folder, f32 where not given, which holds every weight exactly
+    /// Type of the floats of a folder, scales among them, f32 where not given, which holds all of them exactly
     #[arg(long, value_name = "TYPE")]
     dtype: Option<Dtype>,
     /// Show every tensor
@@ -43,6 +44,8 @@ pub(crate) struct ConvertCommand {
 enum Kind {
     Gguf,
     Hf,
+    Gptq,
+    CompressedTensors,
     Lowbit,
 }
 
@@ -74,14 +77,24 @@ impl Dtype {
 impl ConvertCommand {
     pub(crate) fn run(&self, out: &mut dyn Write) -> Result<()> {
         // What is wrong with the command is said before a model is fetched for it.
-        if self.dtype.is_some() && self.to != Kind::Hf {
-            bail!("--dtype: only folders of --to hf are of one type; leave the option out");
+        if self.dtype.is_some() && matches!(self.to, Kind::Gguf | Kind::Lowbit) {
+            bail!(
+                "--dtype: only folders, of --to hf, gptq or compressed-tensors, are of one type; leave the option out"
+            );
         }
+        let float = self.dtype.unwrap_or(Dtype::F32).format();
+        let inexact = match self.lossy {
+            None => Inexact::Refuse,
+            Some(Float::F16) => Inexact::Decode(FloatFormat::F16),
+            Some(Float::F32) => Inexact::Decode(FloatFormat::F32),
+        };
         let (ending, target) = match (self.to, self.lossy) {
-            (Kind::Gguf, None) => (Some("gguf"), Target::Gguf(Inexact::Refuse)),
-            (Kind::Gguf, Some(Float::F16)) => (Some("gguf"), Target::Gguf(Inexact::Decode(FloatFormat::F16))),
-            (Kind::Gguf, Some(Float::F32)) => (Some("gguf"), Target::Gguf(Inexact::Decode(FloatFormat::F32))),
-            (Kind::Hf, None) => (None, Target::HuggingFace(self.dtype.unwrap_or(Dtype::F32).format())),
+            (Kind::Gguf, _) => (Some("gguf"), Target::Gguf(inexact)),
+            (Kind::Gptq, _) => (None, Target::Gptq(PackedOptions { float, inexact })),
+            (Kind::CompressedTensors, _) => {
+                (None, Target::CompressedTensors(PackedOptions { float, inexact }))
+            }
+            (Kind::Hf, None) => (None, Target::HuggingFace(float)),
             (Kind::Hf, Some(_)) => {
                 bail!("--lossy: a folder of floats has the type of --dtype; give that instead")
             }
