@@ -84,7 +84,7 @@ pub(super) fn measure(
     let product = 2.0 * timed(|| hessian.add(&x, threads)) / (rows * k * k) as f64;
     let order: Vec<u32> = (0..k as u32).rev().collect();
     let factor = 6.0 * timed(|| drop(hessian.factor(0.01, &order))) / (k as f64).powi(3);
-    let mut collector = Collector::new(k, Needs { inputs: Inputs::Magnitudes, samples: 0 }, 0, threads);
+    let mut collector = Collector::new(k, Needs { inputs: Inputs::Magnitudes, ..Needs::NONE }, 0, threads);
     let sum = timed(|| collector.add(MatRef::new(&x, rows, k))) / (rows * k) as f64;
     let rates = Rates { forward, packing, sum, product, factor, scale: 0.0, solve: 0.0, nearest: 0.0 };
     let largest = plan.tensors.iter().filter(|planned| planned.block == Some(0));
