@@ -24,6 +24,14 @@ impl ActSpec {
         }
     }
 
+    /// Bits of a code.
+    pub fn bits(self) -> u32 {
+        match self {
+            Self::Int8Token => 8,
+            Self::Int4Token => 4,
+        }
+    }
+
     /// Reads a label.
     ///
     /// # Errors

@@ -19,7 +19,7 @@ use super::{
     packed::{self, Layer, Layout, Model, Stored, common, transposed},
 };
 use crate::QuantError;
-use lowbit_format::{ActSpec, NK};
+use lowbit_format::NK;
 use lowbit_io::{Checkpoint, hf::ElementType};
 use serde_json::{Map, Value, json};
 use std::path::Path;
@@ -72,7 +72,7 @@ impl Layout for CompressedTensors {
                     bytes: Box::new(move |_| [n, k].map(|side| side as u64).map(u64::to_le_bytes).concat()),
                 },
             ]),
-            Some(ActSpec::Int8Token) => stored.push(Stored {
+            Some(_) => stored.push(Stored {
                 ending: ".weight",
                 element: ElementType::I8,
                 dims: vec![n, k],
@@ -93,7 +93,7 @@ impl Layout for CompressedTensors {
                     bytes: Box::new(move |layer| transposed::<4>(&layer.packed_zeros(0), groups, words)),
                 });
             }
-            Some(ActSpec::Int8Token) => stored.push(Stored {
+            Some(_) => stored.push(Stored {
                 ending: ".weight_zero_point",
                 element: ElementType::I8,
                 dims: vec![n, groups],
@@ -109,10 +109,10 @@ impl Layout for CompressedTensors {
     fn config(&self, model: &Model) -> Value {
         let format = match model.activations {
             None => "pack-quantized",
-            Some(ActSpec::Int8Token) => "int-quantized",
+            Some(_) => "int-quantized",
         };
-        let activations = model.activations.map(|ActSpec::Int8Token| {
-            json!({ "num_bits": 8, "type": "int", "symmetric": true, "strategy": "token", "dynamic": true })
+        let activations = model.activations.map(|spec| {
+            json!({ "num_bits": spec.bits(), "type": "int", "symmetric": true, "strategy": "token", "dynamic": true })
         });
         let settings = |layer: &Layer| {
             let bits = if model.activations.is_some() { 8 } else { layer.bits };
