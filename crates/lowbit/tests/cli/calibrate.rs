@@ -18,8 +18,8 @@ fn methods_that_need_a_text_say_so_and_the_others_refuse_one() {
     let place = Place::new();
     let text = write_text(&place);
     let error = |args: &[&str]| {
-        let format = ["--format", "int4-asym-g32"];
-        place.error(&[&["quantize", "chat.gguf", "-o", "x.lowbit"], &format[..], args].concat())
+        let format = if args.contains(&"--format") { &[][..] } else { &["--format", "int4-asym-g32"] };
+        place.error(&[&["quantize", "chat.gguf", "-o", "x.lowbit"], format, args].concat())
     };
     for (args, parts) in [
         (&["--method", "gptq"][..], &["gptq", "--calib FILE"][..]),
@@ -86,13 +86,15 @@ fn a_recipe_file_says_what_the_command_line_would() {
 fn what_is_made_runs_and_rotated_and_smoothed_models_do_too() {
     let place = Place::new();
     let text = write_text(&place);
-    for (method, format, set) in [
-        ("gptq", "int4-asym-g32", &[][..]),
-        ("quarot", "int4-asym-g16", &[]),
-        ("quarot", "int4-asym-g16", &["--set", "activations=int4-token"]),
-        ("smoothquant", "int8-sym-row", &[]),
-        ("smoothquant", "int8-sym-row", &["--set", "activations=int4-token"]),
-        ("imatrix", "int8-asym-g32", &[]),
+    // 15 levels of a row of 32 random activations are few: such models are only told from broken ones.
+    let few = &["--set", "activations=int4-token"][..];
+    for (method, format, set, most) in [
+        ("gptq", "int4-asym-g32", &[][..], 0.2),
+        ("quarot", "int4-asym-g16", &[], 0.2),
+        ("quarot", "int4-asym-g16", few, 1.0),
+        ("smoothquant", "int8-sym-row", &[], 0.2),
+        ("smoothquant", "int8-sym-row", few, 1.0),
+        ("imatrix", "int8-asym-g32", &[], 0.2),
     ] {
         let options =
             ["--method", method, "--format", format, "--calib", text, "--samples", "8", "--length", "32"];
@@ -108,7 +110,7 @@ fn what_is_made_runs_and_rotated_and_smoothed_models_do_too() {
         assert!(estimate["seconds"].as_f64().unwrap() > 0.0 && json["seconds"].as_f64().unwrap() > 0.0);
         let found = place.json(&["compare", "chat.gguf", "m.lowbit", "--text", text, "--json"]);
         let kl = found["kl"]["mean"].as_f64().unwrap();
-        assert!(kl > 0.0 && kl < 0.2, "{method} {set:?} {kl}");
+        assert!(kl > 0.0 && kl < most, "{method} {set:?} {kl}");
         place.stdout(&["run", "m.lowbit", "hello", "-n", "4", "--temp", "0"]);
     }
 }
@@ -123,7 +125,8 @@ fn columns_are_a_text_like_lines_and_the_names_of_texts_are_listed() {
         .map(|text| format!("{}\n", serde_json::json!({ "text": text })))
         .collect();
     std::fs::write(place.path("calib.jsonl"), lines).unwrap();
-    let options = ["--method", "imatrix", "--samples", "4", "--length", "16", "--verify", "none", "--json"];
+    let options = ["--method", "imatrix", "--format", "int4-asym-g32", "--samples", "4", "--length", "16"];
+    let options = [&options[..], &["--verify", "none", "--json"]].concat();
     let tensors = |text: &str| {
         let files = ["quantize", "chat.gguf", "-o", "m.lowbit", "--calib", text];
         place.json(&[&files, &options[..]].concat())["tensors"].clone()
