@@ -1,7 +1,10 @@
 //! The repository as a tree of files.
 
 use anyhow::{Context, Result};
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 /// Folders that hold what was built or fetched, not what was written.
 const SKIPPED: [&str; 6] = ["target", ".git", "node_modules", "__pycache__", "artifacts", "coverage"];
@@ -9,6 +12,14 @@ const SKIPPED: [&str; 6] = ["target", ".git", "node_modules", "__pycache__", "ar
 /// The root of the repository.
 pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Cargo at the root: the one that runs this program, or where none does, the one that is found, which tells the compilers it
+/// starts which they are.
+pub(crate) fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(root());
+    cargo
 }
 
 /// The text of a file, by its path from the root.

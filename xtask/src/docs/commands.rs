@@ -6,8 +6,9 @@ use lowbit_hub::VARIABLES;
 use std::process::Command;
 
 pub(super) fn page() -> Result<String> {
-    let mut build = Command::new(env!("CARGO"));
-    build.args(["build", "--quiet", "--release", "--package", "lowbit", "--bin", "lowbit"]);
+    // With the features of the whole workspace, as tests are built: there is little left to do after them.
+    let mut build = tree::cargo();
+    build.args(["build", "--quiet", "--workspace", "--bins"]);
     // What cargo told this program about its own package: build scripts that ask for such variables would run again, and
     // whatever depends on them be built anew.
     for (name, _) in std::env::vars_os() {
@@ -18,7 +19,7 @@ pub(super) fn page() -> Result<String> {
             build.env_remove(name);
         }
     }
-    ensure!(build.current_dir(tree::root()).status()?.success(), "lowbit does not build");
+    ensure!(build.status()?.success(), "lowbit does not build");
     let main = help(&[])?;
     let mut text = format!(
         "# Commands\n\n\
@@ -39,7 +40,7 @@ pub(super) fn page() -> Result<String> {
 /// What `lowbit ARGUMENTS --help` prints, at a width that does not depend on the terminal.
 fn help(arguments: &[&str]) -> Result<String> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or(tree::root().join("target"), Into::into);
-    let output = Command::new(target.join("release/lowbit"))
+    let output = Command::new(target.join("debug/lowbit"))
         .args(arguments)
         .arg("--help")
         .env("COLUMNS", "100")

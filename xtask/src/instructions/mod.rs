@@ -61,11 +61,10 @@ fn missing() -> Option<String> {
 /// Builds the example in a folder of its own, as its flags are not those of other builds.
 fn build() -> Result<PathBuf> {
     let target = tree::root().join("target/instructions");
-    let status = Command::new(env!("CARGO"))
+    let status = tree::cargo()
         .args(["build", "--quiet", "--release", "--package", "lowbit-kernels", "--example", "instructions"])
         .env("CARGO_TARGET_DIR", &target)
         .env("RUSTFLAGS", "-C symbol-mangling-version=v0")
-        .current_dir(tree::root())
         .status()?;
     ensure!(status.success(), "the example does not build");
     Ok(target.join("release/examples/instructions"))

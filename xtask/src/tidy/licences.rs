@@ -4,17 +4,13 @@
 
 use crate::tree;
 use anyhow::{Context, Result, ensure};
-use std::process::Command;
 
 pub(super) fn broken() -> Result<Vec<String>> {
     let rules: toml::Table = tree::read("deny.toml")?.parse()?;
     let allowed = rules.get("licenses").and_then(|section| section.get("allow")?.as_array());
     let allowed: Vec<&str> =
         allowed.context("deny.toml has no licenses.allow")?.iter().filter_map(toml::Value::as_str).collect();
-    let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--locked"])
-        .current_dir(tree::root())
-        .output()?;
+    let output = tree::cargo().args(["metadata", "--format-version", "1", "--locked"]).output()?;
     ensure!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout)?;
     let packages = metadata["packages"].as_array().context("cargo metadata lists no packages")?;
