@@ -48,7 +48,7 @@ pub struct Gptq {
     /// Whether ranges are clipped for the least squared error, counted by the mean square of inputs.
     pub mse: bool,
     /// Whether all tokens count the same, each input divided by its root mean square. The first tokens of a text make
-    /// inputs of some layers a thousand times as large as others do, and would alone decide how these are rounded.
+    /// inputs of some layers far larger than others do, and would alone decide how these are rounded.
     pub equal_tokens: bool,
 }
 
