@@ -57,6 +57,11 @@ fn levels() -> Vec<Isa> {
     Isa::available().filter(|isa| limit.is_none_or(|limit| isa.level() <= limit)).collect()
 }
 
+/// One and three workers on every level, made once a test: starting threads is slow where the processor is emulated.
+fn contexts() -> Vec<Ctx> {
+    levels().into_iter().flat_map(|isa| [1, 3].map(|threads| Ctx::new(isa, threads))).collect()
+}
+
 fn product(isa: Isa, threads: usize, w: &QuantTensor, x: MatRef<'_>, precision: ActPrecision) -> Vec<f32> {
     let mut out = vec![f32::NAN; x.rows() * w.shape().n];
     let ctx = Ctx::new(isa, threads);
@@ -99,6 +104,7 @@ fn integer_products_equal_the_reference_bit_for_bit_on_every_level() {
 /// Packing changes the order in memory and nothing else, and takes no more memory than the stored blocks do.
 #[test]
 fn packed_products_equal_the_reference_bit_for_bit_on_every_level() {
+    let contexts = contexts();
     let mut failures = Vec::new();
     let mut packed_formats = 0;
     for format in BlockFormat::ALL {
@@ -116,22 +122,15 @@ fn packed_products_equal_the_reference_bit_for_bit_on_every_level() {
             let x = MatRef::new(&x, m, w.shape().k);
             for rounding in ROUNDINGS {
                 let want = reference::mpgemm(&w, x, ActPrecision::Int8(rounding));
-                for isa in levels() {
-                    for threads in [1, 3] {
-                        // Few tokens are for registers, more for memory.
-                        let codes = if m < 4 { Codes::InRegisters } else { Codes::Expanded };
-                        let mut out = vec![f32::NAN; m * n];
-                        let ctx = Ctx::new(isa, threads);
-                        let how = Integers { rounding, codes };
-                        packed.multiply(&ctx, &Act::new(x), how, MatMut::new(&mut out, m, n));
-                        if out != want {
-                            failures.push(format!(
-                                "{} {} {m} tokens, {}",
-                                format.label(),
-                                isa.level(),
-                                w.shape()
-                            ));
-                        }
+                for ctx in &contexts {
+                    // Few tokens are for registers, more for memory.
+                    let codes = if m < 4 { Codes::InRegisters } else { Codes::Expanded };
+                    let mut out = vec![f32::NAN; m * n];
+                    let how = Integers { rounding, codes };
+                    packed.multiply(ctx, &Act::new(x), how, MatMut::new(&mut out, m, n));
+                    if out != want {
+                        let (format, level) = (format.label(), ctx.isa().level());
+                        failures.push(format!("{format} {level} {m} tokens, {}", w.shape()));
                     }
                 }
             }
@@ -322,6 +321,7 @@ fn looked_up_products_equal_the_reference_bit_for_bit_on_every_level() {
 /// zero point.
 #[test]
 fn packed_groups_equal_the_reference_bit_for_bit_on_every_level() {
+    let contexts = contexts();
     let mut failures = Vec::new();
     for bits in 2..=8 {
         for tail in [
@@ -350,16 +350,15 @@ fn packed_groups_equal_the_reference_bit_for_bit_on_every_level() {
                     [ActRounding::Group32, ActRounding::Group32Twice, ActRounding::Token, ActRounding::Token4]
                 {
                     let want = reference::groups(&w, x, rounding).expect("groups of the format");
-                    for (isa, threads) in levels().into_iter().flat_map(|isa| [(isa, 1), (isa, 3)]) {
+                    for ctx in &contexts {
                         for codes in [Codes::InRegisters, Codes::Expanded] {
-                            let ctx = Ctx::new(isa, threads);
                             let mut out = vec![f32::NAN; m * n];
                             let how = Integers { rounding, codes };
-                            packed.multiply(&ctx, &Act::new(x), how, MatMut::new(&mut out, m, n));
+                            packed.multiply(ctx, &Act::new(x), how, MatMut::new(&mut out, m, n));
                             if out != want {
                                 failures.push(format!(
                                     "{label} {} {codes:?} {rounding:?} {m} tokens, {n}x{k}",
-                                    isa.level()
+                                    ctx.isa().level()
                                 ));
                             }
                         }
