@@ -3,7 +3,6 @@
 use super::{Fit, Group, Range, highest, round};
 use crate::stats::{Inputs, Needs};
 use lowbit_format::{GroupFit, GroupedSpec};
-use pulp::Arch;
 
 /// Clips weights at ±m for m from their largest magnitude down, and keeps what has the least squared error of the group's
 /// products with sampled inputs, Σₜ (Σᵢ (wᵢ − ŵᵢ) xₜᵢ)².
@@ -27,14 +26,6 @@ impl Fit for Clip {
     }
 
     fn fit(&self, spec: &GroupedSpec, group: &Group<'_>) -> GroupFit {
-        // The loops as the widest instructions of this machine do them: the same operations, so the same bits.
-        Arch::new().dispatch(|| self.search(spec, group))
-    }
-}
-
-impl Clip {
-    #[inline(always)]
-    fn search(&self, spec: &GroupedSpec, group: &Group<'_>) -> GroupFit {
         let whole = Range.fit(spec, group);
         let Some(gram) = group.gram else { return whole };
         let absmax = group.weights.iter().fold(0f32, |max, w| max.max(w.abs()));
@@ -61,14 +52,12 @@ impl Clip {
 }
 
 /// eᵀ G e.
-#[inline(always)]
 fn quadratic(gram: &[f32], e: &[f32]) -> f32 {
     let rows = gram.chunks_exact(e.len()).zip(e);
     rows.map(|(row, e_i)| e_i * dot(row, e)).sum()
 }
 
 /// Eight sums side by side: the compiler may not reorder a single one.
-#[inline(always)]
 fn dot(a: &[f32], b: &[f32]) -> f32 {
     let (a, a_rest) = a.as_chunks::<8>();
     let (b, b_rest) = b.as_chunks::<8>();

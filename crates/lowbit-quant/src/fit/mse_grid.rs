@@ -3,7 +3,6 @@
 use super::{Fit, Group, Range, highest, nearest_code};
 use crate::stats::{Inputs, Needs};
 use lowbit_format::{GroupFit, GroupedSpec};
-use pulp::Arch;
 
 /// Shrinks the range of the weights step by step and keeps what has the least error after storing.
 #[derive(Clone, Copy, Debug)]
@@ -43,14 +42,6 @@ impl Fit for MseGrid {
     }
 
     fn fit(&self, spec: &GroupedSpec, group: &Group<'_>) -> GroupFit {
-        // The loops as the widest instructions of this machine do them: the same operations, so the same bits.
-        Arch::new().dispatch(|| self.search(spec, group))
-    }
-}
-
-impl MseGrid {
-    #[inline(always)]
-    fn search(&self, spec: &GroupedSpec, group: &Group<'_>) -> GroupFit {
         let whole = Range.fit(spec, group);
         let by_inputs = self.counts == Counts::ByInputs;
         let equally = vec![1.0; group.weights.len()];
