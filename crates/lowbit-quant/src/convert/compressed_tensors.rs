@@ -51,57 +51,50 @@ impl Layout for CompressedTensors {
         let NK { n, k } = layer.shape;
         let (groups, float) = (layer.groups, model.float);
         let words = |codes: usize| (codes * usize::from(layer.bits)).div_ceil(32);
+        // Numbers less the middle, a byte each.
+        let signed = |ending, columns, numbers: fn(&Integers) -> Vec<u8>| Stored {
+            ending,
+            element: ElementType::I8,
+            dims: vec![n, columns],
+            bytes: Box::new(move |layer| {
+                numbers(layer).into_iter().map(|number| number.wrapping_sub(layer.middle())).collect()
+            }),
+        };
         let mut stored = vec![Stored {
             ending: ".weight_scale",
             element: ElementType::Float(float),
             dims: vec![n, groups],
             bytes: Box::new(move |layer| layer.scales(float)),
         }];
-        match model.activations {
-            None => stored.extend([
-                Stored {
-                    ending: ".weight_packed",
-                    element: ElementType::I32,
-                    dims: vec![n, words(k)],
-                    bytes: Box::new(Integers::packed_codes),
-                },
-                Stored {
-                    ending: ".weight_shape",
-                    element: ElementType::I64,
-                    dims: vec![2],
-                    bytes: Box::new(move |_| [n, k].map(|side| side as u64).map(u64::to_le_bytes).concat()),
-                },
-            ]),
-            Some(_) => stored.push(Stored {
-                ending: ".weight",
-                element: ElementType::I8,
-                dims: vec![n, k],
-                bytes: Box::new(move |layer| {
-                    let less = |code: u8| code.wrapping_sub(layer.middle());
-                    (0..n).flat_map(|n| layer.codes(n)).map(less).collect()
-                }),
-            }),
-        }
-        match model.activations {
-            _ if layer.symmetric => {}
-            None => {
-                let words = words(n);
-                stored.push(Stored {
-                    ending: ".weight_zero_point",
-                    element: ElementType::I32,
-                    dims: vec![words, groups],
-                    bytes: Box::new(move |layer| transposed::<4>(&layer.packed_zeros(0), groups, words)),
-                });
+        if model.activations.is_some() {
+            stored.push(signed(".weight", k, Integers::all_codes));
+            if !layer.symmetric {
+                stored.push(signed(".weight_zero_point", groups, Integers::zero_points));
             }
-            Some(_) => stored.push(Stored {
+            return stored;
+        }
+        stored.extend([
+            Stored {
+                ending: ".weight_packed",
+                element: ElementType::I32,
+                dims: vec![n, words(k)],
+                bytes: Box::new(Integers::packed_codes),
+            },
+            Stored {
+                ending: ".weight_shape",
+                element: ElementType::I64,
+                dims: vec![2],
+                bytes: Box::new(move |_| [n, k].map(|side| side as u64).map(u64::to_le_bytes).concat()),
+            },
+        ]);
+        if !layer.symmetric {
+            let words = words(n);
+            stored.push(Stored {
                 ending: ".weight_zero_point",
-                element: ElementType::I8,
-                dims: vec![n, groups],
-                bytes: Box::new(move |layer| {
-                    let less = |zero: u8| zero.wrapping_sub(layer.middle());
-                    layer.zero_points().into_iter().map(less).collect()
-                }),
-            }),
+                element: ElementType::I32,
+                dims: vec![words, groups],
+                bytes: Box::new(move |layer| transposed(&layer.packed_zeros(0), 4, groups, words)),
+            });
         }
         stored
     }

@@ -28,7 +28,7 @@ pub(super) fn write(
     };
     if checkpoint.activations().is_some() {
         return Err(unsupported(
-            "it prescribes activations of 8 bits, which a GGUF file cannot say; quantize with another method, such as gptq",
+            "it prescribes activations of 8 bits or fewer, which a GGUF file cannot say; quantize with another method, such as gptq",
         ));
     }
     let mut writer = GgufWriter::new();

@@ -17,7 +17,7 @@ use super::{
     packed::{self, Layer, Layout, Model, Stored, common, transposed},
 };
 use crate::QuantError;
-use lowbit_format::{FloatFormat, NK};
+use lowbit_format::NK;
 use lowbit_io::{Checkpoint, hf::ElementType};
 use serde_json::{Map, Value, json};
 use std::path::Path;
@@ -36,7 +36,7 @@ pub(super) fn write(
     if checkpoint.activations().is_some() {
         return Err(QuantError::Unsupported {
             path: source.display().to_string(),
-            why: "it prescribes activations of 8 bits, which GPTQ's layout cannot say; write it with --to compressed-tensors",
+            why: "it prescribes activations of 8 bits or fewer, which GPTQ's layout cannot say; write it with --to compressed-tensors",
         });
     }
     packed::write(checkpoint, source, out, options, &Gptq)
@@ -73,7 +73,7 @@ impl Layout for Gptq {
                 ending: ".qweight",
                 element: ElementType::I32,
                 dims: vec![words, n],
-                bytes: Box::new(move |layer| transposed::<4>(&layer.packed_codes(), n, words)),
+                bytes: Box::new(move |layer| transposed(&layer.packed_codes(), 4, n, words)),
             },
             Stored {
                 ending: ".qzeros",
@@ -85,13 +85,7 @@ impl Layout for Gptq {
                 ending: ".scales",
                 element: ElementType::Float(float),
                 dims: vec![groups, n],
-                bytes: Box::new(move |layer| {
-                    let scales = layer.scales(float);
-                    match float {
-                        FloatFormat::F32 => transposed::<4>(&scales, n, groups),
-                        FloatFormat::F16 | FloatFormat::Bf16 => transposed::<2>(&scales, n, groups),
-                    }
-                }),
+                bytes: Box::new(move |layer| transposed(&layer.scales(float), float.bytes(), n, groups)),
             },
             Stored {
                 ending: ".g_idx",

@@ -32,7 +32,7 @@ pub(super) fn write(
     if checkpoint.activations().is_some() {
         return Err(QuantError::Unsupported {
             path: source.display().to_string(),
-            why: "it prescribes activations of 8 bits, which a folder of floats cannot say; write one with --to compressed-tensors, or quantize with another method, such as gptq",
+            why: "it prescribes activations of 8 bits or fewer, which a folder of floats cannot say; write one with --to compressed-tensors, or quantize with another method, such as gptq",
         });
     }
     let mut writer = FolderWriter::new();

@@ -127,6 +127,11 @@ impl Integers {
         codes
     }
 
+    /// The codes of all rows, one a byte: `[N, K]`.
+    pub(super) fn all_codes(&self) -> Vec<u8> {
+        (0..self.shape().n).flat_map(|n| self.codes(n)).collect()
+    }
+
     /// Scale and zero point of every group of row `n`.
     pub(super) fn fits(&self, n: usize) -> Vec<GroupFit> {
         let n = self.part.row(n);

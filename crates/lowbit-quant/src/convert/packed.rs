@@ -195,10 +195,15 @@ fn store(
     Ok(())
 }
 
-/// The transpose of a matrix of `rows` by `columns` elements of `W` bytes.
-pub(super) fn transposed<const W: usize>(bytes: &[u8], rows: usize, columns: usize) -> Vec<u8> {
-    let elements = bytes.as_chunks::<W>().0;
-    (0..columns).flat_map(|c| (0..rows).flat_map(move |r| elements[r * columns + c])).collect()
+/// The transpose of a matrix of `rows` by `columns` elements of `width` bytes.
+pub(super) fn transposed(bytes: &[u8], width: usize, rows: usize, columns: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len());
+    for c in 0..columns {
+        for r in 0..rows {
+            out.extend_from_slice(&bytes[(r * columns + c) * width..][..width]);
+        }
+    }
+    out
 }
 
 /// `values` by how many layers have them, the most common first; of equals the one that comes first.

@@ -27,7 +27,7 @@ use crate::{
     stats::Needs,
     transform::{FindScale, Rotate},
 };
-use lowbit_format::{ActSpec, ElementFormat, GroupShape, GroupedSpec};
+use lowbit_format::{ActSpec, ElementFormat, FormatError, GroupShape, GroupedSpec};
 use lowbit_model::Role;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -69,28 +69,31 @@ pub struct Recipe {
     pub check: fn(&GroupedSpec) -> Result<(), &'static str>,
 }
 
-/// A setting: in which numbers activations are multiplied when the model runs.
+/// A setting: in which numbers activations are multiplied when the model runs, as its label, or `none` where a run says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Activations {
-    /// As a run asks for.
-    None,
-    /// 8 bits, one scale a token.
-    Int8Token,
-    /// 4 bits, one scale a token.
-    Int4Token,
-}
+#[serde(try_from = "String", into = "String")]
+pub struct Activations(pub Option<ActSpec>);
 
-impl Activations {
-    /// What is written into the file.
-    pub fn spec(self) -> Option<ActSpec> {
-        match self {
-            Self::None => None,
-            Self::Int8Token => Some(ActSpec::Int8Token),
-            Self::Int4Token => Some(ActSpec::Int4Token),
+impl TryFrom<String> for Activations {
+    type Error = FormatError;
+
+    fn try_from(label: String) -> Result<Self, FormatError> {
+        if label == NO_ACTIVATIONS {
+            Ok(Self(None))
+        } else {
+            ActSpec::parse(&label).map(|spec| Self(Some(spec)))
         }
     }
 }
+
+impl From<Activations> for String {
+    fn from(Activations(spec): Activations) -> Self {
+        spec.map_or(NO_ACTIVATIONS, ActSpec::label).to_owned()
+    }
+}
+
+/// What stands for no prescribed activations.
+const NO_ACTIVATIONS: &str = "none";
 
 /// What a block reads while the inputs of its layers are collected: what the blocks before it give
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

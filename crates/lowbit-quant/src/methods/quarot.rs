@@ -51,7 +51,7 @@ pub struct QuaRot {
 impl Default for QuaRot {
     fn default() -> Self {
         let Gptq { damp, act_order, mse, equal_tokens, .. } = Gptq::default();
-        Self { seed: 0, damp, act_order, mse, equal_tokens, activations: Activations::None }
+        Self { seed: 0, damp, act_order, mse, equal_tokens, activations: Activations(None) }
     }
 }
 
@@ -75,7 +75,7 @@ impl Method for QuaRot {
         Ok(Recipe {
             card: &Self::CARD,
             rotate: Some(Rotate { seed: self.seed }),
-            activations: self.activations.spec(),
+            activations: self.activations.0,
             ..gptq.recipe()?
         })
     }

@@ -29,6 +29,7 @@ use crate::{
     stats::{Inputs, Needs},
     transform::{FindScale, Place, Seam},
 };
+use lowbit_format::ActSpec;
 use serde::{Deserialize, Serialize};
 
 /// Settings of `smoothquant`.
@@ -43,7 +44,7 @@ pub struct SmoothQuant {
 
 impl Default for SmoothQuant {
     fn default() -> Self {
-        Self { alpha: 0.5, activations: Activations::Int8Token }
+        Self { alpha: 0.5, activations: Activations(Some(ActSpec::Int8Token)) }
     }
 }
 
@@ -66,7 +67,7 @@ impl Method for SmoothQuant {
             return Err(wrong::<Self>(format!("alpha is {}, expected 0 to 1", self.alpha)));
         }
         Ok(Recipe {
-            activations: self.activations.spec(),
+            activations: self.activations.0,
             scale: Some(Box::new(Migration { alpha: self.alpha as f32 })),
             ..Recipe::nearest(&Self::CARD, Range)
         })

@@ -180,7 +180,6 @@ impl Text {
 
 /// The file of a name or a path, and what it is where it has a name.
 fn find(store: &Store, given: &Path) -> Result<(PathBuf, Option<DataSet>)> {
-    // What is written like a path, or is one, is one.
     let unknown = match DataSet::named(&given.to_string_lossy()) {
         Ok(set) => {
             if store.local_data_set(&set).is_none() {
@@ -193,6 +192,7 @@ fn find(store: &Store, given: &Path) -> Result<(PathBuf, Option<DataSet>)> {
         }
         Err(error) => error,
     };
+    // Anything else that is written like a path, or is one, is one.
     if given.extension().is_some() || given.components().count() > 1 || given.exists() {
         return Ok((given.to_owned(), None));
     }
