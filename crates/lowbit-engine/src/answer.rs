@@ -5,7 +5,7 @@ use crate::{
     EngineError, Finish, GenerateRequest,
     sampler::{Sampled, Sampler, StopMatcher, Vocab},
 };
-use lowbit_text::{Affixes, SpecialText, SpecialTokens, StreamDecoder, TextStart, Tokenizer};
+use lowbit_text::{Affixes, Grammar, SpecialText, SpecialTokens, StreamDecoder, TextStart, Tokenizer};
 use std::borrow::Cow;
 
 /// Draws the tokens of one answer and turns them into text.
@@ -13,7 +13,10 @@ pub(crate) struct Answer {
     sampler: Sampler,
     matcher: StopMatcher,
     decoder: StreamDecoder,
+    grammar: Option<Grammar>,
     max_tokens: Option<usize>,
+    /// Place of the stop string that ended it, in the list.
+    pub(crate) stopped: Option<usize>,
     /// Tokens drawn, the one that ended it included.
     pub(crate) tokens: Vec<u32>,
 }
@@ -44,7 +47,9 @@ impl Answer {
             sampler,
             matcher: StopMatcher::new(&request.stop)?,
             decoder: StreamDecoder::new(SpecialText::Hide, TextStart::Continuation),
+            grammar: request.grammar.clone(),
             max_tokens: request.max_tokens,
+            stopped: None,
             tokens: Vec::new(),
         })
     }
@@ -57,16 +62,28 @@ impl Answer {
     /// The next token, from the model's logits.
     ///
     /// # Errors
-    /// Where logits cannot be sampled from.
+    /// Where logits cannot be sampled from, or the grammar gives up.
     pub(crate) fn draw(&mut self, tokenizer: &Tokenizer, logits: &[f32]) -> Result<Drawn, EngineError> {
-        let token = self.sampler.sample(logits)?;
+        let token = match &mut self.grammar {
+            None => self.sampler.sample(logits)?,
+            Some(grammar) => {
+                let allowed = grammar.allowed()?;
+                self.sampler.sample_among(logits, |id| allowed.contains(id))?
+            }
+        };
         self.tokens.push(token.id);
         let mut text = String::new();
         if tokenizer.is_end_of_generation(token.id) {
             return Ok(Drawn { token, text, ends: Some(Finish::EndOfText) });
         }
+        let mut complete = None;
+        if let Some(grammar) = &mut self.grammar {
+            grammar.accept(token.id)?;
+            complete = grammar.is_complete().then_some(Finish::EndOfText);
+        }
         let stopped = self.matcher.push(&self.decoder.push(tokenizer, token.id)?, &mut text);
-        Ok(Drawn { token, text, ends: stopped.map(|_| Finish::StopString) })
+        self.stopped = stopped.map(|stop| stop.index);
+        Ok(Drawn { token, text, ends: self.stopped.map(|_| Finish::StopString).or(complete) })
     }
 
     /// What the model's own distribution says of a token that was not drawn.

@@ -2,6 +2,7 @@
 
 use crate::{EngineError, Session, answer::Answer, sampler::SamplingParams};
 use lowbit_model::Logits;
+use lowbit_text::Grammar;
 use std::{ops::ControlFlow, time::Instant};
 
 /// What is asked for.
@@ -15,6 +16,8 @@ pub struct GenerateRequest {
     pub max_tokens: Option<usize>,
     /// The answer ends before the first of these.
     pub stop: Vec<String>,
+    /// What the answer has to look like, see [`Model::grammar`](crate::Model::grammar).
+    pub grammar: Option<Grammar>,
 }
 
 /// What happens while an answer is made.

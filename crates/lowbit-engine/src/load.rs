@@ -63,6 +63,8 @@ impl Layer {
 pub struct LoadStats {
     /// Bytes of the checkpoint's files.
     pub file_bytes: u64,
+    /// Bits stored for each weight, over all tensors.
+    pub bits_per_weight: f64,
     /// Time to open and check the files, in seconds.
     pub open_s: f64,
     /// Time to build the tokenizer, in seconds.
@@ -103,7 +105,12 @@ impl Model {
         checkpoint.check_unchanged()?;
         let total = start.elapsed();
         let seconds = |from: Duration, to: Duration| (to - from).as_secs_f64();
+        let (bytes, weights) = checkpoint
+            .tensors()
+            .iter()
+            .fold((0, 0), |(bytes, weights), info| (bytes + info.bytes, weights + info.elements()));
         let stats = LoadStats {
+            bits_per_weight: 8.0 * bytes as f64 / weights.max(1) as f64,
             file_bytes: checkpoint.file_bytes(),
             open_s: seconds(Duration::ZERO, opened),
             tokenizer_s: seconds(opened, tokenized),

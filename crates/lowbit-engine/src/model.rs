@@ -5,9 +5,19 @@ use crate::{
     vocabulary::{self, MaybeTokenizer},
 };
 use lowbit_io::{Access, Checkpoint, TensorInfo};
-use lowbit_model::{Decoder, ModelSpec};
-use lowbit_text::{Affixes, ChatInput, ChatTemplate, Message, SpecialText, SpecialTokens, Tokenizer};
-use std::path::{Path, PathBuf};
+use lowbit_kernels::Ctx;
+use lowbit_model::{Decoder, KvElement, Logits, ModelSpec};
+use lowbit_text::{
+    Affixes, ChatInput, ChatTemplate, Grammar, GrammarSource, GrammarVocab, Message, SpecialText,
+    SpecialTokens, Tokenizer,
+};
+use std::{
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
+
+/// Tokens of a text that go through the model at a time where a vector is made of it.
+const EMBEDDED_TOKENS: usize = 512;
 
 /// A model ready to run. Shared by any number of sessions.
 pub struct Model {
@@ -16,6 +26,7 @@ pub struct Model {
     decoder: Decoder,
     tokenizer: MaybeTokenizer,
     stats: LoadStats,
+    grammars: OnceLock<GrammarVocab>,
 }
 
 impl Model {
@@ -26,7 +37,7 @@ impl Model {
         tokenizer: MaybeTokenizer,
         stats: LoadStats,
     ) -> Self {
-        Self { path: path.to_owned(), kind, decoder, tokenizer, stats }
+        Self { path: path.to_owned(), kind, decoder, tokenizer, stats, grammars: OnceLock::new() }
     }
 
     /// Where it was loaded from.
@@ -98,13 +109,26 @@ impl Model {
         template: &ChatTemplate,
         messages: &[Message],
     ) -> Result<Vec<u32>, EngineError> {
+        self.encode_conversation(template, messages, &[])
+    }
+
+    /// As [`Self::encode_chat`], with tools that the template describes to the model.
+    ///
+    /// # Errors
+    /// As [`Self::encode_chat`].
+    pub fn encode_conversation(
+        &self,
+        template: &ChatTemplate,
+        messages: &[Message],
+        tools: &[serde_json::Value],
+    ) -> Result<Vec<u32>, EngineError> {
         let tokenizer = self.tokenizer()?;
         let spell = |id: Option<u32>| match id {
             Some(id) => tokenizer.decode(&[id], SpecialText::Show),
             None => Ok(String::new()),
         };
         let (bos, eos) = (spell(tokenizer.bos())?, spell(tokenizer.eos())?);
-        let input = ChatInput { bos: &bos, eos: &eos, ..ChatInput::new(messages) };
+        let input = ChatInput { bos: &bos, eos: &eos, tools, ..ChatInput::new(messages) };
         let text = template.render(&input)?;
         let mut ids = tokenizer.encode(&text, SpecialTokens::Parse, Affixes::None)?;
         // Most templates spell out BOS themselves; where one does not, the model still expects it.
@@ -112,6 +136,46 @@ impl Model {
             ids.insert(0, bos);
         }
         Ok(ids)
+    }
+
+    /// What an answer of a given shape has to follow. The first call takes as long as reading the vocabulary.
+    ///
+    /// # Errors
+    /// Where the grammar is not understood, or there is no tokenizer.
+    pub fn grammar(&self, source: &GrammarSource) -> Result<Grammar, EngineError> {
+        let vocab = match self.grammars.get() {
+            Some(vocab) => vocab,
+            None => {
+                let vocab = GrammarVocab::new(self.tokenizer()?, self.spec().vocab)?;
+                self.grammars.get_or_init(|| vocab)
+            }
+        };
+        Ok(vocab.compile(source)?)
+    }
+
+    /// One vector of length 1 for a text: the mean of the hidden states of its tokens after the last norm.
+    ///
+    /// # Errors
+    /// Where there is no token, one is not in the vocabulary, or there are more than the model's context holds.
+    pub fn embed(&self, ctx: &Ctx, tokens: &[u32]) -> Result<Vec<f32>, EngineError> {
+        let capacity = self.spec().longest();
+        if tokens.is_empty() {
+            return Err(EngineError::EmptyPrompt);
+        }
+        if tokens.len() > capacity {
+            return Err(EngineError::ContextFull { needed: tokens.len(), capacity });
+        }
+        let hidden = self.spec().hidden;
+        let mut cache = self.decoder.cache(tokens.len(), KvElement::F16)?;
+        let (mut sums, mut rows) = (vec![0f64; hidden], Vec::new());
+        for batch in tokens.chunks(EMBEDDED_TOKENS) {
+            self.decoder.hidden(ctx, batch, &mut cache, Logits::All, &mut rows)?;
+            for row in rows.chunks_exact(hidden) {
+                sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += f64::from(*x));
+            }
+        }
+        let length = sums.iter().map(|sum| sum * sum).sum::<f64>().sqrt().max(f64::MIN_POSITIVE);
+        Ok(sums.iter().map(|sum| (sum / length) as f32).collect())
     }
 
     /// Bytes of weights read to decode one token: every matrix once, of the token embeddings one row unless they

@@ -34,6 +34,13 @@ pub enum Logits {
     From(usize),
 }
 
+/// What a pass writes for every wanted token.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rows {
+    Logits,
+    Hidden,
+}
+
 impl Decoder {
     /// Puts the tensors of a checkpoint in their places. Quantized weights are multiplied with activations in
     /// `precision`, but for models that prescribe theirs (BitNet).
@@ -143,6 +150,32 @@ impl Decoder {
         want: Logits,
         out: &mut Vec<f32>,
     ) -> Result<(), ModelError> {
+        self.forward_to(ctx, tokens, cache, (want, Rows::Logits), out)
+    }
+
+    /// As [`forward`](Self::forward) with the rows that the head would read: hidden states after the last norm.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn hidden(
+        &self,
+        ctx: &Ctx,
+        tokens: &[u32],
+        cache: &mut KvCache,
+        want: Logits,
+        out: &mut Vec<f32>,
+    ) -> Result<(), ModelError> {
+        self.forward_to(ctx, tokens, cache, (want, Rows::Hidden), out)
+    }
+
+    fn forward_to(
+        &self,
+        ctx: &Ctx,
+        tokens: &[u32],
+        cache: &mut KvCache,
+        (want, rows): (Logits, Rows),
+        out: &mut Vec<f32>,
+    ) -> Result<(), ModelError> {
         let sequence = [Sequence { tokens, cache, want }];
         let batch = Batch::new(&sequence, self.spec.vocab, self.geometry())?;
         out.clear();
@@ -152,7 +185,7 @@ impl Decoder {
         let [Sequence { cache, .. }] = sequence;
         let (mut work, mut streams) = (std::mem::take(&mut cache.work), cache.streams.take());
         let (mut laps, forks) = (Laps::start(cache.profile.take()), ctx.forks());
-        self.pass(ctx, &batch, &mut [&mut *cache], (&mut work, streams.as_mut()), out, &mut laps);
+        self.pass(ctx, &batch, &mut [&mut *cache], (&mut work, streams.as_mut()), (rows, out), &mut laps);
         (cache.work, cache.streams) = (work, streams);
         cache.profile = laps.finish(tokens.len(), ctx.forks() - forks);
         Ok(())
@@ -178,7 +211,7 @@ impl Decoder {
         out.clear();
         if !batch.tokens.is_empty() {
             let mut caches: Vec<&mut KvCache> = sequences.iter_mut().map(|one| &mut *one.cache).collect();
-            self.pass(ctx, &batch, &mut caches, (work, None), out, &mut Laps::start(None));
+            self.pass(ctx, &batch, &mut caches, (work, None), (Rows::Logits, out), &mut Laps::start(None));
         }
         Ok(())
     }
@@ -190,7 +223,7 @@ impl Decoder {
         batch: &Batch,
         caches: &mut [&mut KvCache],
         (work, mut streams): (&mut Work, Option<&mut Vec<f32>>),
-        out: &mut Vec<f32>,
+        (rows, out): (Rows, &mut Vec<f32>),
         laps: &mut Laps,
     ) {
         let (count, from, hidden) = (batch.tokens.len(), batch.wanted, self.spec.hidden);
@@ -211,7 +244,7 @@ impl Decoder {
             }
         }
         if from < count {
-            self.logits(ctx, (count, from), work, out, laps);
+            self.rows(ctx, (count, from), work, (rows, out), laps);
         }
     }
 
@@ -224,12 +257,12 @@ impl Decoder {
         });
     }
 
-    fn logits(
+    fn rows(
         &self,
         ctx: &Ctx,
         (count, from): (usize, usize),
         work: &mut Work,
-        out: &mut Vec<f32>,
+        (kind, out): (Rows, &mut Vec<f32>),
         laps: &mut Laps,
     ) {
         let (hidden, vocab, rows) = (self.spec.hidden, self.spec.vocab, count - from);
@@ -237,6 +270,10 @@ impl Decoder {
         let run = Run { spec: &self.spec };
         let normed = run.normed(ctx, stream, &self.parts.final_norm, &mut work.normed);
         laps.lap(Part::Norms);
+        if kind == Rows::Hidden {
+            out.extend_from_slice(normed);
+            return;
+        }
         out.resize(rows * vocab, 0.0);
         let normed = Inputs::new(ctx, MatRef::new(normed, rows, hidden), [&*self.parts.head]);
         let normed = normed.acts(laps);

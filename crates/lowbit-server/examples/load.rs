@@ -19,14 +19,14 @@ mod client;
 
 use lowbit_engine::{LoadOptions, Model};
 use lowbit_kernels::{Ctx, Isa, Machine};
-use lowbit_server::{Exposure, Limits, SchedulerOptions, Server, ServerOptions};
+use lowbit_server::{Exposure, Limits, ModelEntry, Residency, SchedulerOptions, Server, ServerOptions};
 use serde_json::{Value, json};
 use std::{
     io::{BufRead, BufReader, Write},
     net::{SocketAddr, TcpStream},
     path::Path,
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 fn main() {
@@ -68,17 +68,20 @@ fn main() {
 /// Serves the model at a path until this program ends.
 fn serve(path: &str, model_id: &str) -> SocketAddr {
     let ctx = Arc::new(Ctx::new(Isa::detect(), Machine::detect().default_threads()));
-    let model = Model::load(&ctx, Path::new(path), LoadOptions::default()).expect("a model");
     let options = ServerOptions {
         address: ([127, 0, 0, 1], 0).into(),
         exposure: Exposure::Protected,
         api_key: None,
         hosts: Vec::new(),
-        model_id: model_id.to_owned(),
+        models: vec![ModelEntry { id: model_id.to_owned(), path: path.into() }],
+        residency: Residency { bytes: 0, idle: Duration::ZERO },
         scheduler: SchedulerOptions::default(),
         limits: Limits::default(),
     };
-    let server = Server::bind(Arc::new(model), ctx, options).expect("a free port");
+    let loader = |ctx: &Ctx, path: &Path| {
+        Model::load(ctx, path, LoadOptions::default()).map_err(|error| error.to_string())
+    };
+    let server = Server::bind(Box::new(loader), ctx, options).expect("a model and a free port");
     let address = server.address();
     std::thread::spawn(move || server.run().expect("a server that runs"));
     address

@@ -1,9 +1,10 @@
-//! From the scheduler's updates to what a client reads: one object, or a stream of server-sent events.
+//! From the scheduler's updates to what a client reads: one object, or a stream of events, in the form of its API.
 
 use crate::{
-    app::{App, now},
+    app::App,
     error::{ApiError, json_response},
-    logprobs::{Lists, Offsets, chat_token},
+    parts::{Part, Parts},
+    served::Served,
 };
 use axum::{
     body::{Body, Bytes},
@@ -14,35 +15,107 @@ use lowbit_engine::{
     Finish,
     scheduler::{Done, Listener, Request, Scored, Update},
 };
-use lowbit_text::TextStart;
-use serde_json::{Value, json};
-use std::{collections::VecDeque, convert::Infallible, sync::Arc};
+use serde_json::Value;
+use std::{convert::Infallible, sync::Arc};
 use tokio::{
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     time::{Instant, timeout_at},
 };
 
-/// What is asked of the scheduler, and in which shape the client wants it.
+/// What is asked of the scheduler, and in which form the client wants it.
 pub(crate) struct Asked {
-    pub(crate) shape: Shape,
+    pub(crate) form: Box<dyn Form>,
     /// Whose turn it is in the queue.
     pub(crate) client: String,
     /// The choices, in their order; those of one prompt together.
     pub(crate) requests: Vec<Request>,
+    /// What reads the text of each.
+    pub(crate) parts: Vec<Parts>,
     /// Choices for each prompt.
     pub(crate) n: usize,
     pub(crate) stream: bool,
-    pub(crate) include_usage: bool,
-    pub(crate) logprobs: bool,
-    /// The prompts' texts where they come before the answers, one for each choice.
-    pub(crate) echo: Option<Vec<String>>,
 }
 
-/// Which of OpenAI's answers it becomes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Shape {
-    Chat,
-    Completion,
+/// What an API makes of an answer.
+pub(crate) trait Form: Send {
+    /// One object, when all is there.
+    fn whole(&mut self, served: &Served, choices: Vec<Whole>, usage: Usage) -> Value;
+    /// The events of a piece, those of the beginning before the first.
+    fn events(&mut self, served: &Served, more: More) -> String;
+    /// The last events.
+    fn end(&mut self, usage: Usage) -> String;
+    /// What is said of an error after the first event.
+    fn failure(&mut self, error: &ApiError) -> String {
+        event(&error.json())
+    }
+    /// Of the stream.
+    fn content_type(&self) -> &'static str {
+        "text/event-stream"
+    }
+}
+
+/// More of a choice.
+#[derive(Debug, Default)]
+pub(crate) struct More {
+    pub(crate) index: usize,
+    pub(crate) parts: Vec<Part>,
+    /// Tokens that were drawn.
+    pub(crate) tokens: Vec<Scored>,
+    /// The prompt's tokens from the second on, where they were to be scored.
+    pub(crate) prompt: Option<Vec<Scored>>,
+    pub(crate) finish: Option<Finish>,
+    /// The stop string that ended it.
+    pub(crate) stop: Option<String>,
+}
+
+/// A choice that is complete.
+#[derive(Debug, Default)]
+pub(crate) struct Whole {
+    pub(crate) content: String,
+    pub(crate) reasoning: String,
+    pub(crate) calls: Vec<Call>,
+    pub(crate) tokens: Vec<Scored>,
+    pub(crate) prompt: Option<Vec<Scored>>,
+    pub(crate) finish: Option<Finish>,
+    pub(crate) stop: Option<String>,
+}
+
+/// A call of a tool.
+#[derive(Debug, Default)]
+pub(crate) struct Call {
+    pub(crate) name: String,
+    /// JSON.
+    pub(crate) arguments: String,
+}
+
+/// Tokens that were read and drawn.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Usage {
+    pub(crate) prompt: usize,
+    /// Of the prompts' tokens, those that were there already.
+    pub(crate) cached: usize,
+    pub(crate) answers: usize,
+}
+
+impl Whole {
+    fn append(&mut self, more: More) {
+        for part in more.parts {
+            match part {
+                Part::Content(text) => self.content.push_str(&text),
+                Part::Reasoning(text) => self.reasoning.push_str(&text),
+                Part::Call { name, .. } => self.calls.push(Call { name, arguments: String::new() }),
+                Part::Arguments { index, text } => {
+                    if let Some(call) = self.calls.get_mut(index) {
+                        call.arguments.push_str(&text);
+                    }
+                }
+            }
+        }
+        self.tokens.extend(more.tokens);
+        self.prompt = self.prompt.take().or(more.prompt);
+        self.finish = self.finish.or(more.finish);
+        self.stop = self.stop.take().or(more.stop);
+    }
 }
 
 /// Sends updates of one choice to where the answer is put together.
@@ -60,44 +133,33 @@ impl Listener for Sender {
 }
 
 /// Puts the requests into the queue and answers. Dropping what is returned gives the answer up.
-pub(crate) async fn answer(app: Arc<App>, asked: Asked) -> Result<Response<Body>, ApiError> {
+pub(crate) async fn answer(
+    app: Arc<App>,
+    served: Arc<Served>,
+    asked: Asked,
+) -> Result<Response<Body>, ApiError> {
     let (sender, receiver) = unbounded_channel();
-    let mut choices = Vec::with_capacity(asked.requests.len());
-    let mut requests: Vec<(Request, Box<dyn Listener>)> = Vec::with_capacity(asked.requests.len());
-    let mut echo = asked.echo.map(VecDeque::from);
-    for (index, request) in asked.requests.into_iter().enumerate() {
-        let echo = echo.as_mut().map(|texts| texts.pop_front().unwrap_or_default());
-        let start = if echo.is_some() { TextStart::Beginning } else { TextStart::Continuation };
-        let (prompt, offsets) = (request.generate.prompt.clone(), Offsets::new(start));
-        choices.push(Choice { echo, prompt, offsets, begun: false });
-        requests.push((request, Box::new(Sender(index, sender.clone()))));
-    }
+    let choices = asked.requests.len();
+    let stops = asked.requests.first().map(|request| request.generate.stop.clone()).unwrap_or_default();
+    let requests = asked.requests.into_iter().enumerate();
+    let requests: Vec<(Request, Box<dyn Listener>)> = requests
+        .map(|(index, request)| (request, Box::new(Sender(index, sender.clone())) as Box<dyn Listener>))
+        .collect();
+    drop(sender);
     let deadline = Instant::now() + app.limits.answer;
-    let submitting = app.clone();
+    let submitting = served.clone();
     let submitted = tokio::task::spawn_blocking(move || submitting.scheduler.submit(&asked.client, requests));
     submitted.await.map_err(|_| ApiError::internal())??;
-    let (prefix, object) = match (asked.shape, asked.stream) {
-        (Shape::Chat, false) => ("chatcmpl", "chat.completion"),
-        (Shape::Chat, true) => ("chatcmpl", "chat.completion.chunk"),
-        (Shape::Completion, _) => ("cmpl", "text_completion"),
-    };
-    let number = getrandom::u64().map_err(|_| ApiError::internal())?;
     let mut answering = Answering {
-        head: json!({
-            "id": format!("{prefix}-{number:016x}"),
-            "object": object,
-            "created": now(),
-            "model": app.model_id,
-        }),
         app,
-        shape: asked.shape,
+        served,
         receiver,
         deadline,
-        open: choices.len(),
-        choices,
+        parts: asked.parts,
+        stops,
+        open: choices,
         n: asked.n,
-        logprobs: asked.logprobs,
-        usage: [0; 3],
+        usage: Usage::default(),
     };
     // What goes wrong before anything was said has a status of its own, also of a stream.
     let first = answering.next().await;
@@ -105,31 +167,15 @@ pub(crate) async fn answer(app: Arc<App>, asked: Asked) -> Result<Response<Body>
         return Err(error);
     }
     if asked.stream {
-        Ok(stream(answering, first, asked.include_usage))
+        Ok(stream(answering, asked.form, first))
     } else {
-        answering.whole(first).await
+        answering.whole(asked.form, first).await
     }
-}
-
-/// What is known of a choice beside its text.
-struct Choice {
-    echo: Option<String>,
-    prompt: Vec<u32>,
-    offsets: Offsets,
-    /// Whether something of it was sent.
-    begun: bool,
 }
 
 /// Something to be told.
 enum Piece {
-    /// More of a choice.
-    More {
-        index: usize,
-        text: String,
-        logprobs: Vec<Value>,
-        lists: Option<Lists>,
-        finish: Option<Finish>,
-    },
+    More(More),
     Failed(ApiError),
     /// All choices are complete.
     End,
@@ -137,18 +183,16 @@ enum Piece {
 
 struct Answering {
     app: Arc<App>,
-    shape: Shape,
+    served: Arc<Served>,
     receiver: UnboundedReceiver<(usize, Update)>,
     deadline: Instant,
-    /// Fields of every object.
-    head: Value,
-    choices: Vec<Choice>,
+    parts: Vec<Parts>,
+    /// Stop strings of all of them.
+    stops: Vec<String>,
     /// Choices that are not complete.
     open: usize,
     n: usize,
-    logprobs: bool,
-    /// Tokens of prompts, of them cached, tokens of answers.
-    usage: [usize; 3],
+    usage: Usage,
 }
 
 impl Answering {
@@ -164,212 +208,88 @@ impl Answering {
                 return Piece::Failed(ApiError::new(StatusCode::GATEWAY_TIMEOUT, message));
             }
         };
-        let choice = &mut self.choices[index];
-        let mut text = choice.echo.take().unwrap_or_default();
-        let (mut logprobs, mut lists, mut finish) = (Vec::new(), None, None);
-        let mut list = |app: &App, choice: &mut Choice, id: u32, scored: Option<&Scored>| {
-            lists.get_or_insert_with(Lists::default).push(app, &mut choice.offsets, id, scored);
-        };
+        let mut more = More { index, ..More::default() };
         match update {
             Update::Failed(failure) => return Piece::Failed(failure.into()),
-            Update::Prompt(scores) => {
-                let prompt = std::mem::take(&mut choice.prompt);
-                for (place, id) in prompt.iter().enumerate() {
-                    list(&self.app, choice, *id, place.checked_sub(1).and_then(|place| scores.get(place)));
-                }
+            Update::Prompt(scores) => more.prompt = Some(scores),
+            Update::Token(token, text) => {
+                self.parts[index].push(&text, &mut more.parts);
+                more.tokens.push(token);
             }
-            Update::Token(token, more) => {
-                text.push_str(&more);
-                match self.shape {
-                    Shape::Chat if self.logprobs => logprobs.push(chat_token(&self.app, &token)),
-                    Shape::Completion if self.logprobs => list(&self.app, choice, token.id, Some(&token)),
-                    _ => {}
-                }
-            }
-            Update::Done(Done {
-                text: rest,
-                finish: why,
-                prompt_tokens,
-                cached_tokens,
-                generated_tokens,
-            }) => {
-                text.push_str(&rest);
+            Update::Done(Done { text, finish, stop, prompt_tokens, cached_tokens, generated_tokens }) => {
+                self.parts[index].push(&text, &mut more.parts);
+                self.parts[index].finish(&mut more.parts);
+                more.finish = Some(finish);
+                more.stop = stop.and_then(|place| self.stops.get(place).cloned());
                 self.open -= 1;
-                finish = Some(why);
                 // The choices of one prompt share it.
-                if index % self.n == 0 {
-                    self.usage[0] += prompt_tokens;
-                    self.usage[1] += cached_tokens;
+                if index.is_multiple_of(self.n) {
+                    self.usage.prompt += prompt_tokens;
+                    self.usage.cached += cached_tokens;
                 }
-                self.usage[2] += generated_tokens;
+                self.usage.answers += generated_tokens;
             }
         }
-        Piece::More { index, text, logprobs, lists, finish }
-    }
-
-    fn usage(&self) -> Value {
-        let [prompt, cached, answers] = self.usage;
-        json!({
-            "prompt_tokens": prompt,
-            "completion_tokens": answers,
-            "total_tokens": prompt + answers,
-            "prompt_tokens_details": { "cached_tokens": cached },
-        })
-    }
-
-    fn object(&self, choices: Value) -> Value {
-        let mut object = self.head.clone();
-        object["choices"] = choices;
-        object
+        Piece::More(more)
     }
 
     /// One object, when all is there.
-    async fn whole(mut self, first: Piece) -> Result<Response<Body>, ApiError> {
-        struct Whole {
-            text: String,
-            logprobs: Vec<Value>,
-            lists: Option<Lists>,
-            finish: Option<Finish>,
-        }
-        let empty = || Whole { text: String::new(), logprobs: Vec::new(), lists: None, finish: None };
-        let mut all: Vec<Whole> = self.choices.iter().map(|_| empty()).collect();
+    async fn whole(mut self, mut form: Box<dyn Form>, first: Piece) -> Result<Response<Body>, ApiError> {
+        let mut choices: Vec<Whole> = self.parts.iter().map(|_| Whole::default()).collect();
         let mut piece = first;
         loop {
             match piece {
                 Piece::End => break,
                 Piece::Failed(error) => return Err(error),
-                Piece::More { index, text, logprobs, lists, finish } => {
-                    let whole = &mut all[index];
-                    whole.text.push_str(&text);
-                    whole.logprobs.extend(logprobs);
-                    whole.finish = finish;
-                    match (&mut whole.lists, lists) {
-                        (Some(all), Some(more)) => all.append(more),
-                        (none, more) => *none = none.take().or(more),
-                    }
-                }
+                Piece::More(more) => choices[more.index].append(more),
             }
             piece = self.next().await;
         }
-        let choices = all.into_iter().enumerate().map(|(index, whole)| {
-            let finish = whole.finish.map(finish_reason);
-            match self.shape {
-                Shape::Chat => json!({
-                    "index": index,
-                    "message": { "role": "assistant", "content": whole.text, "refusal": null },
-                    "logprobs": self.logprobs.then(|| json!({ "content": whole.logprobs, "refusal": null })),
-                    "finish_reason": finish,
-                }),
-                Shape::Completion => json!({
-                    "index": index,
-                    "text": whole.text,
-                    "logprobs": self.logprobs.then(|| whole.lists.unwrap_or_default().json()),
-                    "finish_reason": finish,
-                }),
-            }
-        });
-        let mut object = self.object(choices.collect());
-        object["usage"] = self.usage();
-        Ok(json_response(&object))
-    }
-
-    /// The events of a piece.
-    fn events(&mut self, piece: Piece, include_usage: bool) -> String {
-        let Piece::More { index, text, logprobs, lists, finish } = piece else { return String::new() };
-        let choice = &mut self.choices[index];
-        let begins = !std::mem::replace(&mut choice.begun, true);
-        let mut chunks = Vec::new();
-        let mut chunk = |delta: Value, logprobs: Value, finish: Option<&str>| {
-            chunks.push(match self.shape {
-                Shape::Chat => {
-                    json!([{ "index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish }])
-                }
-                Shape::Completion => {
-                    json!([{ "index": index, "text": delta, "logprobs": logprobs, "finish_reason": finish }])
-                }
-            });
-        };
-        if begins && self.shape == Shape::Chat {
-            chunk(json!({ "role": "assistant", "content": "" }), Value::Null, None);
-        }
-        let says = !text.is_empty() || !logprobs.is_empty() || lists.is_some();
-        match self.shape {
-            Shape::Chat => {
-                let logprobs = if logprobs.is_empty() {
-                    Value::Null
-                } else {
-                    json!({ "content": logprobs, "refusal": null })
-                };
-                if says {
-                    chunk(json!({ "content": text }), logprobs, None);
-                }
-                if let Some(finish) = finish {
-                    chunk(json!({}), Value::Null, Some(finish_reason(finish)));
-                }
-            }
-            Shape::Completion => {
-                if says || finish.is_some() {
-                    let logprobs = lists.map_or(Value::Null, Lists::json);
-                    chunk(text.into(), logprobs, finish.map(finish_reason));
-                }
-            }
-        }
-        let mut events = String::new();
-        for choices in chunks {
-            let mut object = self.object(choices);
-            if include_usage {
-                object["usage"] = Value::Null;
-            }
-            events.push_str(&event(&object));
-        }
-        events
+        Ok(json_response(&form.whole(&self.served, choices, self.usage)))
     }
 }
 
-fn finish_reason(finish: Finish) -> &'static str {
-    match finish {
-        Finish::EndOfText | Finish::StopString | Finish::Interrupted => "stop",
-        Finish::MaxTokens | Finish::ContextFull => "length",
-    }
-}
-
-fn event(value: &Value) -> String {
-    format!("data: {value}\n\n")
-}
-
-/// A stream of events, ended by `[DONE]` or, where the answer fails half-way, by an error.
-fn stream(answering: Answering, first: Piece, include_usage: bool) -> Response<Body> {
-    let state = Some((answering, Some(first)));
+/// A stream of events. One that fails half-way ends with an error.
+fn stream(answering: Answering, form: Box<dyn Form>, first: Piece) -> Response<Body> {
+    let kind = HeaderValue::from_static(form.content_type());
+    let state = Some((answering, form, Some(first)));
     let events = stream::unfold(state, move |state| async move {
-        let (mut answering, mut piece) = state?;
+        let (mut answering, mut form, mut piece) = state?;
         loop {
             let now = match piece.take() {
                 Some(piece) => piece,
                 None => answering.next().await,
             };
-            let (events, next) = match now {
-                Piece::Failed(error) => (event(&error.json()), None),
-                Piece::End => {
-                    let mut events = String::new();
-                    if include_usage {
-                        let mut object = answering.object(json!([]));
-                        object["usage"] = answering.usage();
-                        events.push_str(&event(&object));
-                    }
-                    events.push_str("data: [DONE]\n\n");
-                    (events, None)
-                }
-                more => (answering.events(more, include_usage), Some((answering, None))),
+            let (events, ended) = match now {
+                Piece::Failed(error) => (form.failure(&error), true),
+                Piece::End => (form.end(answering.usage), true),
+                Piece::More(more) => (form.events(&answering.served, more), false),
             };
-            match next {
-                Some((again, _)) if events.is_empty() => answering = again,
-                next => return Some((Ok::<_, Infallible>(Bytes::from(events)), next)),
+            if ended || !events.is_empty() {
+                let next = (!ended).then_some((answering, form, None));
+                return Some((Ok::<_, Infallible>(Bytes::from(events)), next));
             }
         }
     });
     let mut response = Response::new(Body::from_stream(events));
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CONTENT_TYPE, kind);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     response
+}
+
+/// A server-sent event without a name.
+pub(crate) fn event(value: &Value) -> String {
+    format!("data: {value}\n\n")
+}
+
+/// A server-sent event with a name, which its data has as `type`.
+pub(crate) fn named_event(value: &Value) -> String {
+    format!("event: {}\n{}", value["type"].as_str().unwrap_or("message"), event(value))
+}
+
+/// A name of its own for an answer or a part of one.
+pub(crate) fn fresh_id(prefix: &str) -> String {
+    // Without chance there are other troubles than two equal names.
+    format!("{prefix}{:016x}", getrandom::u64().unwrap_or(0))
 }

@@ -51,6 +51,6 @@ pub(crate) async fn serve(listener: TcpListener, app: Arc<App>, stop: impl Futur
         });
     }
     drop(listener);
-    app.scheduler.drain();
+    app.models.drain();
     let _ = tokio::time::timeout(app.limits.drain, graceful.shutdown()).await;
 }

@@ -1,4 +1,4 @@
-//! What a client is told when something is wrong, in the shape of OpenAI's API.
+//! What a client is told when something is wrong, in the form of the API that it speaks.
 
 use axum::{
     body::Body,
@@ -12,14 +12,14 @@ use lowbit_engine::{
 use serde_json::{Value, json};
 
 /// An answer that is an error.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ApiError {
     pub(crate) status: StatusCode,
     message: String,
     /// The field that it is about.
     param: Option<String>,
     code: Option<&'static str>,
-    retry_after_s: Option<u64>,
+    pub(crate) retry_after_s: Option<u64>,
 }
 
 impl ApiError {
@@ -38,11 +38,41 @@ impl ApiError {
         Self { code: Some(code), ..self }
     }
 
+    /// The same of a field inside of another.
+    pub(crate) fn within(mut self, path: &str) -> Self {
+        if let Some(param) = &mut self.param {
+            *param = format!("{path}.{param}");
+            self.message = format!("{path}.{}", self.message);
+        }
+        self
+    }
+
     /// Our own fault; the process goes on.
     pub(crate) fn internal() -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal error; other requests go on")
     }
 
+    /// In the form of Anthropic's API.
+    pub(crate) fn anthropic(&self) -> Value {
+        let kind = match self.status.as_u16() {
+            401 => "authentication_error",
+            403 => "permission_error",
+            404 => "not_found_error",
+            413 => "request_too_large",
+            429 => "rate_limit_error",
+            503 => "overloaded_error",
+            500.. => "api_error",
+            _ => "invalid_request_error",
+        };
+        json!({ "type": "error", "error": { "type": kind, "message": self.message } })
+    }
+
+    /// In the form of Ollama's API.
+    pub(crate) fn ollama(&self) -> Value {
+        json!({ "error": self.message })
+    }
+
+    /// In the form of OpenAI's API.
     pub(crate) fn json(&self) -> Value {
         let kind = match self.status.as_u16() {
             401 => "authentication_error",
@@ -61,7 +91,14 @@ impl IntoResponse for ApiError {
         if let Some(seconds) = self.retry_after_s {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        response.extensions_mut().insert(self);
         response
+    }
+}
+
+impl std::fmt::Display for ApiError {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(&self.message)
     }
 }
 

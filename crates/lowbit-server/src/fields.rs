@@ -24,8 +24,34 @@ impl Fields {
         Self(map)
     }
 
+    /// The fields of an object inside of a request.
+    pub(crate) fn object(path: &str, value: Value) -> Result<Self, ApiError> {
+        match value {
+            Value::Object(map) => Ok(Self(map)),
+            Value::Null => Err(ApiError::field(path, "missing")),
+            other => Err(expected(path, "an object", &other)),
+        }
+    }
+
+    /// A word that is one of those known.
+    pub(crate) fn is(&mut self, path: &str, name: &str, words: &[&str]) -> Result<String, ApiError> {
+        let value = self.take(name).unwrap_or_default();
+        match value.as_str() {
+            Some(word) if words.contains(&word) => Ok(word.to_owned()),
+            _ => Err(expected(&format!("{path}.{name}"), &words.join(", "), &value)),
+        }
+    }
+
     pub(crate) fn take(&mut self, name: &str) -> Option<Value> {
         self.0.remove(name).filter(|value| !value.is_null())
+    }
+
+    pub(crate) fn put(&mut self, name: &str, value: Value) {
+        self.0.insert(name.to_owned(), value);
+    }
+
+    pub(crate) fn peek(&self, name: &str) -> Option<&Value> {
+        self.0.get(name).filter(|value| !value.is_null())
     }
 
     pub(crate) fn text(&mut self, name: &str) -> Result<Option<String>, ApiError> {
@@ -78,6 +104,11 @@ impl Fields {
             }
             _ => Ok(()),
         }
+    }
+
+    /// [`Self::finish`] for the fields of a body that others still hold.
+    pub(crate) fn nothing_left(&mut self) -> Result<(), ApiError> {
+        Self(std::mem::take(&mut self.0)).finish("")
     }
 
     /// Refuses what is left. `within` is the path of the object, empty for the body.

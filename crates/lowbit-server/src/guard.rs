@@ -8,8 +8,25 @@ use axum::{
     middleware::Next,
     response::IntoResponse,
 };
+use serde_json::Value;
 use std::{net::IpAddr, sync::Arc};
 use subtle::ConstantTimeEq;
+
+/// Around everything: errors in the form of the API that a path belongs to.
+pub(crate) async fn errors_in_form(request: Request<Body>, next: Next) -> Response<Body> {
+    let path = request.uri().path();
+    let form: fn(&ApiError) -> Value = match path {
+        _ if path.starts_with("/v1/messages") => ApiError::anthropic,
+        _ if path.starts_with("/api/") => ApiError::ollama,
+        _ => return next.run(request).await,
+    };
+    let mut response = next.run(request).await;
+    if let Some(error) = response.extensions_mut().remove::<ApiError>() {
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+        *response.body_mut() = Body::from(form(&error).to_string());
+    }
+    response
+}
 
 /// Before every route.
 pub(crate) async fn guard(State(app): State<Arc<App>>, request: Request<Body>, next: Next) -> Response<Body> {
@@ -29,7 +46,7 @@ fn check(app: &App, request: &Request<Body>) -> Result<(), ApiError> {
     let open = request.method() == Method::GET && request.uri().path() == "/health";
     match &app.api_key {
         Some(key) if !open && !has_key(request, key) => {
-            let message = "this server needs a key: Authorization: Bearer KEY";
+            let message = "this server needs a key: Authorization: Bearer KEY, or x-api-key: KEY";
             Err(ApiError::new(StatusCode::UNAUTHORIZED, message).with_code("invalid_api_key"))
         }
         _ => Ok(()),
@@ -49,8 +66,11 @@ fn is_known(host: &str, allowed: &[String]) -> bool {
 }
 
 fn has_key(request: &Request<Body>, key: &str) -> bool {
-    let given = request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes());
-    let given = given.and_then(|given| given.strip_prefix(b"Bearer ")).unwrap_or_default();
+    let headers = request.headers();
+    let bearer =
+        headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    // How Anthropic's clients send it.
+    let given = bearer.or_else(|| headers.get("x-api-key").map(|value| value.as_bytes())).unwrap_or_default();
     given.ct_eq(key.as_bytes()).into()
 }
 

@@ -1,6 +1,6 @@
 //! Log-probabilities in the two shapes that OpenAI's API has for them.
 
-use crate::app::App;
+use crate::served::Served;
 use lowbit_engine::scheduler::Scored;
 use lowbit_text::{SpecialText, StreamDecoder, TextStart};
 use serde_json::{Map, Value, json};
@@ -13,9 +13,9 @@ fn number(logprob: f32) -> f32 {
 }
 
 /// A token of a chat.
-pub(crate) fn chat_token(app: &App, token: &Scored) -> Value {
+pub(crate) fn chat_token(served: &Served, token: &Scored) -> Value {
     let one = |id: u32, logprob: f32| {
-        let (text, bytes) = app.spell(id);
+        let (text, bytes) = served.spell(id);
         json!({ "token": text, "logprob": number(logprob), "bytes": bytes })
     };
     let mut value = one(token.id, token.logprob);
@@ -34,26 +34,18 @@ pub(crate) struct Lists {
 
 impl Lists {
     /// A token; one without scores is the first of a prompt.
-    pub(crate) fn push(&mut self, app: &App, offsets: &mut Offsets, id: u32, scored: Option<&Scored>) {
-        self.tokens.push(app.spell(id).0.into());
-        self.offsets.push(offsets.next(app, id).into());
+    pub(crate) fn push(&mut self, served: &Served, offsets: &mut Offsets, id: u32, scored: Option<&Scored>) {
+        self.tokens.push(served.spell(id).0.into());
+        self.offsets.push(offsets.next(served, id).into());
         self.logprobs.push(scored.map_or(Value::Null, |scored| number(scored.logprob).into()));
         self.tops.push(scored.filter(|scored| !scored.top.is_empty()).map_or(Value::Null, |scored| {
             let mut top = Map::new();
             // The token itself is always among them, as clients look it up there.
             for (id, logprob) in scored.top.iter().chain([&(scored.id, scored.logprob)]) {
-                top.entry(app.spell(*id).0).or_insert_with(|| number(*logprob).into());
+                top.entry(served.spell(*id).0).or_insert_with(|| number(*logprob).into());
             }
             top.into()
         }));
-    }
-
-    /// What comes after.
-    pub(crate) fn append(&mut self, more: Self) {
-        self.tokens.extend(more.tokens);
-        self.logprobs.extend(more.logprobs);
-        self.tops.extend(more.tops);
-        self.offsets.extend(more.offsets);
     }
 
     pub(crate) fn json(self) -> Value {
@@ -77,9 +69,9 @@ impl Offsets {
         Self { decoder: StreamDecoder::new(SpecialText::Hide, start), characters: 0 }
     }
 
-    fn next(&mut self, app: &App, id: u32) -> usize {
+    fn next(&mut self, served: &Served, id: u32) -> usize {
         let begins = self.characters;
-        if let Ok(tokenizer) = app.tokenizer() {
+        if let Ok(tokenizer) = served.tokenizer() {
             let text = self.decoder.push(tokenizer, id).unwrap_or_default();
             self.characters += text.chars().count();
         }

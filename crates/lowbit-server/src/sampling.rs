@@ -4,8 +4,8 @@ use crate::{
     app::App,
     error::ApiError,
     fields::{Fields, expected},
+    served::Served,
 };
-use axum::http::StatusCode;
 use lowbit_engine::sampler::{LONGEST_STOP, MOST_STOPS, Penalties, SamplingParams};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -23,8 +23,7 @@ pub(crate) struct Common {
 }
 
 impl Common {
-    pub(crate) fn take(fields: &mut Fields, app: &App) -> Result<Self, ApiError> {
-        check_model(fields, app, Required::Yes)?;
+    pub(crate) fn take(fields: &mut Fields, app: &App, served: &Served) -> Result<Self, ApiError> {
         let mut sampling = SamplingParams { temperature: 1.0, ..SamplingParams::unmodified() };
         if let Some(temperature) = fields.number("temperature", 0.0..=2.0)? {
             sampling.temperature = temperature;
@@ -42,14 +41,14 @@ impl Common {
             ..Penalties::default()
         };
         sampling.seed = seed(fields)?;
-        sampling.logit_bias = logit_bias(fields, app)?;
+        sampling.logit_bias = logit_bias(fields, served)?;
         let stream = fields.flag("stream")?.unwrap_or(false);
         let include_usage = stream_options(fields, stream)?;
         fields.only("service_tier", &[json!("auto"), json!("default")])?;
         fields.only("store", &[json!(false)])?;
         Ok(Self {
             sampling,
-            stop: stop(fields)?,
+            stop: stop(fields, "stop")?,
             n: fields.count("n", 1..=app.limits.choices as u64)?.unwrap_or(1),
             stream,
             include_usage,
@@ -58,33 +57,8 @@ impl Common {
     }
 }
 
-/// Whether a request has to name the model.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Required {
-    Yes,
-    No,
-}
-
-/// The model that is asked for has to be the one that is served.
-pub(crate) fn check_model(fields: &mut Fields, app: &App, required: Required) -> Result<(), ApiError> {
-    match fields.text("model")? {
-        Some(name) if name == app.model_id => Ok(()),
-        None if required == Required::No => Ok(()),
-        None => Err(ApiError::field("model", format!("missing; this server has {:?}", app.model_id))),
-        Some(name) => {
-            let name: String = name.chars().take(80).collect();
-            let mut error = ApiError::field(
-                "model",
-                format!("no model is called {name:?}; this server has {:?}", app.model_id),
-            );
-            error.status = StatusCode::NOT_FOUND;
-            Err(error.with_code("model_not_found"))
-        }
-    }
-}
-
 /// Any 64-bit integer, signed or not; where none is given, one by chance.
-fn seed(fields: &mut Fields) -> Result<u64, ApiError> {
+pub(crate) fn seed(fields: &mut Fields) -> Result<u64, ApiError> {
     let Some(value) = fields.take("seed") else {
         return getrandom::u64().map_err(|_| ApiError::internal());
     };
@@ -92,28 +66,28 @@ fn seed(fields: &mut Fields) -> Result<u64, ApiError> {
     seed.ok_or_else(|| expected("seed", "an integer of 64 bits", &value))
 }
 
-fn stop(fields: &mut Fields) -> Result<Vec<String>, ApiError> {
+pub(crate) fn stop(fields: &mut Fields, name: &str) -> Result<Vec<String>, ApiError> {
     let what = format!("a string or at most {MOST_STOPS} strings, each of 1 to {LONGEST_STOP} bytes");
-    let stops = match fields.take("stop") {
+    let stops = match fields.take(name) {
         None => Vec::new(),
         Some(Value::Array(list)) if list.len() <= MOST_STOPS => list,
         Some(one @ Value::String(_)) => vec![one],
-        Some(other) => return Err(expected("stop", &what, &other)),
+        Some(other) => return Err(expected(name, &what, &other)),
     };
     let text = |value: Value| match value {
         Value::String(text) if (1..=LONGEST_STOP).contains(&text.len()) => Ok(text),
-        other => Err(expected("stop", &what, &other)),
+        other => Err(expected(name, &what, &other)),
     };
     stops.into_iter().map(text).collect()
 }
 
-fn logit_bias(fields: &mut Fields, app: &App) -> Result<BTreeMap<u32, f32>, ApiError> {
+fn logit_bias(fields: &mut Fields, served: &Served) -> Result<BTreeMap<u32, f32>, ApiError> {
     let map = match fields.take("logit_bias") {
         None => return Ok(BTreeMap::new()),
         Some(Value::Object(map)) => map,
         Some(other) => return Err(expected("logit_bias", "an object from token ids to numbers", &other)),
     };
-    let vocab = app.scheduler.model().spec().vocab;
+    let vocab = served.model().spec().vocab;
     let one = |(id, bias): (String, Value)| {
         let id = id.parse().ok().filter(|id| (*id as usize) < vocab);
         let number = bias.as_f64().filter(|bias| (-100.0..=100.0).contains(bias));

@@ -1,19 +1,17 @@
 //! A server from its options to its end.
 
 use crate::{
-    app::{App, now},
+    app::App,
     connection,
+    models::{Loader, ModelEntry, Models, Residency},
 };
 use futures_util::future::select;
-use lowbit_engine::{
-    EngineError, Model,
-    scheduler::{Scheduler, SchedulerOptions},
-};
+use lowbit_engine::scheduler::SchedulerOptions;
 use lowbit_kernels::Ctx;
 use std::{
     net::{SocketAddr, TcpListener},
     pin::pin,
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 use tokio::sync::Notify;
@@ -29,8 +27,10 @@ pub struct ServerOptions {
     pub api_key: Option<String>,
     /// Names by which clients may call this machine, beside addresses and `localhost`.
     pub hosts: Vec<String>,
-    /// What clients call the model.
-    pub model_id: String,
+    /// The models; the first is loaded at once, the others when they are asked for.
+    pub models: Vec<ModelEntry>,
+    /// How many of them may be loaded.
+    pub residency: Residency,
     /// How answers are computed.
     pub scheduler: SchedulerOptions,
     /// What clients may take.
@@ -105,18 +105,22 @@ pub enum ServeError {
     /// Threads or signals cannot be had.
     #[error("cannot start the server: {0}")]
     Runtime(#[from] std::io::Error),
-    /// The model cannot be served.
-    #[error(transparent)]
-    Engine(#[from] EngineError),
+    /// The first model cannot be served.
+    #[error("{0}")]
+    Model(String),
 }
 
 /// A server that listens.
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
+    context: usize,
     app: Arc<App>,
     stop: Stop,
 }
+
+/// How often models that nobody uses are looked for.
+const SWEEP: Duration = Duration::from_secs(1);
 
 /// Asks a server to stop, from any thread.
 #[derive(Clone, Default)]
@@ -133,9 +137,10 @@ impl Server {
     /// Listens; nothing is answered before [`run`](Self::run).
     ///
     /// # Errors
-    /// Where the address is taken or would be open to everyone, or the model has no tokenizer.
-    pub fn bind(model: Arc<Model>, ctx: Arc<Ctx>, options: ServerOptions) -> Result<Self, ServeError> {
-        let ServerOptions { address, exposure, api_key, hosts, model_id, scheduler, limits } = options;
+    /// Where the address is taken or would be open to everyone, or the first model cannot be loaded or has no tokenizer.
+    pub fn bind(loader: Loader, ctx: Arc<Ctx>, options: ServerOptions) -> Result<Self, ServeError> {
+        let ServerOptions { address, exposure, api_key, hosts, models, residency, scheduler, limits } =
+            options;
         if !address.ip().is_loopback() && api_key.is_none() && exposure == Exposure::Protected {
             return Err(ServeError::Unprotected { address });
         }
@@ -147,10 +152,14 @@ impl Server {
         let listener = TcpListener::bind(address).map_err(bind)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let template = model.chat_template().map_err(|error| error.to_string());
-        let scheduler = Scheduler::start(model, ctx, scheduler)?;
-        let app = App { scheduler, model_id, template, api_key, hosts, limits, started: now() };
-        Ok(Self { listener, address, app: Arc::new(app), stop: Stop::default() })
+        if models.is_empty() {
+            return Err(ServeError::Model("there is no model to serve".into()));
+        }
+        let models = Arc::new(Models::new(models, loader, ctx, scheduler, residency));
+        let first = models.load(0).map_err(|error| ServeError::Model(error.to_string()))?;
+        let context = first.context();
+        let app = App { models, api_key, hosts, limits, embedding: Mutex::default() };
+        Ok(Self { listener, address, context, app: Arc::new(app), stop: Stop::default() })
     }
 
     /// Where it listens.
@@ -158,9 +167,9 @@ impl Server {
         self.address
     }
 
-    /// Most tokens of prompt and answer together.
+    /// Most tokens of prompt and answer together, of the first model.
     pub fn context(&self) -> usize {
-        self.app.scheduler.options().context
+        self.context
     }
 
     /// What stops it.
@@ -183,6 +192,14 @@ impl Server {
         let served: Result<(), ServeError> = runtime.block_on(async {
             let listener = tokio::net::TcpListener::from_std(listener)?;
             let mut signals = Signals::new()?;
+            let sweeping = app.models.clone();
+            tokio::spawn(async move {
+                loop {
+                    tokio::time::sleep(SWEEP).await;
+                    let models = sweeping.clone();
+                    let _ = tokio::task::spawn_blocking(move || models.sweep()).await;
+                }
+            });
             let asked = async {
                 select(pin!(stop.0.notified()), pin!(signals.next())).await;
             };

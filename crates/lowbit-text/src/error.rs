@@ -4,6 +4,15 @@
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TextError {
+    /// A schema or grammar that is not understood, or asks for too much.
+    #[error("the grammar cannot be followed: {why}")]
+    Grammar {
+        /// What is wrong with it.
+        why: String,
+    },
+    /// No token ends an answer, so no grammar could.
+    #[error("the vocabulary has no token that ends an answer, which a grammar needs")]
+    NoEnd,
     /// `tokenizer.ggml.model` (or its like) names an algorithm that is not implemented.
     #[error("tokenizer model '{found}' is not supported, known are: {known}{}", suggestion(.nearest))]
     UnknownModel {

@@ -6,7 +6,7 @@
 //!
 //! [`StreamDecoder`] turns ids into text one at a time and holds back bytes until a character is complete.
 //! [`ChatTemplate`] renders the Jinja template of a model in a sandbox: no files, no includes, and limits on
-//! work, output and nesting.
+//! work, output and nesting. A [`Grammar`] says which tokens an answer of a given shape may go on with.
 //!
 //! What is absent on purpose: no file access, no network, no clock (the time that a template may ask for is
 //! passed in), no environment variables, no global state.
@@ -18,6 +18,7 @@ mod byte_alphabet;
 mod charsmap;
 pub mod chat;
 mod error;
+mod grammar;
 mod hf;
 mod llama2c;
 mod merge;
@@ -33,6 +34,7 @@ mod vocab;
 
 pub use chat::{ChatInput, ChatTemplate, GenerationPrompt, Message};
 pub use error::{Result, TextError};
+pub use grammar::{Grammar, GrammarSource, GrammarVocab, LONGEST_GRAMMAR, TokenSet};
 pub use hf::{HfFiles, HfTexts};
 pub use pretokenizers::known_pre_tokenizers;
 pub use stream::{SpecialText, StreamDecoder, TextStart};

@@ -76,4 +76,6 @@ pub use lowbit_model::{
 };
 pub use lowbit_quant as quant;
 pub use lowbit_server as server;
-pub use lowbit_text::{Affixes, ChatTemplate, Message, SpecialText, SpecialTokens, Tokenizer};
+pub use lowbit_text::{
+    Affixes, ChatTemplate, Grammar, GrammarSource, Message, SpecialText, SpecialTokens, Tokenizer,
+};

@@ -59,12 +59,12 @@ impl Candidates {
         Self { items: Vec::new(), order: Order::ById, scratch: Vec::new() }
     }
 
-    /// Takes the model's logits; a token with negative infinity is no candidate.
-    pub(super) fn fill(&mut self, logits: &[f32]) {
+    /// Takes the model's logits of allowed tokens; one with negative infinity is no candidate.
+    pub(super) fn fill(&mut self, logits: &[f32], allowed: impl Fn(u32) -> bool) {
         self.items.clear();
         self.items.reserve(logits.len());
         let tokens = logits.iter().zip(0u32..).map(|(&logit, id)| Candidate { id, logit });
-        self.items.extend(tokens.filter(|token| token.logit > f32::NEG_INFINITY));
+        self.items.extend(tokens.filter(|token| token.logit > f32::NEG_INFINITY && allowed(token.id)));
         self.order = Order::ById;
     }
 

@@ -122,7 +122,16 @@ impl Sampler {
     /// A logit of negative infinity marks a token that cannot be chosen. NaN and positive infinity are errors, as is
     /// a step in which no token can be chosen; the history is then as before.
     pub fn sample(&mut self, logits: &[f32]) -> Result<Sampled, SamplerError> {
-        let model = self.run_stages(logits)?;
+        self.sample_among(logits, |_| true)
+    }
+
+    /// As [`Self::sample`], from the tokens that are allowed alone. Log-probabilities are the model's own all the same.
+    pub fn sample_among(
+        &mut self,
+        logits: &[f32],
+        allowed: impl Fn(u32) -> bool,
+    ) -> Result<Sampled, SamplerError> {
+        let model = self.run_stages(logits, allowed)?;
         let mass = self.candidates.mass();
         let drawn = draw(&self.candidates, &mass, &mut self.rng);
         if let Some(mirostat) = &mut self.mirostat {
@@ -159,7 +168,7 @@ impl Sampler {
     /// The distribution that [`Self::sample`] would draw from, as tokens with their probabilities in no particular
     /// order. It draws no token and records none, but a stage that acts by chance takes its random number.
     pub fn distribution(&mut self, logits: &[f32]) -> Result<Vec<(u32, f64)>, SamplerError> {
-        self.run_stages(logits)?;
+        self.run_stages(logits, |_| true)?;
         let mass = self.candidates.mass();
         let probability = |c: &Candidate| (c.id, mass.weight(c.logit) / mass.total);
         Ok(self.candidates.as_slice().iter().map(probability).collect())
@@ -191,9 +200,9 @@ impl Sampler {
     }
 
     /// Leaves the tokens to draw from in `candidates`, and says what the model's own distribution sums to.
-    fn run_stages(&mut self, logits: &[f32]) -> Result<Mass, SamplerError> {
+    fn run_stages(&mut self, logits: &[f32], allowed: impl Fn(u32) -> bool) -> Result<Mass, SamplerError> {
         let model = self.check(logits)?;
-        self.candidates.fill(logits);
+        self.candidates.fill(logits, allowed);
         self.bias.apply(&mut self.candidates);
         if self.candidates.is_empty() {
             return Err(SamplerError::NoCandidates);

@@ -48,7 +48,7 @@ pub(super) fn sampler_after(params: &SamplingParams, vocab_size: usize, history:
 /// Tokens and logits that the stages leave.
 pub(super) fn logits_after(params: &SamplingParams, logits: &[f32], history: &[u32]) -> Vec<(u32, f32)> {
     let mut sampler = sampler_after(params, logits.len(), history);
-    sampler.run_stages(logits).unwrap();
+    sampler.run_stages(logits, |_| true).unwrap();
     sampler.candidates.as_slice().iter().map(|c| (c.id, c.logit)).collect()
 }
 

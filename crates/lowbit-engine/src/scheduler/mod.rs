@@ -121,6 +121,8 @@ pub struct Done {
     pub text: String,
     /// Why it ended.
     pub finish: Finish,
+    /// Place of the stop string that ended it, in the request's list.
+    pub stop: Option<usize>,
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
     /// Tokens of the prompt whose keys and values were there already.
@@ -132,7 +134,7 @@ pub struct Done {
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// The model gave logits that cannot be sampled from, or all tokens are banned.
+    /// The model gave logits that cannot be sampled from, all tokens are banned, or a grammar gave up.
     #[error("{0}")]
     Sampling(String),
     /// Our own fault.

@@ -151,6 +151,7 @@ impl Sequence {
         self.listener.update(Update::Done(Done {
             text,
             finish,
+            stop: self.answer.stopped,
             prompt_tokens: self.prompt_tokens,
             cached_tokens: self.cached_tokens.unwrap_or(0),
             generated_tokens: self.answer.tokens.len(),

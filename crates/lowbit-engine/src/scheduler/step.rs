@@ -331,7 +331,7 @@ impl Engine {
 
 fn failure(error: &EngineError) -> Failure {
     match error {
-        EngineError::Sampling(error) => Failure::Sampling(error.to_string()),
+        EngineError::Sampling(_) | EngineError::Encode(_) => Failure::Sampling(error.to_string()),
         _ => Failure::Internal,
     }
 }

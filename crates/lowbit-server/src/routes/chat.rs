@@ -2,13 +2,17 @@
 
 use super::beside;
 use crate::{
-    answer::{Asked, Shape, answer},
-    app::App,
+    answer::{Asked, answer},
+    app::{App, Required},
     body,
     connection::Peer,
+    conversation::{Conversation, Format},
     error::ApiError,
     fields::{Fields, expected},
+    forms::Chat,
     sampling::Common,
+    served::Served,
+    tools::{MOST_TOOLS, Tool, ToolChoice},
 };
 use axum::{
     Extension,
@@ -20,7 +24,7 @@ use lowbit_engine::{
     GenerateRequest,
     scheduler::{History, Request as Sequence},
 };
-use lowbit_text::Message;
+use lowbit_text::{GrammarSource, Message};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -29,7 +33,6 @@ const UNSUPPORTED: &[&str] = &[
     "audio",
     "function_call",
     "functions",
-    "parallel_tool_calls",
     "prediction",
     "prompt_cache_key",
     "prompt_cache_retention",
@@ -44,14 +47,16 @@ pub(crate) async fn chat(
     Extension(Peer(peer)): Extension<Peer>,
     request: Request<Body>,
 ) -> Result<Response<Body>, ApiError> {
-    let fields = body::read(&app, request).await?;
-    let preparing = app.clone();
-    let asked = beside(move || prepare(&preparing, fields, peer.to_string())).await?;
-    answer(app, asked).await
+    let mut fields = body::read(&app, request).await?;
+    let served = app.model(&mut fields, Required::Yes).await?;
+    let (preparing, model) = (app.clone(), served.clone());
+    let asked = beside(move || prepare(&preparing, &model, fields, peer.to_string())).await?;
+    answer(app, served, asked).await
 }
 
-fn prepare(app: &App, mut fields: Fields, peer: String) -> Result<Asked, ApiError> {
-    let Common { mut sampling, stop, n, stream, include_usage, user } = Common::take(&mut fields, app)?;
+fn prepare(app: &App, served: &Served, mut fields: Fields, peer: String) -> Result<Asked, ApiError> {
+    let Common { mut sampling, stop, n, stream, include_usage, user } =
+        Common::take(&mut fields, app, served)?;
     let logprobs = fields.flag("logprobs")?.unwrap_or(false);
     if let Some(top) = fields.count("top_logprobs", 0..=20)? {
         if !logprobs {
@@ -59,47 +64,142 @@ fn prepare(app: &App, mut fields: Fields, peer: String) -> Result<Asked, ApiErro
         }
         sampling.top_logprobs = top as u32;
     }
-    let max_tokens = max_tokens(&mut fields, app)?;
-    let messages = messages(fields.take("messages"))?;
-    fields.only("tools", &[json!([])])?;
-    fields.only("tool_choice", &[json!("none")])?;
-    fields.only("response_format", &[json!({ "type": "text" })])?;
+    let max_tokens = max_tokens(&mut fields, served)?;
+    let conversation = Conversation {
+        messages: messages(fields.take("messages"))?,
+        tools: tools(fields.take("tools"))?,
+        choice: tool_choice(fields.take("tool_choice"))?,
+        single_call: !fields.flag("parallel_tool_calls")?.unwrap_or(true),
+        format: response_format(fields.take("response_format"))?,
+    };
     fields.only("modalities", &[json!(["text"])])?;
     fields.only("metadata", &[json!({})])?;
     UNSUPPORTED.iter().try_for_each(|name| fields.only(name, &[]))?;
     fields.finish("")?;
 
-    let template = app.template.as_ref();
-    let template = template.map_err(|why| {
-        ApiError::field("messages", format!("this model cannot chat ({why}); /v1/completions continues text"))
-    })?;
-    let prompt = app.scheduler.model().encode_chat(template, &messages);
-    let prompt = prompt.map_err(|error| ApiError::field("messages", error))?;
+    let prepared = conversation.prepare(served, n as usize)?;
     let requests = (0..n).map(|choice| Sequence {
         generate: GenerateRequest {
-            prompt: prompt.clone(),
+            prompt: prepared.prompt.clone(),
             sampling: sampling.choice(choice),
             max_tokens,
             stop: stop.clone(),
+            grammar: prepared.grammar.clone(),
         },
         history: History::Nothing,
         ..Sequence::default()
     });
     Ok(Asked {
-        shape: Shape::Chat,
+        form: Box::new(Chat::new(&served.id, n as usize, logprobs, include_usage)),
         client: user.unwrap_or(peer),
         requests: requests.collect(),
+        parts: prepared.parts,
         n: n as usize,
         stream,
-        include_usage,
-        logprobs,
-        echo: None,
     })
 }
 
+/// `{"type": "function", "function": {"name", "description", "parameters", "strict"}}` of each.
+fn tools(value: Option<Value>) -> Result<Vec<Tool>, ApiError> {
+    let list = match value {
+        None => return Ok(Vec::new()),
+        Some(Value::Array(list)) if list.len() <= MOST_TOOLS => list,
+        Some(other) => {
+            return Err(expected("tools", &format!("a list of at most {MOST_TOOLS} tools"), &other));
+        }
+    };
+    let one = |(place, tool): (usize, Value)| {
+        let path = format!("tools[{place}]");
+        let mut tool = Fields::object(&path, tool)?;
+        tool.is(&path, "type", &["function"])?;
+        let path = format!("{path}.function");
+        let mut function = Fields::object(&path, tool.take("function").unwrap_or_default())?;
+        tool.finish(&path)?;
+        self::function(&path, &mut function, "parameters")
+    };
+    list.into_iter().enumerate().map(one).collect()
+}
+
+/// A function; arguments always follow the schema, so `strict` changes nothing.
+pub(super) fn function(path: &str, fields: &mut Fields, schema: &str) -> Result<Tool, ApiError> {
+    fields.flag("strict")?;
+    let (name, description) = (fields.text("name")?, fields.text("description")?);
+    let tool = Tool::new(path, name, description, fields.take(schema))?;
+    fields.nothing_left()?;
+    Ok(tool)
+}
+
+pub(super) fn tool_choice(value: Option<Value>) -> Result<ToolChoice, ApiError> {
+    match value {
+        None => Ok(ToolChoice::Auto),
+        Some(Value::String(word)) if word == "none" => Ok(ToolChoice::None),
+        Some(Value::String(word)) if word == "auto" => Ok(ToolChoice::Auto),
+        Some(Value::String(word)) if word == "required" => Ok(ToolChoice::Required),
+        Some(Value::Object(map)) => {
+            // Chats name it inside of `function`, responses beside `type`.
+            let name =
+                map.get("function").and_then(|function| function.get("name")).or_else(|| map.get("name"));
+            match name.and_then(Value::as_str) {
+                Some(name) if map["type"] == "function" && map.len() == 2 => {
+                    Ok(ToolChoice::Named(name.to_owned()))
+                }
+                _ => Err(expected("tool_choice", "a function's name", &Value::Object(map))),
+            }
+        }
+        Some(other) => Err(expected("tool_choice", "none, auto, required or a function", &other)),
+    }
+}
+
+/// `text`, `json_object`, `json_schema`; and `regex` and `grammar`, which are this server's own.
+fn response_format(value: Option<Value>) -> Result<Format, ApiError> {
+    let path = "response_format";
+    let Some(value) = value else { return Ok(Format::Text) };
+    let mut fields = Fields::object(path, value)?;
+    let kind = fields.is(path, "type", &["text", "json_object", "json_schema", "regex", "grammar"])?;
+    let format = match kind.as_str() {
+        "json_object" => Format::json_object(path),
+        "json_schema" => {
+            let path = format!("{path}.json_schema");
+            let mut named = Fields::object(&path, fields.take("json_schema").unwrap_or_default())?;
+            let schema = self::schema(&path, &mut named)?;
+            named.finish(&path)?;
+            schema
+        }
+        "regex" => grammar(path, &mut fields, "regex", GrammarSource::Regex)?,
+        "grammar" => grammar(path, &mut fields, "grammar", GrammarSource::Lark)?,
+        _ => Format::Text,
+    };
+    fields.finish(path)?;
+    Ok(format)
+}
+
+/// `name`, `description`, `strict` and `schema`. Answers always follow the schema.
+pub(super) fn schema(path: &str, fields: &mut Fields) -> Result<Format, ApiError> {
+    fields.text("name")?;
+    fields.text("description")?;
+    fields.flag("strict")?;
+    let field = format!("{path}.schema");
+    match fields.take("schema") {
+        Some(schema @ Value::Object(_)) => Ok(Format::json_schema(&field, schema)),
+        None => Err(ApiError::field(field, "missing")),
+        Some(other) => Err(expected(&field, "a JSON schema", &other)),
+    }
+}
+
+fn grammar(
+    path: &str,
+    fields: &mut Fields,
+    name: &str,
+    source: fn(String) -> GrammarSource,
+) -> Result<Format, ApiError> {
+    let field = format!("{path}.{name}");
+    let text = fields.text(name)?.ok_or_else(|| ApiError::field(&field, "missing"))?;
+    Ok(Format::Grammar(field, source(text)))
+}
+
 /// Two names for one number.
-fn max_tokens(fields: &mut Fields, app: &App) -> Result<Option<usize>, ApiError> {
-    let most = app.scheduler.options().context as u64;
+fn max_tokens(fields: &mut Fields, served: &Served) -> Result<Option<usize>, ApiError> {
+    let most = served.context() as u64;
     let old = fields.count("max_tokens", 1..=most)?;
     let new = fields.count("max_completion_tokens", 1..=most)?;
     if old.is_some() && new.is_some() && old != new {
@@ -108,7 +208,7 @@ fn max_tokens(fields: &mut Fields, app: &App) -> Result<Option<usize>, ApiError>
     Ok(new.or(old).map(|tokens| tokens as usize))
 }
 
-fn messages(value: Option<Value>) -> Result<Vec<Message>, ApiError> {
+pub(super) fn messages(value: Option<Value>) -> Result<Vec<Message>, ApiError> {
     match value {
         Some(Value::Array(list)) if !list.is_empty() => {
             list.into_iter().enumerate().map(|(place, message)| one(place, message)).collect()
@@ -120,48 +220,90 @@ fn messages(value: Option<Value>) -> Result<Vec<Message>, ApiError> {
 
 fn one(place: usize, message: Value) -> Result<Message, ApiError> {
     let path = format!("messages[{place}]");
-    let Value::Object(map) = message else { return Err(expected(&path, "an object", &message)) };
-    let mut fields = Fields::of(map);
-    let role = fields.take("role").unwrap_or_default();
-    let role = match role.as_str() {
-        // What models were trained to read.
-        Some("developer") => "system",
-        Some(known @ ("system" | "user" | "assistant")) => known,
-        _ => {
-            let what = "system, developer, user or assistant (tool calls are not supported by this server)";
-            return Err(expected(&format!("{path}.role"), what, &role));
-        }
+    let mut fields = Fields::object(&path, message)?;
+    let role = fields.is(&path, "role", &["system", "developer", "user", "assistant", "tool"])?;
+    // What models were trained to read.
+    let role = if role == "developer" { "system" } else { &role };
+    let calls = if role == "assistant" { fields.take("tool_calls") } else { None };
+    let said = fields.take("content");
+    let text = match said {
+        None if calls.is_some() => String::new(),
+        said => content(&format!("{path}.content"), said.unwrap_or_default())?,
     };
-    let content = content(&format!("{path}.content"), fields.take("content").unwrap_or_default())?;
+    let mut message = Message::new(role, text);
+    if let Some(calls) = calls {
+        message.extra.insert("tool_calls".into(), self::calls(&format!("{path}.tool_calls"), calls)?);
+    }
+    if role == "assistant" {
+        fields.only("refusal", &[])?;
+        if let Some(thought) = fields.text("reasoning_content")? {
+            message.extra.insert("reasoning_content".into(), thought.into());
+        }
+    }
+    if role == "tool" {
+        let id = fields.text("tool_call_id")?;
+        let id = id.ok_or_else(|| ApiError::field(format!("{path}.tool_call_id"), "missing"))?;
+        message.extra.insert("tool_call_id".into(), id.into());
+    }
+    if let Some(name) = fields.text("name")? {
+        message.extra.insert("name".into(), name.into());
+    }
     fields.finish(&path)?;
-    Ok(Message::new(role, content))
+    Ok(message)
+}
+
+/// Calls as templates expect them: with arguments that are JSON and not a text of it.
+fn calls(path: &str, calls: Value) -> Result<Value, ApiError> {
+    let Value::Array(list) = calls else { return Err(expected(path, "a list of calls", &calls)) };
+    let one = |(place, call): (usize, Value)| {
+        let path = format!("{path}[{place}]");
+        let mut fields = Fields::object(&path, call)?;
+        fields.is(&path, "type", &["function"])?;
+        let id = fields.text("id")?;
+        let within = format!("{path}.function");
+        let mut function = Fields::object(&within, fields.take("function").unwrap_or_default())?;
+        fields.finish(&path)?;
+        let (name, arguments) = (function.text("name")?, function.text("arguments")?);
+        function.finish(&within)?;
+        let name = name.ok_or_else(|| ApiError::field(format!("{within}.name"), "missing"))?;
+        Ok(call_message(id, &name, arguments.unwrap_or_default()))
+    };
+    list.into_iter().enumerate().map(one).collect()
+}
+
+/// A call in a message; what is no JSON stays the text that it is.
+pub(super) fn call_message(id: Option<String>, name: &str, arguments: String) -> Value {
+    let arguments = match serde_json::from_str::<Value>(&arguments) {
+        Ok(arguments) => arguments,
+        Err(_) => arguments.into(),
+    };
+    json!({ "id": id, "type": "function", "function": { "name": name, "arguments": arguments } })
 }
 
 /// Text, or parts that are all text.
 fn content(path: &str, content: Value) -> Result<String, ApiError> {
+    text_of(path, content, &["text"])
+}
+
+/// Text, or parts of these kinds.
+pub(super) fn text_of(path: &str, content: Value, kinds: &[&str]) -> Result<String, ApiError> {
     match content {
         Value::String(text) => Ok(text),
         Value::Array(parts) => {
-            parts.into_iter().enumerate().map(|(place, part)| text_part(path, place, part)).collect()
+            let part = |(place, part)| text_part(&format!("{path}[{place}]"), part, kinds);
+            parts.into_iter().enumerate().map(part).collect()
         }
         other => Err(expected(path, "text or a list of text parts", &other)),
     }
 }
 
-fn text_part(path: &str, place: usize, part: Value) -> Result<String, ApiError> {
-    let path = format!("{path}[{place}]");
-    let Value::Object(map) = part else { return Err(expected(&path, "an object", &part)) };
-    let mut fields = Fields::of(map);
-    let kind = fields.take("type").unwrap_or_default();
-    if kind != "text" {
-        return Err(expected(
-            &format!("{path}.type"),
-            "\"text\", the only kind that this server reads",
-            &kind,
-        ));
-    }
+fn text_part(path: &str, part: Value, kinds: &[&str]) -> Result<String, ApiError> {
+    let mut fields = Fields::object(path, part)?;
+    fields.is(path, "type", kinds)?;
+    // Prompts are always cached; annotations are of answers that come back.
+    ["cache_control", "annotations", "logprobs", "citations"].iter().for_each(|name| drop(fields.take(name)));
     let text = fields.take("text").unwrap_or_default();
-    fields.finish(&path)?;
+    fields.finish(path)?;
     match text {
         Value::String(text) => Ok(text),
         other => Err(expected(&format!("{path}.text"), "a string", &other)),

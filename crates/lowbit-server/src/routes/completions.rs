@@ -2,13 +2,16 @@
 
 use super::beside;
 use crate::{
-    answer::{Asked, Shape, answer},
-    app::App,
+    answer::{Asked, answer},
+    app::{App, Required},
     body,
     connection::Peer,
     error::ApiError,
     fields::{Fields, expected},
+    forms::Completion,
+    parts::Parts,
     sampling::Common,
+    served::Served,
 };
 use axum::{
     Extension,
@@ -33,18 +36,20 @@ pub(crate) async fn completions(
     Extension(Peer(peer)): Extension<Peer>,
     request: Request<Body>,
 ) -> Result<Response<Body>, ApiError> {
-    let fields = body::read(&app, request).await?;
-    let preparing = app.clone();
-    let asked = beside(move || prepare(&preparing, fields, peer.to_string())).await?;
-    answer(app, asked).await
+    let mut fields = body::read(&app, request).await?;
+    let served = app.model(&mut fields, Required::Yes).await?;
+    let (preparing, model) = (app.clone(), served.clone());
+    let asked = beside(move || prepare(&preparing, &model, fields, peer.to_string())).await?;
+    answer(app, served, asked).await
 }
 
-fn prepare(app: &App, mut fields: Fields, peer: String) -> Result<Asked, ApiError> {
-    let Common { mut sampling, stop, n, stream, include_usage, user } = Common::take(&mut fields, app)?;
+fn prepare(app: &App, served: &Served, mut fields: Fields, peer: String) -> Result<Asked, ApiError> {
+    let Common { mut sampling, stop, n, stream, include_usage, user } =
+        Common::take(&mut fields, app, served)?;
     let top = fields.count("logprobs", 0..=20)?;
     sampling.top_logprobs = top.unwrap_or(0) as u32;
     let echo = fields.flag("echo")?.unwrap_or(false);
-    let most = app.scheduler.options().context as u64;
+    let most = served.context() as u64;
     let max_tokens = fields.count("max_tokens", 0..=most)?.unwrap_or(DEFAULT_TOKENS);
     if max_tokens == 0 && !echo {
         return Err(ApiError::field("max_tokens", "0 leaves nothing to answer without echo = true"));
@@ -52,7 +57,7 @@ fn prepare(app: &App, mut fields: Fields, peer: String) -> Result<Asked, ApiErro
     // The best of as many as are returned are all of them.
     fields.only("best_of", &[json!(n)])?;
     fields.only("suffix", &[json!("")])?;
-    let prompts = prompts(app, fields.take("prompt"))?;
+    let prompts = prompts(served, fields.take("prompt"))?;
     fields.finish("")?;
     if prompts.len() * n as usize > MOST_ANSWERS {
         let message =
@@ -69,24 +74,21 @@ fn prepare(app: &App, mut fields: Fields, peer: String) -> Result<Asked, ApiErro
                     sampling: sampling.choice(choice),
                     max_tokens: Some(max_tokens as usize),
                     stop: stop.clone(),
+                    grammar: None,
                 },
                 history: History::Nothing,
                 prompt_scores: if echo && top.is_some() { PromptScores::Report } else { PromptScores::Skip },
             });
-            if echo {
-                texts.push(text.clone());
-            }
+            texts.push((tokens.clone(), echo.then(|| text.clone())));
         }
     }
     Ok(Asked {
-        shape: Shape::Completion,
         client: user.unwrap_or(peer),
+        parts: requests.iter().map(|_| Parts::plain()).collect(),
         requests,
         n: n as usize,
         stream,
-        include_usage,
-        logprobs: top.is_some(),
-        echo: echo.then_some(texts),
+        form: Box::new(Completion::new(&served.id, texts, top.is_some(), include_usage)),
     })
 }
 
@@ -96,7 +98,7 @@ struct Prompt {
 }
 
 /// A text, tokens, or a list of either.
-fn prompts(app: &App, value: Option<Value>) -> Result<Vec<Prompt>, ApiError> {
+fn prompts(served: &Served, value: Option<Value>) -> Result<Vec<Prompt>, ApiError> {
     let what = "a string, a list of token ids, or a list of at least one of these";
     match value {
         None => Err(ApiError::field("prompt", "missing")),
@@ -107,23 +109,23 @@ fn prompts(app: &App, value: Option<Value>) -> Result<Vec<Prompt>, ApiError> {
             }
             list.into_iter()
                 .enumerate()
-                .map(|(place, one)| prompt(app, &format!("prompt[{place}]"), one))
+                .map(|(place, one)| prompt(served, &format!("prompt[{place}]"), one))
                 .collect()
         }
-        Some(one @ (Value::String(_) | Value::Array(_))) => Ok(vec![prompt(app, "prompt", one)?]),
+        Some(one @ (Value::String(_) | Value::Array(_))) => Ok(vec![prompt(served, "prompt", one)?]),
         Some(other) => Err(expected("prompt", what, &other)),
     }
 }
 
-fn prompt(app: &App, path: &str, value: Value) -> Result<Prompt, ApiError> {
+fn prompt(served: &Served, path: &str, value: Value) -> Result<Prompt, ApiError> {
     match value {
         Value::String(text) => {
-            let tokens = app.scheduler.model().encode(&text).map_err(|error| ApiError::field(path, error))?;
+            let tokens = served.model().encode(&text).map_err(|error| ApiError::field(path, error))?;
             Ok(Prompt { text, tokens })
         }
         value => {
-            let tokens = super::tokens::ids(app, path, value)?;
-            Ok(Prompt { text: app.decode(&tokens)?, tokens })
+            let tokens = super::tokens::ids(served, path, value)?;
+            Ok(Prompt { text: served.decode(&tokens)?, tokens })
         }
     }
 }

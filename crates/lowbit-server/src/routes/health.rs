@@ -13,7 +13,7 @@ use serde_json::json;
 use std::sync::Arc;
 
 pub(crate) async fn health(State(app): State<Arc<App>>) -> Result<Response<Body>, ApiError> {
-    if app.scheduler.is_open() {
+    if app.models.is_open() {
         return Ok(json_response(&json!({ "status": "ok" })));
     }
     Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the server takes no more requests"))

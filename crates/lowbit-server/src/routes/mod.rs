@@ -1,18 +1,27 @@
-//! The routes, one file each.
+//! The routes, one file for each API or group of them.
 
+mod anthropic;
 mod chat;
 mod completions;
+mod embeddings;
 mod health;
 mod metrics;
 mod models;
+mod ollama;
+mod openapi;
+mod responses;
 mod tokens;
 
-use crate::{app::App, error::ApiError, guard::guard};
+use crate::{
+    app::App,
+    error::ApiError,
+    guard::{errors_in_form, guard},
+};
 use axum::{
     Router,
     body::Body,
     http::{Response, StatusCode},
-    middleware::from_fn_with_state,
+    middleware::{from_fn, from_fn_with_state},
     response::IntoResponse,
     routing::{get, post},
 };
@@ -24,10 +33,22 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(chat::chat))
         .route("/v1/completions", post(completions::completions))
+        .route("/v1/responses", post(responses::responses))
+        .route("/v1/embeddings", post(embeddings::openai))
+        .route("/v1/messages", post(anthropic::messages))
+        .route("/v1/messages/count_tokens", post(anthropic::count_tokens))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*id}", get(models::one))
+        .route("/api/chat", post(ollama::chat))
+        .route("/api/generate", post(ollama::generate))
+        .route("/api/embed", post(embeddings::ollama))
+        .route("/api/tags", get(ollama::tags))
+        .route("/api/ps", get(ollama::running))
+        .route("/api/show", post(ollama::show))
+        .route("/api/version", get(ollama::version))
         .route("/tokenize", post(tokens::tokenize))
         .route("/detokenize", post(tokens::detokenize))
+        .route("/openapi.json", get(openapi::description))
         .route("/health", get(health::health))
         .route("/metrics", get(metrics::metrics))
         .fallback(async || {
@@ -38,6 +59,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         })
         .layer(from_fn_with_state(app.clone(), guard))
         .layer(CatchPanicLayer::custom(|_| -> Response<Body> { ApiError::internal().into_response() }))
+        .layer(from_fn(errors_in_form))
         .with_state(app)
 }
 

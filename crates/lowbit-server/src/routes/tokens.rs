@@ -2,11 +2,12 @@
 
 use super::beside;
 use crate::{
-    app::App,
+    app::{App, Required},
     body,
+    conversation::Conversation,
     error::{ApiError, json_response},
-    fields::expected,
-    sampling::{Required, check_model},
+    fields::{Fields, expected},
+    served::Served,
 };
 use axum::{
     body::Body,
@@ -22,20 +23,37 @@ pub(crate) async fn tokenize(
     request: Request<Body>,
 ) -> Result<Response<Body>, ApiError> {
     let mut fields = body::read(&app, request).await?;
+    let served = app.model(&mut fields, Required::No).await?;
     beside(move || {
-        check_model(&mut fields, &app, Required::No)?;
-        let text = fields.text("prompt")?.ok_or_else(|| ApiError::field("prompt", "missing"))?;
-        let affixes = match fields.flag("add_special_tokens")? {
-            Some(false) => Affixes::None,
-            _ => Affixes::Model,
+        let tokens = match fields.take("messages") {
+            Some(messages) => rendered(&served, messages, &mut fields)?,
+            None => plain(&served, &mut fields)?,
         };
-        fields.finish("")?;
-        let tokens = app.tokenizer()?.encode(&text, SpecialTokens::AsText, affixes);
-        let tokens = tokens.map_err(|error| ApiError::field("prompt", error))?;
-        let context = app.scheduler.options().context;
+        let context = served.context();
         Ok(json_response(&json!({ "count": tokens.len(), "max_model_len": context, "tokens": tokens })))
     })
     .await
+}
+
+/// Tokens of a conversation, as a chat has them before the answer.
+fn rendered(served: &Served, messages: Value, fields: &mut Fields) -> Result<Vec<u32>, ApiError> {
+    fields.only("add_generation_prompt", &[json!(true)])?;
+    fields.only("add_special_tokens", &[json!(false)])?;
+    fields.nothing_left()?;
+    let messages = super::chat::messages(Some(messages))?;
+    let conversation = Conversation { messages, ..Conversation::default() };
+    Ok(conversation.prepare(served, 0)?.prompt)
+}
+
+fn plain(served: &Served, fields: &mut Fields) -> Result<Vec<u32>, ApiError> {
+    let text = fields.text("prompt")?.ok_or_else(|| ApiError::field("prompt", "missing"))?;
+    let affixes = match fields.flag("add_special_tokens")? {
+        Some(false) => Affixes::None,
+        _ => Affixes::Model,
+    };
+    fields.nothing_left()?;
+    let tokens = served.tokenizer()?.encode(&text, SpecialTokens::AsText, affixes);
+    tokens.map_err(|error| ApiError::field("prompt", error))
 }
 
 pub(crate) async fn detokenize(
@@ -43,19 +61,19 @@ pub(crate) async fn detokenize(
     request: Request<Body>,
 ) -> Result<Response<Body>, ApiError> {
     let mut fields = body::read(&app, request).await?;
+    let served = app.model(&mut fields, Required::No).await?;
     beside(move || {
-        check_model(&mut fields, &app, Required::No)?;
         let tokens = fields.take("tokens").ok_or_else(|| ApiError::field("tokens", "missing"))?;
-        let tokens = ids(&app, "tokens", tokens)?;
+        let tokens = ids(&served, "tokens", tokens)?;
         fields.finish("")?;
-        Ok(json_response(&json!({ "prompt": app.decode(&tokens)? })))
+        Ok(json_response(&json!({ "prompt": served.decode(&tokens)? })))
     })
     .await
 }
 
 /// A list of token ids.
-pub(super) fn ids(app: &App, path: &str, value: Value) -> Result<Vec<u32>, ApiError> {
-    let vocab = app.tokenizer()?.vocab_len();
+pub(super) fn ids(served: &Served, path: &str, value: Value) -> Result<Vec<u32>, ApiError> {
+    let vocab = served.tokenizer()?.vocab_len();
     let Value::Array(list) = value else { return Err(expected(path, "a list of token ids", &value)) };
     let id = |(place, value): (usize, &Value)| {
         let id = value.as_u64().filter(|id| *id < vocab as u64);

@@ -1,10 +1,15 @@
 //! The server as clients meet it, over real connections, with a tiny model of random weights.
 
+mod anthropic;
 #[path = "../support/client.rs"]
 mod client;
+mod grammars;
 mod malformed;
+mod models;
+mod ollama;
 mod openai;
 mod place;
+mod responses;
 mod safety;
 
 use client::Reply;
@@ -159,9 +164,9 @@ fn models_tokens_health_and_metrics_answer() {
     assert_eq!(place.json("/detokenize", &json!({ "tokens": [1, 100, 101] })), json!({ "prompt": "ab" }));
     place.json("/v1/chat/completions", &chat("count me"));
     for line in [
-        "lowbit_requests_completed_total 1",
-        "lowbit_generated_tokens_total 12",
-        "lowbit_first_token_seconds_count 1",
+        "lowbit_requests_completed_total{model=\"tiny\"} 1",
+        "lowbit_generated_tokens_total{model=\"tiny\"} 12",
+        "lowbit_first_token_seconds_count{model=\"tiny\"} 1",
     ] {
         place.wait_for(line);
     }

@@ -3,41 +3,57 @@
 use crate::client::{Reply, raw, request};
 use lowbit_engine::{LoadOptions, Model};
 use lowbit_kernels::{Ctx, Isa};
-use lowbit_server::{Exposure, Limits, SchedulerOptions, Server, ServerOptions, Stop};
+use lowbit_server::{
+    Exposure, Limits, Loader, ModelEntry, Residency, SchedulerOptions, ServeError, Server, ServerOptions,
+    Stop,
+};
 use lowbit_testing::{Template, tiny_gguf};
 use serde_json::Value;
 use std::{
     io::Write,
     net::{SocketAddr, TcpStream},
+    path::{Path, PathBuf},
     sync::Arc,
     thread::JoinHandle,
     time::{Duration, Instant},
 };
+use tempfile::TempDir;
 
 pub(crate) struct Place {
     pub(crate) address: SocketAddr,
     pub(crate) stop: Stop,
     thread: Option<JoinHandle<()>>,
+    /// Has the models' file.
+    _folder: TempDir,
 }
 
-pub(crate) fn options() -> ServerOptions {
+/// With two models of one file.
+pub(crate) fn options(path: &Path) -> ServerOptions {
+    let entry = |id: &str| ModelEntry { id: id.into(), path: path.to_owned() };
     ServerOptions {
         address: SocketAddr::from(([127, 0, 0, 1], 0)),
         exposure: Exposure::Protected,
         api_key: None,
         hosts: Vec::new(),
-        model_id: "tiny".into(),
+        models: vec![entry("tiny"), entry("other")],
+        residency: Residency { bytes: 0, idle: Duration::ZERO },
         scheduler: SchedulerOptions::default(),
         limits: Limits::default(),
     }
 }
 
-pub(crate) fn model() -> (Arc<Model>, Arc<Ctx>) {
+pub(crate) fn model() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tiny.gguf");
     tiny_gguf(Template::Chat).write(&path).unwrap();
-    let ctx = Arc::new(Ctx::new(Isa::detect(), 1));
-    (Arc::new(Model::load(&ctx, &path, LoadOptions::default()).unwrap()), ctx)
+    (folder, path)
+}
+
+pub(crate) fn bind(options: ServerOptions) -> Result<Server, ServeError> {
+    let loader: Loader = Box::new(|ctx, path| {
+        Model::load(ctx, path, LoadOptions::default()).map_err(|error| error.to_string())
+    });
+    Server::bind(loader, Arc::new(Ctx::new(Isa::detect(), 1)), options)
 }
 
 impl Place {
@@ -46,13 +62,13 @@ impl Place {
     }
 
     pub(crate) fn with(change: impl FnOnce(&mut ServerOptions)) -> Self {
-        let mut options = options();
+        let (folder, path) = model();
+        let mut options = options(&path);
         change(&mut options);
-        let (model, ctx) = model();
-        let server = Server::bind(model, ctx, options).unwrap();
+        let server = bind(options).unwrap();
         let (address, stop) = (server.address(), server.stopper());
         let thread = Some(std::thread::spawn(move || server.run().unwrap()));
-        Self { address, stop, thread }
+        Self { address, stop, thread, _folder: folder }
     }
 
     pub(crate) fn send(&self, method: &str, path: &str, headers: &str, body: &str) -> Reply {
@@ -82,9 +98,10 @@ impl Place {
         socket
     }
 
-    /// Waits until the page of metrics has a line.
-    pub(crate) fn wait_for(&self, line: &str) {
+    /// Waits until the page of metrics has a figure of the first model.
+    pub(crate) fn wait_for(&self, figure: &str) {
         let start = Instant::now();
+        let line = figure.replacen(' ', "{model=\"tiny\"} ", 1);
         while !self.send("GET", "/metrics", "", "").body.lines().any(|known| known == line) {
             assert!(start.elapsed() < Duration::from_secs(20), "{line} does not come");
             std::thread::sleep(Duration::from_millis(5));

@@ -5,7 +5,7 @@ use crate::{
     client::{raw, request},
     place::{self, Place},
 };
-use lowbit_server::{Exposure, Server};
+use lowbit_server::Exposure;
 use std::{
     io::Read,
     time::{Duration, Instant},
@@ -13,12 +13,12 @@ use std::{
 
 #[test]
 fn other_machines_are_let_in_with_a_key_or_an_explicit_word_only() {
-    let (model, ctx) = place::model();
+    let (_folder, path) = place::model();
     let bind = |key: Option<&str>, exposure| {
-        let mut options = place::options();
+        let mut options = place::options(&path);
         options.address = ([0, 0, 0, 0], 0).into();
         (options.api_key, options.exposure) = (key.map(str::to_owned), exposure);
-        Server::bind(model.clone(), ctx.clone(), options).map(drop).map_err(|error| error.to_string())
+        place::bind(options).map(drop).map_err(|error| error.to_string())
     };
     let refused = bind(None, Exposure::Protected).unwrap_err();
     assert!(refused.contains("0.0.0.0:0") && refused.contains("--api-key"), "{refused}");

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod chat;
+mod client_settings;
 mod commands;
 mod energy;
 mod env;

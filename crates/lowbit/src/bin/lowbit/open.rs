@@ -6,6 +6,7 @@ use lowbit::{
     Ctx, Model, Planner,
     hub::{Error, Found, Local, Origin, PullOptions, Remote, Store},
 };
+use std::path::Path;
 
 /// Model that commands use where none is named.
 pub(crate) const DEFAULT_MODEL: &str = "smollm2";
@@ -27,19 +28,21 @@ pub(crate) fn locate(store: &Store, target: &str) -> Result<Local> {
 
 /// Finds, fetches and loads a model for figures that must not depend on what was measured on this machine.
 pub(crate) fn load_untuned(ctx: &Ctx, target: &str, compute: &Compute) -> Result<Model> {
-    load(ctx, &locate(&Store::from_env()?, target)?, target, compute, Planner::new())
+    let local = locate(&Store::from_env()?, target)?;
+    let options = compute.load_options(Planner::new());
+    Model::load(ctx, &local.path, options).with_context(|| format!("cannot load {target}"))
 }
 
 /// Finds, fetches and loads a model with the kernels that were the fastest on this machine, where they were measured.
 pub(crate) fn load_from(ctx: &Ctx, store: &Store, target: &str, compute: &Compute) -> Result<Model> {
-    let local = locate(store, target)?;
-    let record = record::read(store)?;
-    load(ctx, &local, target, compute, Planner::with_record(&record))
+    load_at(ctx, store, &locate(store, target)?.path, compute)
+        .with_context(|| format!("cannot load {target}"))
 }
 
-fn load(ctx: &Ctx, local: &Local, target: &str, compute: &Compute, planner: Planner<'_>) -> Result<Model> {
-    let options = compute.load_options(planner);
-    Model::load(ctx, &local.path, options).with_context(|| format!("cannot load {target}"))
+/// Loads the model at a path with the kernels that were the fastest on this machine, where they were measured.
+pub(crate) fn load_at(ctx: &Ctx, store: &Store, path: &Path, compute: &Compute) -> Result<Model> {
+    let record = record::read(store)?;
+    Ok(Model::load(ctx, path, compute.load_options(Planner::with_record(&record)))?)
 }
 
 /// Whether a target names a model, wherever it is. Text that is written like none is something else, a prompt.

@@ -27,7 +27,7 @@ use std::io::Write;
 pub(crate) enum Command {
     /// Ask a model, or chat with it
     Run(Box<run::Run>),
-    /// Serve a model over HTTP, as OpenAI's API does
+    /// Serve models over HTTP, as OpenAI's, Anthropic's and Ollama's APIs do
     Serve(Box<serve::Serve>),
     /// Fetch a model
     Pull(pull::Pull),
@@ -63,7 +63,7 @@ impl Command {
     pub(crate) fn run(&self, out: &mut dyn Write) -> Result<Outcome> {
         match self {
             Self::Run(command) => return command.run(out),
-            Self::Serve(command) => command.run()?,
+            Self::Serve(command) => command.run(out)?,
             Self::Pull(command) => command.run(out)?,
             Self::List(command) => command.run(out)?,
             Self::Inspect(command) => command.run(out)?,

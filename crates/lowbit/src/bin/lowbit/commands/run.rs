@@ -13,7 +13,8 @@ use crate::{
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use lowbit::{
-    ChatTemplate, Event, Finish, GenerateRequest, Generated, Message, Model, SpecialText, Timing,
+    ChatTemplate, Event, Finish, GenerateRequest, Generated, Grammar, GrammarSource, Message, Model,
+    SpecialText, Timing,
     hub::Store,
     sampler::{MAX_TOP_LOGPROBS, SamplingParams},
 };
@@ -21,6 +22,7 @@ use serde_json::{Value, json};
 use std::{
     io::{self, Write},
     ops::ControlFlow,
+    path::{Path, PathBuf},
 };
 
 /// Where plain text is continued the model rarely ends by itself.
@@ -53,6 +55,12 @@ pub(crate) struct Run {
     /// End the answer before this text; may be repeated
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
+    /// Answers are JSON that this schema describes
+    #[arg(long, value_name = "FILE", conflicts_with = "grammar")]
+    json_schema: Option<PathBuf>,
+    /// Answers follow this grammar, written in llguidance's kind of Lark
+    #[arg(long, value_name = "FILE")]
+    grammar: Option<PathBuf>,
     /// With --json: the most probable tokens at each step, with the logarithms of their probabilities
     #[arg(long, value_name = "N", requires = "json",
           value_parser = clap::value_parser!(u32).range(0..=i64::from(MAX_TOP_LOGPROBS)))]
@@ -158,11 +166,29 @@ impl Run {
                 sampling: params,
                 max_tokens: self.max_tokens.or(self.raw.then_some(CONTINUATION_TOKENS)),
                 stop: self.stop.clone(),
+                grammar: self.grammar(model)?,
             },
             history: store.settings().home.join("history.txt"),
         };
         Chat::new(self.context.session(model, ctx)?, options, interrupt)?.run(out)?;
         Ok(Outcome::Done)
+    }
+
+    /// What answers have to look like.
+    fn grammar(&self, model: &Model) -> Result<Option<Grammar>> {
+        let read = |path: &Path| {
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+        };
+        let (path, source) = match (&self.json_schema, &self.grammar) {
+            (Some(path), _) => {
+                let schema = serde_json::from_str(&read(path)?);
+                let schema = schema.with_context(|| format!("{} is not JSON", path.display()))?;
+                (path, GrammarSource::JsonSchema(schema))
+            }
+            (None, Some(path)) => (path, GrammarSource::Lark(read(path)?)),
+            (None, None) => return Ok(None),
+        };
+        Ok(Some(model.grammar(&source).with_context(|| path.display().to_string())?))
     }
 
     /// The chat template, or what to do without one.
@@ -199,6 +225,7 @@ impl Run {
             sampling,
             max_tokens: self.max_tokens.or(Some(if plain { CONTINUATION_TOKENS } else { ANSWER_TOKENS })),
             stop: self.stop.clone(),
+            grammar: self.grammar(model)?,
         };
         let mut session = self.context.session(model, ctx)?;
         let mut writer = Writer { out, printed: 0, quiet: self.json, failed: None };

@@ -1,6 +1,7 @@
 //! `lowbit serve`: a model behind an HTTP interface.
 
 use crate::{
+    client_settings::ClientKind,
     open,
     options::{Compute, Context},
     report,
@@ -9,8 +10,9 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use lowbit::{
     hub::Store,
-    server::{Exposure, Limits, SchedulerOptions, Server, ServerOptions},
+    server::{Exposure, Limits, ModelEntry, Residency, SchedulerOptions, Server, ServerOptions},
 };
+use std::io::Write;
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
@@ -18,14 +20,28 @@ use std::{
     time::Duration,
 };
 
-/// Serve a model over HTTP, as OpenAI's API does.
+/// Serve models over HTTP, as OpenAI's, Anthropic's and Ollama's APIs do.
 ///
 /// Many clients are answered at once. Only programs of this machine reach the server unless --host says otherwise, and
 /// then a key is needed. SIGTERM and Ctrl-C let it finish what it began. docs/serve.md says which fields are understood.
 #[derive(Args)]
 pub(crate) struct Serve {
-    /// The model; fetched where it is not here
-    model: String,
+    /// Models; fetched where they are not here. The first is loaded at once, others when they are asked for
+    #[arg(value_name = "MODEL", required_unless_present = "models_dir")]
+    models: Vec<String>,
+    /// Folder of further models: files ending in .gguf or .lowbit, and folders with a config.json
+    #[arg(long, value_name = "DIR")]
+    models_dir: Option<PathBuf>,
+    /// Memory for the weights of all models, in MiB; one that was not used the longest makes room for another
+    /// [default: no limit]
+    #[arg(long, value_name = "MIB", default_value_t = 0, hide_default_value = true)]
+    model_memory: u32,
+    /// Seconds after which a model that nobody asked for is unloaded [default: never]
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, hide_default_value = true)]
+    unload_after: u32,
+    /// Print settings with which a client uses this server, and do nothing else
+    #[arg(long, value_name = "CLIENT", value_enum)]
+    print_config: Option<ClientKind>,
     /// Address to listen at; another than a loopback address needs a key
     #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     host: IpAddr,
@@ -45,7 +61,7 @@ pub(crate) struct Serve {
     /// Name by which clients may call this machine, beside addresses and localhost; may be repeated
     #[arg(long, value_name = "NAME")]
     allow_host: Vec<String>,
-    /// What clients call the model [default: MODEL, of a path the file's name without its ending]
+    /// What clients call the first model [default: MODEL, of a path the file's name without its ending]
     #[arg(long, value_name = "NAME")]
     alias: Option<String>,
     /// Answers that are computed at once
@@ -67,10 +83,19 @@ pub(crate) struct Serve {
 }
 
 impl Serve {
-    pub(crate) fn run(&self) -> Result<()> {
+    pub(crate) fn run(&self, out: &mut dyn Write) -> Result<()> {
         let api_key = self.api_key()?;
+        if let Some(client) = self.print_config {
+            let first = self.models.first();
+            let model = self.alias.clone().or_else(|| first.map(|model| model_id(model)));
+            let model = model.context("--print-config needs a MODEL or an --alias")?;
+            let address = SocketAddr::new(self.host, self.port);
+            out.write_all(client.settings(address, &model, api_key.is_some()).as_bytes())?;
+            return Ok(());
+        }
         let ctx = Arc::new(self.compute.ctx()?);
-        let model = Arc::new(open::load_from(&ctx, &Store::from_env()?, &self.model, &self.compute)?);
+        let store = Store::from_env()?;
+        let models = self.entries(&store)?;
         let exposure = if self.insecure_no_key { Exposure::Open } else { Exposure::Protected };
         let timeout = Duration::from_secs(u64::from(self.timeout));
         let options = ServerOptions {
@@ -78,7 +103,11 @@ impl Serve {
             exposure,
             api_key,
             hosts: self.allow_host.clone(),
-            model_id: self.alias.clone().unwrap_or_else(|| model_id(&self.model)),
+            models,
+            residency: Residency {
+                bytes: u64::from(self.model_memory) << 20,
+                idle: Duration::from_secs(u64::from(self.unload_after)),
+            },
             scheduler: SchedulerOptions {
                 context: self.context.ctx_size,
                 element: self.context.cache_type.element(),
@@ -88,10 +117,15 @@ impl Serve {
             },
             limits: Limits { answer: timeout, ..Limits::default() },
         };
-        let name = options.model_id.clone();
-        let server = Server::bind(model, ctx, options)?;
+        let names: Vec<&str> = options.models.iter().map(|entry| entry.id.as_str()).collect();
+        let names = names.join(", ");
+        let compute = self.compute.clone();
+        let loader = move |ctx: &lowbit::Ctx, path: &Path| {
+            open::load_at(ctx, &store, path, &compute).map_err(|error| format!("{error:#}"))
+        };
+        let server = Server::bind(Box::new(loader), ctx, options)?;
         eprintln!(
-            "serving {name} at http://{}/v1, with a context of {}",
+            "serving {names} at http://{}/v1, with a context of {}",
             server.address(),
             report::count(server.context(), "token")
         );
@@ -99,6 +133,35 @@ impl Serve {
             eprintln!("note: every machine that reaches this address may use the model");
         }
         Ok(server.run()?)
+    }
+
+    /// The models by name, those of the folder after those named.
+    fn entries(&self, store: &Store) -> Result<Vec<ModelEntry>> {
+        let mut entries: Vec<ModelEntry> = Vec::new();
+        for target in &self.models {
+            let id = match &self.alias {
+                Some(alias) if entries.is_empty() => alias.clone(),
+                _ => model_id(target),
+            };
+            entries.push(ModelEntry { id, path: open::locate(store, target)?.path });
+        }
+        if let Some(folder) = &self.models_dir {
+            let read =
+                std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+            let mut paths: Vec<PathBuf> = read.flatten().map(|file| file.path()).collect();
+            paths.sort();
+            paths.retain(|path| {
+                let ending = path.extension().and_then(|ending| ending.to_str());
+                matches!(ending, Some("gguf" | "lowbit")) || path.join("config.json").is_file()
+            });
+            anyhow::ensure!(!paths.is_empty(), "{} has no model", folder.display());
+            entries.extend(paths.into_iter().map(|path| ModelEntry { id: file_id(&path), path }));
+        }
+        for (place, entry) in entries.iter().enumerate() {
+            let twice = entries[..place].iter().any(|other| other.id == entry.id);
+            anyhow::ensure!(!twice, "two models are called {:?}; rename one", entry.id);
+        }
+        Ok(entries)
     }
 
     fn api_key(&self) -> Result<Option<String>> {
@@ -114,6 +177,12 @@ impl Serve {
 /// What clients call a model that was named so on the command line.
 fn model_id(target: &str) -> String {
     let path = Path::new(target);
-    let stem = path.file_stem().filter(|_| path.exists()).and_then(|stem| stem.to_str());
-    stem.unwrap_or(target).to_owned()
+    if path.exists() { file_id(path) } else { target.to_owned() }
+}
+
+fn file_id(path: &Path) -> String {
+    let known =
+        ["gguf", "lowbit"].iter().any(|ending| path.extension().is_some_and(|found| found == *ending));
+    let name = if known && path.is_file() { path.file_stem() } else { path.file_name() };
+    name.map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
 }
