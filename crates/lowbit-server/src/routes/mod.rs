@@ -5,6 +5,7 @@ mod completions;
 mod health;
 mod metrics;
 mod models;
+pub(crate) mod page;
 mod tokens;
 
 use crate::{app::App, error::ApiError, guard::guard};
@@ -21,8 +22,10 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 /// All routes, behind the guard. A panic in one becomes a status of 500.
 pub(crate) fn router(app: Arc<App>) -> Router {
-    Router::new()
-        .route("/v1/chat/completions", post(chat::chat))
+    let page = page::FILES.iter().fold(Router::new(), |router, file| {
+        router.route(file.path, get(async move || file.response()))
+    });
+    page.route("/v1/chat/completions", post(chat::chat))
         .route("/v1/completions", post(completions::completions))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*id}", get(models::one))
