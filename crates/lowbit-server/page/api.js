@@ -36,12 +36,12 @@ export function setKey(value) {
 export async function models() {
   const { data } = await (await ask("v1/models")).json();
   const number = (value) => (typeof value === "number" ? value : null);
-  return data.map(({ id, max_model_len, lowbit = {} }) => ({
+  return data.map(({ id, max_model_len, lowbit }) => ({
     id,
     context: number(max_model_len),
-    bits: number(lowbit.bits_per_weight),
-    bytes: number(lowbit.bytes),
-    loaded: typeof lowbit.loaded === "boolean" ? lowbit.loaded : null,
+    bits: number(lowbit?.bits_per_weight),
+    bytes: number(lowbit?.bytes),
+    loaded: typeof lowbit?.loaded === "boolean" ? lowbit.loaded : null,
   }));
 }
 

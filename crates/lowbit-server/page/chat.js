@@ -4,7 +4,7 @@ import { fill, sampling } from "./answer.js";
 import { announce, byId, el } from "./dom.js";
 import { view } from "./message.js";
 import * as models from "./models.js";
-import { notice } from "./notices.js";
+import { dismiss, notice } from "./notices.js";
 
 /** How often a growing answer is kept, in milliseconds. */
 const KEEP_EVERY = 1000;
@@ -31,6 +31,7 @@ export class Chat {
   /** Shows a conversation; an answer that is still coming to another one stops. */
   async open(conversation) {
     await this.stop();
+    dismiss("dropped");
     this.conversation = conversation;
     models.choose(byId("model"), conversation.model);
     this.show();
@@ -64,14 +65,14 @@ export class Chat {
 
   /**
    * Drops the messages from `place` on and asks: with `text` as the user's next message, or again with those that are
-   * left. What was there is gone.
+   * left.
    */
   async ask(place, text = null) {
     if (this.running) await this.stop();
     const { conversation } = this;
     const model = byId("model").value || conversation.model;
     conversation.model = model;
-    conversation.messages.length = place;
+    this.drop(conversation, place);
     if (text !== null) conversation.messages.push({ role: "user", content: text });
     const asked = requested(conversation);
     const message = { role: "assistant", content: "", reasoning: "", model, error: "", finish: "", stats: {} };
@@ -89,6 +90,23 @@ export class Chat {
     this.busy(true);
     announce("The answer begins.");
     await this.running.done;
+  }
+
+  /** Drops the messages from `place` on; more than a question and its answer can be brought back. */
+  drop(conversation, place) {
+    const before = [...conversation.messages];
+    conversation.messages.length = place;
+    dismiss("dropped");
+    if (before.length - place <= 2) return;
+    const undo = async () => {
+      if (this.conversation !== conversation) return;
+      await this.stop();
+      conversation.messages = before;
+      this.keep(conversation);
+      this.show();
+    };
+    const action = { label: "Undo", run: undo };
+    notice(`${before.length - place} messages gave way to this answer.`, { name: "dropped", action });
   }
 
   async run(conversation, message, shown, body, signal) {
@@ -109,6 +127,7 @@ export class Chat {
     this.busy(false);
     this.follow(() => shown.update({ status: error?.status ?? 0 }));
     this.keep(conversation);
+    models.settle();
     announce(error ? message.error : message.finish === "stopped" ? "Stopped." : "The answer is complete.");
   }
 

@@ -3,6 +3,7 @@
 import * as api from "./api.js";
 import { fill, statsText } from "./answer.js";
 import { announce, byId, el } from "./dom.js";
+import * as models from "./models.js";
 import { render } from "./render.js";
 import { compared } from "./scores.js";
 import { view } from "./tokens.js";
@@ -53,9 +54,13 @@ export class Compare {
   }
 
   busy(is) {
-    byId("compare-stop").hidden = !is;
-    byId("compare-run").disabled = is;
+    const [stop, run] = [byId("compare-stop"), byId("compare-run")];
+    const focused = [stop, run].includes(document.activeElement);
+    stop.hidden = !is;
+    run.disabled = is;
     byId("answers").hidden &&= !is;
+    if (focused) (is ? stop : run).focus();
+    if (!is) models.settle();
   }
 }
 

@@ -56,10 +56,12 @@ async function write(text) {
     // Pages that came neither by TLS nor from this machine have no clipboard of their own.
     const field = el("textarea", { class: "hidden", "aria-hidden": "true" });
     field.value = text;
+    const focused = document.activeElement;
     document.body.append(field);
     field.select();
     const done = document.execCommand("copy");
     field.remove();
+    focused?.focus();
     return done;
   }
 }

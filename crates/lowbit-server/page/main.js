@@ -91,6 +91,7 @@ function route() {
 addEventListener("hashchange", route);
 addEventListener("keydown", (event) => {
   if (event.key !== "Escape" || byId("settings").open) return;
+  if (sidebar.isOver()) return sidebar.hide();
   chat.stop();
   compare.stop();
 });
@@ -104,4 +105,5 @@ addEventListener("storage", (event) => {
 route();
 await chat.open(store.load(area.getItem(CURRENT) ?? "") ?? fresh());
 sidebar.refresh();
+if (location.hash !== "#compare") byId("input").focus();
 await connect();

@@ -49,7 +49,8 @@ function answer(message, { regenerate, rewrite, enterKey }) {
       element.classList.toggle("busy", busy);
       element.ariaBusy = String(busy);
       stats.textContent = statsText(message);
-      row.hidden = busy;
+      // Of nothing there is nothing to copy; the box above asks again.
+      row.hidden = busy || (message.content === "" && message.error !== "");
       wrong.hidden = message.error === "";
       if (message.error !== "" && wrong.textContent === "") {
         const key = status === 401 && button("Enter a key", enterKey);

@@ -15,6 +15,12 @@ export async function refresh() {
   known = await api.models();
   document.querySelectorAll("select.model").forEach((select, place) => fill(select, place));
   byId("model-table").replaceChildren(table());
+  byId("one-model").hidden = known.length > 1;
+}
+
+/** Asks again where a model was not loaded: answering loads it. */
+export function settle() {
+  if (known.some(({ loaded }) => loaded === false)) refresh().catch(() => {});
 }
 
 /** Chooses a model in a picker; one that the server has not leaves it as it is. */

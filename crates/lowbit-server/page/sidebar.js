@@ -18,11 +18,8 @@ export class Sidebar {
     byId("open-sidebar").addEventListener("click", () => this.unhide());
     byId("close-sidebar").addEventListener("click", () => this.hide());
     byId("shade").addEventListener("click", () => this.hide());
-    byId("sidebar").addEventListener("keydown", (event) => {
-      if (event.key !== "Escape" || !this.isOver()) return;
-      event.stopPropagation();
-      this.hide();
-    });
+    // In a wide window it lies over nothing.
+    matchMedia("(min-width: 52.01rem)").addEventListener("change", () => this.hide());
   }
 
   refresh() {
@@ -112,6 +109,7 @@ export class Sidebar {
   unhide() {
     document.body.classList.add("listing");
     byId("open-sidebar").setAttribute("aria-expanded", "true");
+    byId("stage").inert = true;
     byId("close-sidebar").focus();
   }
 
@@ -119,6 +117,7 @@ export class Sidebar {
     if (!this.isOver()) return;
     document.body.classList.remove("listing");
     byId("open-sidebar").setAttribute("aria-expanded", "false");
+    byId("stage").inert = false;
     byId("open-sidebar").focus();
   }
 }

@@ -4,6 +4,7 @@
 mod client;
 mod malformed;
 mod openai;
+mod page;
 mod place;
 mod safety;
 

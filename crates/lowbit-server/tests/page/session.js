@@ -57,7 +57,7 @@ async function step(name, run) {
 
 const answers = page.locator(".message.assistant");
 const answer = answers.last().locator(".answer");
-const complete = () => page.waitForFunction(() => document.querySelector(".message.assistant:last-child .foot .actions")?.hidden === false);
+const complete = () => page.waitForFunction(() => document.querySelector(".message.assistant:last-child")?.ariaBusy === "false");
 const chats = () => seen.filter(({ path }) => path === "/v1/chat/completions");
 
 async function send(text) {
@@ -159,6 +159,21 @@ await step("a message is edited, and the conversation goes on from there", async
   await complete();
   assert.equal(await answers.count(), 1);
   assert.deepEqual(chats().at(-1).body.messages.map(({ content }) => content), ["Be brief.", "Hello, edited"]);
+});
+
+await step("messages that an edit drops can be brought back", async () => {
+  for (const text of ["two", "three"]) {
+    say([`answer ${text}`]);
+    await send(text);
+    await complete();
+  }
+  const before = await page.locator("#messages .bubble, #messages .answer").allTextContents();
+  say(["other"]);
+  await answers.first().getByRole("button", { name: "Regenerate" }).click();
+  await complete();
+  assert.deepEqual(await page.locator("#messages .bubble, #messages .answer").allTextContents(), [before[0], "other"]);
+  await page.getByRole("button", { name: "Undo" }).click();
+  assert.deepEqual(await page.locator("#messages .bubble, #messages .answer").allTextContents(), before);
 });
 
 await step("Shift+Enter begins a line, and what users type is shown as typed", async () => {
@@ -365,13 +380,65 @@ await step("a window of 320 pixels has everything and scrolls in one direction",
   assert.deepEqual(await overflow(), [false]);
   await page.getByRole("link", { name: "Chat" }).click();
   assert.deepEqual(await overflow(), [false]);
-  await page.getByRole("button", { name: "Conversations" }).click();
+  const lister = page.getByRole("button", { name: "Conversations", exact: true });
+  const focused = () => page.evaluate(() => document.activeElement.id);
+  await lister.click();
+  assert.equal(await focused(), "close-sidebar");
+  await page.keyboard.press("Escape");
+  assert.equal(await focused(), "open-sidebar");
+  await page.locator("#sidebar").waitFor({ state: "hidden" });
+  await lister.click();
   await page.getByRole("button", { name: /Hello, edited/ }).first().click();
   await page.locator(".message.assistant .code").first().waitFor();
   assert.deepEqual(await overflow(), [false]);
   await page.getByRole("button", { name: "Settings" }).click();
   assert.deepEqual(await overflow(), [false]);
   await page.keyboard.press("Escape");
+});
+
+await step("text is legible in both colours (WCAG AA)", async () => {
+  const faint = () => page.evaluate(() => {
+    const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+    const parts = (colour) => {
+      canvas.clearRect(0, 0, 1, 1);
+      canvas.fillStyle = colour;
+      canvas.fillRect(0, 0, 1, 1);
+      return [...canvas.getImageData(0, 0, 1, 1).data];
+    };
+    const light = ([r, g, b]) => {
+      const [x, y, z] = [r, g, b].map((part) => (part / 255 <= 0.04045 ? part / 255 / 12.92 : ((part / 255 + 0.055) / 1.055) ** 2.4));
+      return 0.2126 * x + 0.7152 * y + 0.0722 * z;
+    };
+    const behind = (element) => {
+      for (let at = element; at; at = at.parentElement) {
+        const colour = parts(getComputedStyle(at).backgroundColor);
+        if (colour[3] > 0) return colour;
+      }
+      return [255, 255, 255];
+    };
+    const shown = [...document.querySelectorAll("body *")].filter((element) => {
+      const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim() !== "");
+      return own && element.checkVisibility() && !element.closest(".hidden, option, :disabled");
+    });
+    return shown.flatMap((element) => {
+      const [text, ground] = [light(parts(getComputedStyle(element).color)), light(behind(element))];
+      const ratio = (Math.max(text, ground) + 0.05) / (Math.min(text, ground) + 0.05);
+      return ratio < 4.5 ? [`${ratio.toFixed(2)} ${element.outerHTML.slice(0, 100)}`] : [];
+    });
+  });
+  await page.setViewportSize({ width: 1280, height: 800 });
+  rules.answer = comparing;
+  for (const colorScheme of ["light", "dark"]) {
+    await page.emulateMedia({ colorScheme });
+    await page.getByRole("link", { name: "Compare" }).click();
+    await page.getByRole("button", { name: "Compare", exact: true }).click();
+    await page.locator(".tokens").waitFor();
+    assert.deepEqual(await faint(), [], colorScheme);
+    await page.getByRole("link", { name: "Chat" }).click();
+    await page.getByRole("button", { name: "Settings" }).click();
+    assert.deepEqual(await faint(), [], colorScheme);
+    await page.keyboard.press("Escape");
+  }
 });
 
 await step("every control has a name, and the keyboard reaches it visibly", async () => {
