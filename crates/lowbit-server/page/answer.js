@@ -7,22 +7,25 @@ import * as api from "./api.js";
  * each piece. Never throws: an error is `message.error`, and the error is returned; a stop is `finish: "stopped"`.
  */
 export async function fill(message, body, signal, changed) {
-  const start = performance.now();
-  let first = 0;
-  let last = 0;
+  const times = { start: performance.now(), first: 0, last: 0, together: 0 };
   let pieces = 0;
   try {
-    for await (const { content, reasoning, finish, usage } of api.chat(body, signal)) {
+    for await (const { at, content, reasoning, finish, usage } of api.chat(body, signal)) {
       if (content !== "" || reasoning !== "") {
-        last = performance.now();
-        first ||= last;
+        times.first ||= at;
+        times.last = at;
+        if (at === times.first) times.together += 1;
         pieces += 1;
         message.content += content;
         message.reasoning += reasoning;
-        message.stats = figures(start, first, last, pieces);
+        message.stats = figures(times, pieces);
       }
-      if (finish) message.finish = finish;
-      if (usage) message.stats = figures(start, first, last, usage.completion_tokens);
+      if (finish) {
+        message.finish = finish;
+        // The token that ends an answer counts and has no text.
+        if (times.first > 0) times.last = at;
+      }
+      if (usage) message.stats = figures(times, usage.completion_tokens);
       changed();
     }
     return null;
@@ -38,11 +41,11 @@ export async function fill(message, body, signal, changed) {
   }
 }
 
-/** Without `usage` a piece of the stream stands for a token; the first one has no time of its own. */
-function figures(start, first, last, tokens) {
+/** Without `usage` a piece of the stream stands for a token; those that came together with the first have no time of their own. */
+function figures({ start, first, last, together }, tokens) {
   const stats = { tokens };
   if (first > 0) stats.first_s = (first - start) / 1000;
-  if (last > first && tokens > 1) stats.tokens_per_s = ((tokens - 1) * 1000) / (last - first);
+  if (last > first && tokens > together) stats.tokens_per_s = ((tokens - together) * 1000) / (last - first);
   return stats;
 }
 

@@ -46,18 +46,20 @@ export async function models() {
 }
 
 /**
- * A chat, streamed: yields { content, reasoning, finish, usage }, each with only what an event brought.
+ * A chat, streamed: yields { at, content, reasoning, finish, usage }, what an event brought and when it came
+ * (`performance.now()`, the same for events that came together).
  * Ends by an error where the stream breaks off; aborting `signal` ends it with an AbortError.
  */
 export async function* chat(body, signal) {
   const streaming = { ...body, stream: true, stream_options: { include_usage: true } };
   const response = await ask("v1/chat/completions", streaming, signal);
-  for await (const event of events(response.body)) {
-    if (event === "[DONE]") return;
-    const { error, choices, usage } = JSON.parse(event);
+  for await (const { data, at } of events(response.body)) {
+    if (data === "[DONE]") return;
+    const { error, choices, usage } = JSON.parse(data);
     if (error) throw new ApiError(sentence(error.message), { status: response.status, code: error.code });
     const choice = choices?.[0];
     yield {
+      at,
       content: choice?.delta?.content || "",
       reasoning: choice?.delta?.reasoning_content || "",
       finish: choice?.finish_reason ?? null,
@@ -128,7 +130,7 @@ function sentence(message) {
   return /[.!?]$/.test(text) ? text : `${text}.`;
 }
 
-/** The data of server-sent events. */
+/** Server-sent events: { data, at }. */
 async function* events(stream) {
   const reader = stream.getReader();
   const decoder = new TextDecoder();
@@ -143,12 +145,13 @@ async function* events(stream) {
         throw new ApiError("The connection broke off in the middle of the answer.");
       }
       if (piece.done) return;
+      const at = performance.now();
       text += decoder.decode(piece.value, { stream: true });
       const whole = text.split(/\r?\n\r?\n/);
       text = whole.pop();
       for (const event of whole) {
         const data = event.split(/\r?\n/).filter((line) => line.startsWith("data:"));
-        if (data.length > 0) yield data.map((line) => line.slice(5).replace(/^ /, "")).join("\n");
+        if (data.length > 0) yield { data: data.map((line) => line.slice(5).replace(/^ /, "")).join("\n"), at };
       }
     }
   } finally {

@@ -22,9 +22,9 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 /// All routes, behind the guard. A panic in one becomes a status of 500.
 pub(crate) fn router(app: Arc<App>) -> Router {
-    let page = page::FILES.iter().fold(Router::new(), |router, file| {
-        router.route(file.path, get(async move || file.response()))
-    });
+    let page = page::FILES
+        .iter()
+        .fold(Router::new(), |router, file| router.route(file.path, get(async move || file.response())));
     page.route("/v1/chat/completions", post(chat::chat))
         .route("/v1/completions", post(completions::completions))
         .route("/v1/models", get(models::list))

@@ -86,7 +86,8 @@ mod tests {
     #[test]
     fn the_list_has_every_file_of_the_folder() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("page");
-        let name = |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
+        let name =
+            |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
         let there: BTreeSet<String> = std::fs::read_dir(folder).unwrap().map(name).collect();
         let path = |name: &str| if name == "index.html" { "/".to_owned() } else { format!("/page/{name}") };
         let listed: BTreeSet<String> = FILES.iter().map(|file| file.path.to_owned()).collect();

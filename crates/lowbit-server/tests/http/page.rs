@@ -40,14 +40,19 @@ fn every_file_of_the_page_comes_without_a_key_and_with_its_kind_and_policy() {
             "x-content-type-options: nosniff\r\n",
             "referrer-policy: no-referrer\r\n",
         ] {
-            assert!(format!("{}\r\n", reply.head).contains(header), "{path} without {header}: {}", reply.head);
+            assert!(
+                format!("{}\r\n", reply.head).contains(header),
+                "{path} without {header}: {}",
+                reply.head
+            );
         }
         assert_eq!(get(&path, "Host: evil.example\r\n").status, 403, "{path}");
         files += 1;
     }
     assert!(files > 10, "{files}");
     // The key is for all that the page asks.
-    for path in ["/v1/models", "/metrics", "/page", "/page/", "/page/nothing.js", "/page/../v1/models", "//"] {
+    for path in ["/v1/models", "/metrics", "/page", "/page/", "/page/nothing.js", "/page/../v1/models", "//"]
+    {
         assert_eq!(get(path, "").status, 401, "{path}");
     }
     for path in ["/page/nothing.js", "/page/index.html"] {
@@ -112,12 +117,16 @@ fn modules() -> Option<PathBuf> {
     let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("node-page");
     fs::create_dir_all(&place).unwrap();
     fs::copy(folder("tests/page/package.json"), place.join("package.json")).unwrap();
-    let install = ["install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts", "--prefer-offline"];
+    let install =
+        ["install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts", "--prefer-offline"];
     match Command::new("npm").args(install).arg("--fetch-retries=0").current_dir(&place).output() {
         Ok(output) if output.status.success() => Some(place.join("node_modules")),
         Ok(output) => {
             let why = said(&output);
-            eprintln!("skipped: npm cannot install playwright-core: {}", why.lines().next().unwrap_or_default());
+            eprintln!(
+                "skipped: npm cannot install playwright-core: {}",
+                why.lines().next().unwrap_or_default()
+            );
             None
         }
         Err(error) => {
