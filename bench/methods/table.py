@@ -88,7 +88,7 @@ def main():
                 short, long = (perplexity(args, model, preset) for preset in WINDOWS)
                 write([model, 0, 0, "source", "", "", "", f"{short['perplexity']:.2f}", f"{short['stderr']:.2f}", "", "", "", "",
                        f"{long['perplexity']:.2f}", f"{long['stderr']:.2f}", "", ""])
-            cells = [(b, g, m) for b in (4, 3, 2) for g in GROUPS[model] for m in METHODS]
+            cells = [(b, g, m) for g in GROUPS[model] for b in (4, 3, 2) for m in METHODS]
             left = [cell for cell in cells if (model, *cell) not in done]
             for i, cell in enumerate(left):
                 start = time.monotonic()

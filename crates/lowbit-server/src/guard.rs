@@ -1,6 +1,6 @@
 //! Who may ask: the Host header, against pages that give this machine another name, and the key.
 
-use crate::{app::App, error::ApiError};
+use crate::{app::App, error::ApiError, routes::page};
 use axum::{
     body::Body,
     extract::State,
@@ -43,7 +43,8 @@ fn check(app: &App, request: &Request<Body>) -> Result<(), ApiError> {
         let message = "the Host header names no host of this server; --allow-host adds one";
         return Err(ApiError::new(StatusCode::FORBIDDEN, message).with_code("unknown_host"));
     }
-    let open = request.method() == Method::GET && request.uri().path() == "/health";
+    let path = request.uri().path();
+    let open = request.method() == Method::GET && (path == "/health" || page::has(path));
     match &app.api_key {
         Some(key) if !open && !has_key(request, key) => {
             let message = "this server needs a key: Authorization: Bearer KEY, or x-api-key: KEY";

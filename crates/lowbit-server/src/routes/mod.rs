@@ -9,6 +9,7 @@ mod metrics;
 mod models;
 mod ollama;
 mod openapi;
+pub(crate) mod page;
 mod responses;
 mod tokens;
 
@@ -30,8 +31,10 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 /// All routes, behind the guard. A panic in one becomes a status of 500.
 pub(crate) fn router(app: Arc<App>) -> Router {
-    Router::new()
-        .route("/v1/chat/completions", post(chat::chat))
+    let page = page::FILES
+        .iter()
+        .fold(Router::new(), |router, file| router.route(file.path, get(async move || file.response())));
+    page.route("/v1/chat/completions", post(chat::chat))
         .route("/v1/completions", post(completions::completions))
         .route("/v1/responses", post(responses::responses))
         .route("/v1/embeddings", post(embeddings::openai))

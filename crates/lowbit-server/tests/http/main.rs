@@ -8,6 +8,7 @@ mod malformed;
 mod models;
 mod ollama;
 mod openai;
+mod page;
 mod place;
 mod responses;
 mod safety;
