@@ -79,7 +79,7 @@ impl Answer {
         let mut complete = None;
         if let Some(grammar) = &mut self.grammar {
             grammar.accept(token.id)?;
-            complete = grammar.is_complete().then_some(Finish::EndOfText);
+            complete = grammar.is_complete().then_some(Finish::Grammar);
         }
         let stopped = self.matcher.push(&self.decoder.push(tokenizer, token.id)?, &mut text);
         self.stopped = stopped.map(|stop| stop.index);

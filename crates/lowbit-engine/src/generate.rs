@@ -47,6 +47,8 @@ pub enum Event {
 pub enum Finish {
     /// The model ended it.
     EndOfText,
+    /// A grammar was followed to its end.
+    Grammar,
     /// A stop string came.
     StopString,
     /// As many tokens as were asked for.

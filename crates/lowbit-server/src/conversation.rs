@@ -6,7 +6,7 @@ use crate::{
     served::Served,
     tools::{self, Dialect, Tool, ToolChoice},
 };
-use lowbit_text::{Grammar, GrammarSource, Message};
+use lowbit_text::{Grammar, GrammarSource, Message, one_line};
 use serde_json::{Value, json};
 
 /// What is asked.
@@ -43,7 +43,9 @@ impl Format {
     fn rule(&self) -> Result<String, ApiError> {
         match self {
             Self::Text => Ok("/(.|\\n)*/".into()),
-            Self::Grammar(_, GrammarSource::JsonSchema(schema)) => Ok(format!("%json {schema}")),
+            Self::Grammar(_, GrammarSource::JsonSchema(schema)) => {
+                Ok(format!("%json {}", one_line(schema.clone())))
+            }
             Self::Grammar(field, _) => {
                 Err(ApiError::field(field, "only JSON schemas go together with tools"))
             }

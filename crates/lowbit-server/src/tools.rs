@@ -4,7 +4,7 @@ use crate::{
     error::ApiError,
     parts::{ARGUMENTS, CALL, END_OF_CALL, NAME},
 };
-use lowbit_text::Message;
+use lowbit_text::{Message, one_line};
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
 
@@ -109,7 +109,7 @@ pub(crate) fn grammar(tools: &[Tool], choice: &ToolChoice, parallel: bool, conte
     for (place, tool) in wanted {
         let head = Value::from(format!("{NAME}{}{ARGUMENTS}", tool.name));
         let tail = Value::from(END_OF_CALL);
-        let _ = writeln!(text, "call_{place}: {head} %json {} {tail}", tool.parameters);
+        let _ = writeln!(text, "call_{place}: {head} %json {} {tail}", one_line(tool.parameters.clone()));
     }
     text
 }

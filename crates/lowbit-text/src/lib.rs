@@ -34,7 +34,7 @@ mod vocab;
 
 pub use chat::{ChatInput, ChatTemplate, GenerationPrompt, Message};
 pub use error::{Result, TextError};
-pub use grammar::{Grammar, GrammarSource, GrammarVocab, LONGEST_GRAMMAR, TokenSet};
+pub use grammar::{Grammar, GrammarSource, GrammarVocab, LONGEST_GRAMMAR, TokenSet, one_line};
 pub use hf::{HfFiles, HfTexts};
 pub use pretokenizers::known_pre_tokenizers;
 pub use stream::{SpecialText, StreamDecoder, TextStart};

@@ -88,7 +88,7 @@ fn stop_reason(finish: Finish, calls: usize) -> &'static str {
         Finish::ContextFull => "model_context_window_exceeded",
         Finish::StopString => "stop_sequence",
         _ if calls > 0 => "tool_use",
-        Finish::EndOfText | Finish::Interrupted => "end_turn",
+        Finish::EndOfText | Finish::Grammar | Finish::Interrupted => "end_turn",
     }
 }
 

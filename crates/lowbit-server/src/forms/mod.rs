@@ -21,7 +21,7 @@ fn finish_reason(finish: Finish, calls: usize) -> &'static str {
     match finish {
         Finish::MaxTokens | Finish::ContextFull => "length",
         _ if calls > 0 => "tool_calls",
-        Finish::EndOfText | Finish::StopString | Finish::Interrupted => "stop",
+        Finish::EndOfText | Finish::Grammar | Finish::StopString | Finish::Interrupted => "stop",
     }
 }
 

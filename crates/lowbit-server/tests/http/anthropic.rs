@@ -57,7 +57,7 @@ fn tools_are_used_and_stops_named() {
         "tools": [{ "name": "add", "input_schema": { "type": "object", "properties": { "n": { "enum": [1, 2] } },
             "required": ["n"], "additionalProperties": false } }],
         "tool_choice": { "type": "any", "disable_parallel_tool_use": true },
-        "max_tokens": 300
+        "max_tokens": 100
     });
     let whole = place.json("/v1/messages", &with(message(), tools.clone()));
     let block = &whole["content"][0];

@@ -3,23 +3,14 @@
 use crate::{chat, events, place::Place, with};
 use serde_json::{Value, json};
 
-fn weather() -> Value {
-    json!([{
-        "type": "function",
-        "function": {
-            "name": "get_weather",
-            "description": "Weather of a place.",
-            "parameters": {
-                "type": "object",
-                "properties": { "days": { "type": "integer", "minimum": 1, "maximum": 3 } },
-                "required": ["days"],
-                "additionalProperties": false
-            }
-        }
-    }, {
-        "type": "function",
-        "function": { "name": "stop", "parameters": { "type": "object", "properties": {}, "additionalProperties": false } }
-    }])
+/// Two tools, in few words: the model reads a token a byte, and has 600.
+fn tools() -> Value {
+    let days = json!({ "type": "object", "properties": { "days": { "enum": [1, 2, 3] } }, "required": ["days"],
+        "additionalProperties": false });
+    json!([
+        { "type": "function", "function": { "name": "rain", "parameters": days } },
+        { "type": "function", "function": { "name": "stop", "parameters": { "type": "object", "maxProperties": 0 } } }
+    ])
 }
 
 fn format(kind: &str, more: Value) -> Value {
@@ -64,7 +55,7 @@ fn a_schema_that_is_not_understood_is_refused_and_never_ignored() {
         let reply = place.post("/v1/chat/completions", &body);
         assert!(reply.status == 400 && reply.body.contains(param), "{reply:?}");
     }
-    let mut tools = weather();
+    let mut tools = tools();
     tools[1]["function"]["parameters"] = json!({ "type": "strange" });
     let reply = place.post("/v1/chat/completions", &with(chat("hello"), json!({ "tools": tools })));
     assert!(reply.status == 400 && reply.body.contains("tools[1].function"), "{reply:?}");
@@ -78,12 +69,12 @@ fn a_schema_that_is_not_understood_is_refused_and_never_ignored() {
     }
 }
 
-/// Checks a call of `get_weather` or `stop`.
+/// Checks a call of `rain` or `stop`.
 fn check(call: &Value) {
     let arguments: Value = serde_json::from_str(call["function"]["arguments"].as_str().unwrap()).unwrap();
     match call["function"]["name"].as_str() {
-        Some("get_weather") => assert!((1..=3).contains(&arguments["days"].as_u64().unwrap()), "{call}"),
-        Some("stop") => assert_eq!(arguments, json!({})),
+        Some("rain") => assert!((1..=3).contains(&arguments["days"].as_u64().unwrap()), "{call}"),
+        Some("stop") => assert!(arguments.is_object()),
         _ => panic!("{call}"),
     }
 }
@@ -93,7 +84,7 @@ fn tools_are_called_with_arguments_of_their_schema_also_in_a_stream() {
     let place = Place::new();
     let body = with(
         chat("hello"),
-        json!({ "tools": weather(), "tool_choice": "required", "parallel_tool_calls": false, "max_tokens": 300 }),
+        json!({ "tools": tools(), "tool_choice": "required", "parallel_tool_calls": false, "max_tokens": 80 }),
     );
     let value = place.json("/v1/chat/completions", &body);
     let message = &value["choices"][0]["message"];
@@ -122,10 +113,13 @@ fn tools_are_called_with_arguments_of_their_schema_also_in_a_stream() {
 fn a_model_may_call_or_answer_and_many_calls_may_come() {
     let place = Place::new();
     // Bytes of a random model hardly spell a call by chance, so this is text.
-    let value = place.json("/v1/chat/completions", &with(chat("hello"), json!({ "tools": weather() })));
-    assert_eq!(value["choices"][0]["finish_reason"], "length");
-    assert!(!value["choices"][0]["message"]["content"].as_str().unwrap().is_empty());
-    let body = json!({ "tools": weather(), "tool_choice": "required", "max_tokens": 500, "n": 8, "temperature": 1.5 });
+    let offered = with(chat("hello"), json!({ "tools": tools(), "n": 8 }));
+    let value = place.json("/v1/chat/completions", &offered);
+    let choices = value["choices"].as_array().unwrap();
+    assert!(choices.iter().all(|choice| choice["message"].get("tool_calls").is_none()), "{value}");
+    assert!(choices.iter().any(|choice| choice["message"]["content"] != ""), "{value}");
+    let body =
+        json!({ "tools": tools(), "tool_choice": "required", "max_tokens": 80, "n": 8, "temperature": 1.5 });
     let value = place.json("/v1/chat/completions", &with(chat("hello"), body));
     for choice in value["choices"].as_array().unwrap() {
         let calls = choice["message"]["tool_calls"].as_array().unwrap();
@@ -140,15 +134,15 @@ fn a_conversation_with_calls_and_their_results_goes_on() {
     let messages = json!([
         { "role": "user", "content": "weather?" },
         { "role": "assistant", "content": null, "tool_calls": [
-            { "id": "call_1", "type": "function", "function": { "name": "get_weather", "arguments": "{\"days\": 2}" } }
+            { "id": "call_1", "type": "function", "function": { "name": "rain", "arguments": "{\"days\": 2}" } }
         ] },
         { "role": "tool", "tool_call_id": "call_1", "content": "rain" }
     ]);
-    let body = json!({ "model": "tiny", "messages": messages, "tools": weather(), "max_tokens": 4 });
+    let body = json!({ "model": "tiny", "messages": messages, "max_tokens": 4 });
     let tokens = place.json("/tokenize", &json!({ "messages": messages }))["tokens"].clone();
     let text = place.json("/detokenize", &json!({ "tokens": tokens }))["prompt"].clone();
     let text = text.as_str().unwrap();
-    assert!(text.contains("<tool_call>\n{\"name\": \"get_weather\", \"arguments\": {\"days\":2}}"), "{text}");
+    assert!(text.contains("<tool_call>\n{\"name\": \"rain\", \"arguments\": {\"days\":2}}"), "{text}");
     assert!(
         text.contains("<tool_response>\nrain\n</tool_response>") && text.ends_with("[assistant]"),
         "{text}"

@@ -40,7 +40,7 @@ fn functions_are_called_schemas_followed_and_results_read() {
     let tools = json!({
         "tools": [{ "type": "function", "name": "add", "parameters": { "type": "object",
             "properties": { "n": { "enum": [1, 2] } }, "required": ["n"], "additionalProperties": false } }],
-        "tool_choice": "required", "parallel_tool_calls": false, "max_output_tokens": 300
+        "tool_choice": "required", "parallel_tool_calls": false, "max_output_tokens": 100
     });
     let whole = place.json("/v1/responses", &with(body(), tools.clone()));
     let call = &whole["output"][0];

@@ -305,7 +305,7 @@ fn timing(timing: &Timing) -> Value {
 pub(crate) fn speed(answer: &Generated) -> String {
     let timing = &answer.timing;
     let why = match answer.finish {
-        Finish::EndOfText => String::new(),
+        Finish::EndOfText | Finish::Grammar => String::new(),
         Finish::StopString => "; ended by a stop string".to_owned(),
         Finish::MaxTokens => "; ended by the limit of tokens (-n)".to_owned(),
         Finish::ContextFull => "; ended because the context is full (-c)".to_owned(),
