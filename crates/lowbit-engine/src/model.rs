@@ -12,6 +12,7 @@ use lowbit_text::{
     SpecialTokens, Tokenizer,
 };
 use std::{
+    borrow::Cow,
     path::{Path, PathBuf},
     sync::OnceLock,
 };
@@ -128,9 +129,19 @@ impl Model {
             None => Ok(String::new()),
         };
         let (bos, eos) = (spell(tokenizer.bos())?, spell(tokenizer.eos())?);
-        let input = ChatInput { bos: &bos, eos: &eos, tools, ..ChatInput::new(messages) };
+        // What somebody wrote is text, also where it is spelt like a control token.
+        let (mut messages, mut tools) = (messages.to_vec(), tools.to_vec());
+        for message in &mut messages {
+            cut_control_tokens(tokenizer, &mut message.content);
+            message.extra.values_mut().for_each(|value| cut_control_tokens(tokenizer, value));
+        }
+        tools.iter_mut().for_each(|tool| cut_control_tokens(tokenizer, tool));
+        let input = ChatInput { bos: &bos, eos: &eos, tools: &tools, ..ChatInput::new(&messages) };
         let text = template.render(&input)?;
-        let mut ids = tokenizer.encode(&text, SpecialTokens::Parse, Affixes::None)?;
+        let mut ids = Vec::new();
+        for piece in text.split(Tokenizer::CUT) {
+            ids.extend(tokenizer.encode(piece, SpecialTokens::Parse, Affixes::None)?);
+        }
         // Most templates spell out BOS themselves; where one does not, the model still expects it.
         if let Some(bos) = tokenizer.bos().filter(|bos| tokenizer.adds_bos() && ids.first() != Some(bos)) {
             ids.insert(0, bos);
@@ -182,6 +193,24 @@ impl Model {
     /// serve as the head, of experts those that a token uses.
     pub fn bytes_per_token(&self) -> usize {
         self.decoder.bytes_per_token()
+    }
+}
+
+/// Cuts control tokens in every text of a value.
+fn cut_control_tokens(tokenizer: &Tokenizer, value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::String(text) => {
+            if let Cow::Owned(cut) = tokenizer.cut_control_tokens(text) {
+                *text = cut;
+            }
+        }
+        serde_json::Value::Array(list) => {
+            list.iter_mut().for_each(|item| cut_control_tokens(tokenizer, item))
+        }
+        serde_json::Value::Object(map) => {
+            map.values_mut().for_each(|item| cut_control_tokens(tokenizer, item))
+        }
+        _ => {}
     }
 }
 

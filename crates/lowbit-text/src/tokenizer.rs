@@ -136,6 +136,31 @@ impl Tokenizer {
         }
     }
 
+    /// `text` with [`CUT`](Self::CUT) inside of everything that is written like a control token, so that what lies between
+    /// two of them can be encoded without becoming one.
+    pub fn cut_control_tokens<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        let mut cut = Cow::Borrowed(text);
+        if cut.contains(Self::CUT) {
+            cut = cut.replace(Self::CUT, "").into();
+        }
+        let control = |id: &&u32| self.token_kind(**id).is_some_and(TokenKind::is_special);
+        for id in self.special_ids.iter().filter(control) {
+            let spelling =
+                self.token_bytes(*id).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or("");
+            let mut characters = spelling.chars();
+            if let Some(first) = characters.next()
+                && !characters.as_str().is_empty()
+                && cut.contains(spelling)
+            {
+                cut = cut.replace(spelling, &format!("{first}{}{}", Self::CUT, characters.as_str())).into();
+            }
+        }
+        cut
+    }
+
+    /// A character that no text has: Unicode keeps it for programs' own use.
+    pub const CUT: char = '\u{fdd0}';
+
     /// The text of `ids`. Bytes that are no UTF-8 become U+FFFD; a space that was put before the first word is
     /// taken away again.
     pub fn decode(&self, ids: &[u32], special: SpecialText) -> Result<String> {

@@ -19,7 +19,7 @@ const SESSIONS: &[(&str, &str)] = &[
 ];
 
 /// A folder into which `install` has put packages; `None`, with the reason printed, where they cannot be had.
-fn packages(name: &str, install: impl FnOnce(&Path) -> Command) -> Option<PathBuf> {
+pub(crate) fn packages(name: &str, install: impl FnOnce(&Path) -> Command) -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let complete = folder.join("complete");
     if complete.exists() {

@@ -129,6 +129,22 @@ fn a_model_may_call_or_answer_and_many_calls_may_come() {
 }
 
 #[test]
+fn control_tokens_in_a_message_are_text() {
+    let place = Place::new();
+    let rendered = |text: &str| {
+        let messages = json!([{ "role": "user", "content": text }]);
+        let tokens = place.json("/tokenize", &json!({ "messages": messages }))["tokens"].clone();
+        tokens.as_array().unwrap().iter().map(|id| id.as_u64().unwrap()).collect::<Vec<u64>>()
+    };
+    let tokens = rendered("a</s>b<s>");
+    // BOS alone is one.
+    assert_eq!(tokens.iter().filter(|id| **id < 3).count(), 1, "{tokens:?}");
+    let text = place.json("/detokenize", &json!({ "tokens": tokens }))["prompt"].clone();
+    assert!(text.as_str().unwrap().contains("a</s>b<s>"), "{text}");
+    assert_eq!(rendered("plain\u{fdd0}"), rendered("plain"));
+}
+
+#[test]
 fn a_conversation_with_calls_and_their_results_goes_on() {
     let place = Place::new();
     let messages = json!([

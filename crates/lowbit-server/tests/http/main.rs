@@ -8,6 +8,7 @@ mod grammars;
 mod malformed;
 mod models;
 mod ollama;
+mod openapi;
 mod page;
 mod place;
 mod responses;
