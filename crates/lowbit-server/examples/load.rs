@@ -71,6 +71,7 @@ fn serve(path: &str, model_id: &str) -> SocketAddr {
     let options = ServerOptions {
         address: ([127, 0, 0, 1], 0).into(),
         exposure: Exposure::Protected,
+        tls: None,
         api_key: None,
         hosts: Vec::new(),
         models: vec![ModelEntry { id: model_id.to_owned(), path: path.into() }],

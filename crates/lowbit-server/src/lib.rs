@@ -1,8 +1,8 @@
-//! An HTTP server over one model, with OpenAI's completions and chat completions, for many clients at once.
+//! An HTTP server over models of few bits, with OpenAI's, Anthropic's and Ollama's APIs, for many clients at once.
 //!
 //! ```text
-//! connection (limits, time) → guard (Host, key) → route → fields (names, ranges) → lowbit-engine's scheduler
-//!                                                   └──── answer: one JSON object, or server-sent events ◄──┘
+//! connection (limits, time) → guard (Host, key) → route → fields (names, ranges) → conversation → lowbit-engine's scheduler
+//!                                                   └──── form: one JSON object, or events ◄── parts ◄── answer ◄──┘
 //! ```
 //!
 //! Every field of a request is honoured, or refused with status 400 and its name. What is not in this version is
@@ -25,8 +25,10 @@ mod routes;
 mod sampling;
 mod served;
 mod server;
+mod tls;
 mod tools;
 
 pub use lowbit_engine::scheduler::SchedulerOptions;
 pub use models::{Loader, ModelEntry, Residency};
 pub use server::{Exposure, Limits, ServeError, Server, ServerOptions, Stop};
+pub use tls::TlsFiles;

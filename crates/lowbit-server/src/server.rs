@@ -4,6 +4,7 @@ use crate::{
     app::App,
     connection,
     models::{Loader, ModelEntry, Models, Residency},
+    tls::TlsFiles,
 };
 use futures_util::future::select;
 use lowbit_engine::scheduler::SchedulerOptions;
@@ -15,6 +16,7 @@ use std::{
     time::Duration,
 };
 use tokio::sync::Notify;
+use tokio_rustls::TlsAcceptor;
 
 /// What a server is to be.
 #[derive(Clone, Debug)]
@@ -23,6 +25,8 @@ pub struct ServerOptions {
     pub address: SocketAddr,
     /// Whether it may listen to other machines without a key.
     pub exposure: Exposure,
+    /// With which certificate it speaks TLS; without one it speaks plain HTTP.
+    pub tls: Option<TlsFiles>,
     /// What clients have to send as `Authorization: Bearer KEY`, but for `/health`.
     pub api_key: Option<String>,
     /// Names by which clients may call this machine, beside addresses and `localhost`.
@@ -105,6 +109,9 @@ pub enum ServeError {
     /// Threads or signals cannot be had.
     #[error("cannot start the server: {0}")]
     Runtime(#[from] std::io::Error),
+    /// The certificate or its key cannot be used.
+    #[error("TLS: {0}")]
+    Tls(String),
     /// The first model cannot be served.
     #[error("{0}")]
     Model(String),
@@ -114,6 +121,7 @@ pub enum ServeError {
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
+    tls: Option<TlsAcceptor>,
     context: usize,
     app: Arc<App>,
     stop: Stop,
@@ -139,7 +147,7 @@ impl Server {
     /// # Errors
     /// Where the address is taken or would be open to everyone, or the first model cannot be loaded or has no tokenizer.
     pub fn bind(loader: Loader, ctx: Arc<Ctx>, options: ServerOptions) -> Result<Self, ServeError> {
-        let ServerOptions { address, exposure, api_key, hosts, models, residency, scheduler, limits } =
+        let ServerOptions { address, exposure, tls, api_key, hosts, models, residency, scheduler, limits } =
             options;
         if !address.ip().is_loopback() && api_key.is_none() && exposure == Exposure::Protected {
             return Err(ServeError::Unprotected { address });
@@ -148,6 +156,7 @@ impl Server {
         if api_key.as_ref().is_some_and(|key| !sendable(key)) {
             return Err(ServeError::Key);
         }
+        let tls = tls.map(|files| files.acceptor()).transpose().map_err(ServeError::Tls)?;
         let bind = |source| ServeError::Bind { address, source };
         let listener = TcpListener::bind(address).map_err(bind)?;
         listener.set_nonblocking(true)?;
@@ -159,7 +168,7 @@ impl Server {
         let first = models.load(0).map_err(|error| ServeError::Model(error.to_string()))?;
         let context = first.context();
         let app = App { models, api_key, hosts, limits, embedding: Mutex::default() };
-        Ok(Self { listener, address, context, app: Arc::new(app), stop: Stop::default() })
+        Ok(Self { listener, address, tls, context, app: Arc::new(app), stop: Stop::default() })
     }
 
     /// Where it listens.
@@ -188,7 +197,7 @@ impl Server {
             .enable_all()
             .thread_name("lowbit-http")
             .build()?;
-        let Self { listener, app, stop, .. } = self;
+        let Self { listener, tls, app, stop, .. } = self;
         let served: Result<(), ServeError> = runtime.block_on(async {
             let listener = tokio::net::TcpListener::from_std(listener)?;
             let mut signals = Signals::new()?;
@@ -203,7 +212,7 @@ impl Server {
             let asked = async {
                 select(pin!(stop.0.notified()), pin!(signals.next())).await;
             };
-            connection::serve(listener, app, asked).await;
+            connection::serve(listener, tls, app, asked).await;
             Ok(())
         });
         // Answers that are still being computed then are given up.

@@ -13,6 +13,7 @@ mod page;
 mod place;
 mod responses;
 mod safety;
+mod tls;
 
 use client::Reply;
 use place::Place;

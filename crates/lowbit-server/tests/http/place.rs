@@ -33,6 +33,7 @@ pub(crate) fn options(path: &Path) -> ServerOptions {
     ServerOptions {
         address: SocketAddr::from(([127, 0, 0, 1], 0)),
         exposure: Exposure::Protected,
+        tls: None,
         api_key: None,
         hosts: Vec::new(),
         models: vec![entry("tiny"), entry("other")],

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use lowbit::{
     hub::Store,
-    server::{Exposure, Limits, ModelEntry, Residency, SchedulerOptions, Server, ServerOptions},
+    server::{Exposure, Limits, ModelEntry, Residency, SchedulerOptions, Server, ServerOptions, TlsFiles},
 };
 use std::io::Write;
 use std::{
@@ -58,6 +58,12 @@ pub(crate) struct Serve {
     /// Listen to other machines without a key
     #[arg(long)]
     insecure_no_key: bool,
+    /// Certificate in PEM, with those that lead to one that clients know: the server then speaks TLS
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Key of the certificate, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
     /// Name by which clients may call this machine, beside addresses and localhost; may be repeated
     #[arg(long, value_name = "NAME")]
     allow_host: Vec<String>,
@@ -101,6 +107,11 @@ impl Serve {
         let options = ServerOptions {
             address: SocketAddr::new(self.host, self.port),
             exposure,
+            tls: self
+                .tls_cert
+                .clone()
+                .zip(self.tls_key.clone())
+                .map(|(certificate, key)| TlsFiles { certificate, key }),
             api_key,
             hosts: self.allow_host.clone(),
             models,
@@ -125,7 +136,8 @@ impl Serve {
         };
         let server = Server::bind(Box::new(loader), ctx, options)?;
         eprintln!(
-            "serving {names} at http://{}/v1, with a context of {}",
+            "serving {names} at {}://{}/v1, with a context of {}",
+            if self.tls_cert.is_some() { "https" } else { "http" },
             server.address(),
             report::count(server.context(), "token")
         );
