@@ -98,8 +98,8 @@ impl Parts {
             }
             State::Start => {
                 let begun = self.held.trim_start();
-                if begun.starts_with(THINK) {
-                    self.held = begun[THINK.len()..].to_owned();
+                if let Some(rest) = begun.strip_prefix(THINK) {
+                    self.held = rest.to_owned();
                     self.state = State::Opened;
                     return true;
                 }

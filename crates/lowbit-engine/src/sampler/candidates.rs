@@ -250,7 +250,7 @@ mod tests {
 
     fn filled(logits: &[f32]) -> Candidates {
         let mut candidates = Candidates::new();
-        candidates.fill(logits);
+        candidates.fill(logits, |_| true);
         candidates
     }
 

@@ -267,3 +267,17 @@ fn settings_that_would_be_ignored_are_refused() {
     assert_eq!(refusal(r#"{"mirostat": {}}"#), None, "defaults are not a wish");
     assert_eq!(refusal(r#"{"order": []}"#), None);
 }
+
+#[test]
+fn drawing_from_the_models_own_distribution_is_drawing_from_all_its_candidates() {
+    let params = SamplingParams { seed: 5, ..SamplingParams::unmodified() };
+    let mut short = sampler_after(&params, VOCAB, &[]);
+    let mut long = sampler_after(&params, VOCAB, &[]);
+    for seed in 0..200 {
+        let logits = some_logits(seed);
+        assert_eq!(short.sample(&logits), long.sample_among(&logits, |_| true));
+    }
+    let mut logits = vec![f32::NEG_INFINITY; VOCAB];
+    logits[3] = -5.0;
+    assert_eq!(short.sample(&logits).unwrap().id, 3);
+}

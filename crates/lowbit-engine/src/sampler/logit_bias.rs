@@ -37,6 +37,10 @@ impl LogitBias {
         })
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.banned.is_empty()
+    }
+
     pub(super) fn apply(&self, candidates: &mut Candidates) {
         for &(id, bias) in &self.added {
             candidates.edit(id, |logit| logit + bias);
@@ -55,7 +59,7 @@ mod tests {
     fn adds_and_bans() {
         let bias = LogitBias::new(&BTreeMap::from([(0, 2.0), (1, -100.0), (3, -1.0)]), 4).unwrap();
         let mut candidates = Candidates::new();
-        candidates.fill(&[1.0; 4]);
+        candidates.fill(&[1.0; 4], |_| true);
         bias.apply(&mut candidates);
         let left: Vec<_> = candidates.as_slice().iter().map(|c| (c.id, c.logit)).collect();
         assert_eq!(left, [(0, 3.0), (2, 1.0), (3, 0.0)]);

@@ -95,7 +95,7 @@ mod tests {
 
     fn kept(mu: f64, probabilities: &[f64]) -> Vec<u32> {
         let mut candidates = Candidates::new();
-        candidates.fill(&logits_of(probabilities));
+        candidates.fill(&logits_of(probabilities), |_| true);
         state(mu).truncate(&mut candidates);
         candidates.as_slice().iter().map(|c| c.id).collect()
     }

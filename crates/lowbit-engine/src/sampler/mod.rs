@@ -122,7 +122,16 @@ impl Sampler {
     /// A logit of negative infinity marks a token that cannot be chosen. NaN and positive infinity are errors, as is
     /// a step in which no token can be chosen; the history is then as before.
     pub fn sample(&mut self, logits: &[f32]) -> Result<Sampled, SamplerError> {
-        self.sample_among(logits, |_| true)
+        if !self.stages.is_empty() || self.mirostat.is_some() || !self.bias.is_empty() {
+            return self.sample_among(logits, |_| true);
+        }
+        // The model's own distribution, which is known already: with a large vocabulary a list of candidates takes as
+        // long as a part of the model.
+        let model = self.check(logits)?;
+        let tokens = logits.iter().zip(0u32..).map(|(&logit, id)| Candidate { id, logit });
+        let drawn = draw(tokens, &model, &mut self.rng);
+        self.accept(drawn.id);
+        Ok(self.report(logits, &model, drawn.id))
     }
 
     /// As [`Self::sample`], from the tokens that are allowed alone. Log-probabilities are the model's own all the same.
@@ -133,7 +142,7 @@ impl Sampler {
     ) -> Result<Sampled, SamplerError> {
         let model = self.run_stages(logits, allowed)?;
         let mass = self.candidates.mass();
-        let drawn = draw(&self.candidates, &mass, &mut self.rng);
+        let drawn = draw(self.candidates.as_slice().iter().copied(), &mass, &mut self.rng);
         if let Some(mirostat) = &mut self.mirostat {
             mirostat.observe(mass.weight(drawn.logit) / mass.total);
         }
@@ -269,15 +278,15 @@ fn build_stages(params: &SamplingParams, vocab: &dyn Vocab) -> Result<Vec<Box<dy
 }
 
 /// Inverts the cumulative distribution, in the order of the candidates.
-fn draw(candidates: &Candidates, mass: &Mass, rng: &mut Rng) -> Candidate {
+fn draw(candidates: impl Iterator<Item = Candidate>, mass: &Mass, rng: &mut Rng) -> Candidate {
     let target = rng.uniform() * mass.total;
     let mut sum = 0.0;
-    let mut last = candidates.as_slice()[0];
-    for candidate in candidates.as_slice() {
+    let mut last = Candidate { id: 0, logit: mass.max };
+    for candidate in candidates {
         let weight = mass.weight(candidate.logit);
         if weight > 0.0 {
             sum += weight;
-            last = *candidate;
+            last = candidate;
             if sum > target {
                 break;
             }

@@ -14,7 +14,8 @@
 //!
 //! # Departures
 //! The released code measures the output of the whole attention or feed-forward part; here it is that of the linear
-//! layers that share the scale. Norms are rounded to single precision after they were divided.
+//! layers that share the scale. Every token counts the same (`equal_tokens`; the released code's is `false`): some models have
+//! a token or two a text with inputs so large that they alone would choose the scales. Norms are rounded to single precision after they were divided.
 //!
 //! # Cost
 //! `grid` roundings and products of every matrix with `samples` tokens; one pass of the model over the calibration.
@@ -43,11 +44,13 @@ pub struct Awq {
     pub clip: bool,
     /// Tokens that errors are measured on, 1 to 65536.
     pub samples: usize,
+    /// Whether every token counts the same: its inputs are divided by their root mean square.
+    pub equal_tokens: bool,
 }
 
 impl Default for Awq {
     fn default() -> Self {
-        Self { grid: 20, clip: true, samples: 512 }
+        Self { grid: 20, clip: true, samples: 512, equal_tokens: true }
     }
 }
 
@@ -79,7 +82,11 @@ impl Method for Awq {
             return Err(wrong::<Self>(format!("samples is {}, expected 1 to 65536", self.samples)));
         }
         let mut recipe = Recipe::nearest(&Self::CARD, Range);
-        recipe.scale = Some(Box::new(Search { grid: self.grid, samples: self.samples }));
+        recipe.scale = Some(Box::new(Search {
+            grid: self.grid,
+            samples: self.samples,
+            equal_tokens: self.equal_tokens,
+        }));
         if self.clip {
             recipe.fit = Box::new(Clip { grid: 20, max_shrink: 0.5, samples: self.samples });
             recipe.fit_for.push((&[Role::Query, Role::Key], Box::new(Range)));
@@ -91,11 +98,12 @@ impl Method for Awq {
 struct Search {
     grid: u32,
     samples: usize,
+    equal_tokens: bool,
 }
 
 impl FindScale for Search {
     fn needs(&self) -> Needs {
-        Needs { inputs: Inputs::Magnitudes, samples: self.samples, ..Needs::NONE }
+        Needs { inputs: Inputs::Magnitudes, samples: self.samples, equal_tokens: self.equal_tokens }
     }
 
     fn places(&self) -> &[Place] {

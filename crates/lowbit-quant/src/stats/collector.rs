@@ -47,7 +47,7 @@ impl Collector {
             let weight = if self.needs.equal_tokens { per_root_mean_square(row) } else { 1.0 };
             let each = self.abs_sum.iter_mut().zip(&mut self.abs_max).zip(&mut self.squares).zip(row);
             for (((sum, max), squares), x) in each {
-                *sum += f64::from(x.abs());
+                *sum += f64::from((x * weight).abs());
                 *max = max.max(x.abs());
                 *squares += f64::from(x * weight).powi(2);
             }
@@ -55,7 +55,7 @@ impl Collector {
             let step = |i: u64| u128::from(i) * u128::from(samples) / u128::from(self.expected.max(1));
             if step(self.tokens) != step(self.tokens + 1) && self.samples.len() < self.needs.samples * self.k
             {
-                self.samples.extend_from_slice(row);
+                self.samples.extend(row.iter().map(|x| x * weight));
             }
             self.tokens += 1;
             if self.hessian.is_some() {
@@ -99,7 +99,7 @@ mod tests {
     fn tokens_that_count_the_same_do_so_whatever_their_size() {
         let rows = [[1.0f32, 2.0, -1.0], [0.5, 0.0, 3.0], [0.0, 0.0, 0.0]];
         let stats = |sizes: [f32; 3]| {
-            let needs = Needs { inputs: Inputs::Hessian, equal_tokens: true, ..Needs::NONE };
+            let needs = Needs { inputs: Inputs::Hessian, samples: 3, equal_tokens: true };
             let mut collector = Collector::new(3, needs, 3, 1);
             let x: Vec<f32> = rows.iter().zip(sizes).flat_map(|(row, s)| row.map(|x| s * x)).collect();
             collector.add(MatRef::new(&x, 3, 3));
@@ -108,6 +108,8 @@ mod tests {
         // Powers of two, so that not even roundings differ.
         let (even, uneven) = (stats([1.0; 3]), stats([1024.0, 0.25, 1.0]));
         assert_eq!(even.mean_square, uneven.mean_square);
+        assert_eq!(even.abs_mean, uneven.abs_mean);
+        assert_eq!(even.samples, uneven.samples);
         let mean = even.mean_square.iter().sum::<f32>() / 3.0;
         assert!((mean - 2.0 / 3.0).abs() < 1e-6, "two of three tokens have a mean square of one: {mean}");
         let [even, uneven] = [even, uneven].map(|stats| stats.factor(0.01, &[]).unwrap());
