@@ -39,6 +39,17 @@ impl Format {
         Self::Grammar(field.to_owned(), GrammarSource::JsonSchema(schema))
     }
 
+    /// The grammar of an answer without tools.
+    ///
+    /// # Errors
+    /// Where it is not understood, with its field.
+    pub(crate) fn grammar(&self, served: &Served) -> Result<Option<Grammar>, ApiError> {
+        match self {
+            Self::Text => Ok(None),
+            Self::Grammar(field, source) => compile(served, field, source).map(Some),
+        }
+    }
+
     /// The right side of a rule in Lark.
     fn rule(&self) -> Result<String, ApiError> {
         match self {
@@ -95,31 +106,23 @@ impl Conversation {
     }
 
     fn grammar(&self, served: &Served) -> Result<Option<Grammar>, ApiError> {
-        let compile = |field: &str, source: &GrammarSource| {
-            served
-                .model()
-                .grammar(source)
-                .map_err(|error| ApiError::field(field, error).with_code("unsupported_grammar"))
-        };
         if self.tools.is_empty() {
-            return match &self.format {
-                Format::Text => Ok(None),
-                Format::Grammar(field, source) => compile(field, source).map(Some),
-            };
+            return self.format.grammar(served);
         }
         let lark = tools::grammar(&self.tools, &self.choice, !self.single_call, &self.format.rule()?);
-        match served.model().grammar(&GrammarSource::Lark(lark)) {
-            Ok(grammar) => Ok(Some(grammar)),
-            Err(error) => {
-                // Which of them it is.
-                for tool in &self.tools {
-                    compile(&tool.path, &GrammarSource::JsonSchema(tool.parameters.clone()))?;
-                }
-                if let Format::Grammar(field, source) = &self.format {
-                    compile(field, source)?;
-                }
-                Err(ApiError::field("tools", error).with_code("unsupported_grammar"))
+        let whole = compile(served, "tools", &GrammarSource::Lark(lark));
+        if whole.is_err() {
+            // Which of them it is.
+            for tool in &self.tools {
+                compile(served, &tool.path, &GrammarSource::JsonSchema(tool.parameters.clone()))?;
             }
+            self.format.grammar(served)?;
         }
+        whole.map(Some)
     }
+}
+
+fn compile(served: &Served, field: &str, source: &GrammarSource) -> Result<Grammar, ApiError> {
+    let grammar = served.model().grammar(source);
+    grammar.map_err(|error| ApiError::field(field, error).with_code("unsupported_grammar"))
 }

@@ -124,6 +124,27 @@ impl Fields {
     }
 }
 
+/// Something of each item of a list, whose path it is told.
+pub(crate) fn each<T>(
+    path: &str,
+    list: Vec<Value>,
+    mut one: impl FnMut(&str, Value) -> Result<T, ApiError>,
+) -> Result<Vec<T>, ApiError> {
+    list.into_iter().enumerate().map(|(place, item)| one(&format!("{path}[{place}]"), item)).collect()
+}
+
+/// Something of each of the messages; there has to be one.
+pub(crate) fn each_message<T>(
+    value: Option<Value>,
+    one: impl FnMut(&str, Value) -> Result<T, ApiError>,
+) -> Result<Vec<T>, ApiError> {
+    match value {
+        Some(Value::Array(list)) if !list.is_empty() => each("messages", list, one),
+        Some(other) => Err(expected("messages", "a list of at least one message", &other)),
+        None => Err(ApiError::field("messages", "missing")),
+    }
+}
+
 /// A value of another kind than the field has.
 pub(crate) fn expected(name: &str, what: &str, found: &Value) -> ApiError {
     let mut found = found.to_string();

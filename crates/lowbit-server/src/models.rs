@@ -53,7 +53,7 @@ pub(crate) struct Models {
 }
 
 impl Models {
-    /// Loads the first model, so that what is wrong with it is known at once.
+    /// None of them is loaded yet.
     pub(crate) fn new(
         entries: Vec<ModelEntry>,
         loader: Loader,

@@ -24,14 +24,7 @@ pub(crate) struct Common {
 
 impl Common {
     pub(crate) fn take(fields: &mut Fields, app: &App, served: &Served) -> Result<Self, ApiError> {
-        let mut sampling = SamplingParams { temperature: 1.0, ..SamplingParams::unmodified() };
-        if let Some(temperature) = fields.number("temperature", 0.0..=2.0)? {
-            sampling.temperature = temperature;
-        }
-        if let Some(top_p) = fields.number("top_p", 0.0..=1.0)? {
-            // None is the most probable token, which always stays.
-            sampling.top_p = top_p.max(f32::MIN_POSITIVE);
-        }
+        let mut sampling = basic(fields, 2.0)?;
         sampling.top_k = fields.count("top_k", 0..=u64::from(u32::MAX))?.unwrap_or(0) as u32;
         sampling.min_p = fields.number("min_p", 0.0..=1.0)?.unwrap_or(0.0);
         sampling.penalties = Penalties {
@@ -40,7 +33,6 @@ impl Common {
             last_n: None,
             ..Penalties::default()
         };
-        sampling.seed = seed(fields)?;
         sampling.logit_bias = logit_bias(fields, served)?;
         let stream = fields.flag("stream")?.unwrap_or(false);
         let include_usage = stream_options(fields, stream)?;
@@ -55,6 +47,20 @@ impl Common {
             user: fields.text("user")?,
         })
     }
+}
+
+/// What all APIs say in the same words: `temperature` up to the highest of the API, `top_p`, `seed`.
+pub(crate) fn basic(fields: &mut Fields, hottest: f64) -> Result<SamplingParams, ApiError> {
+    let mut sampling = SamplingParams::unmodified();
+    if let Some(temperature) = fields.number("temperature", 0.0..=hottest)? {
+        sampling.temperature = temperature;
+    }
+    if let Some(top_p) = fields.number("top_p", 0.0..=1.0)? {
+        // None is the most probable token, which always stays.
+        sampling.top_p = top_p.max(f32::MIN_POSITIVE);
+    }
+    sampling.seed = seed(fields)?;
+    Ok(sampling)
 }
 
 /// Any 64-bit integer, signed or not; where none is given, one by chance.

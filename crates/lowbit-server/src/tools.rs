@@ -2,6 +2,7 @@
 
 use crate::{
     error::ApiError,
+    fields::{Fields, each, expected},
     parts::{ARGUMENTS, CALL, END_OF_CALL, NAME},
 };
 use lowbit_text::{Message, one_line};
@@ -48,7 +49,26 @@ impl Dialect {
 }
 
 /// Most tools of a request.
-pub(crate) const MOST_TOOLS: usize = 128;
+const MOST_TOOLS: usize = 128;
+
+/// The tools of a request, each read in the words of its API.
+pub(crate) fn tools(
+    value: Option<Value>,
+    one: impl Fn(&str, Fields) -> Result<Tool, ApiError>,
+) -> Result<Vec<Tool>, ApiError> {
+    match value {
+        None => Ok(Vec::new()),
+        Some(Value::Array(list)) if list.len() <= MOST_TOOLS => {
+            each("tools", list, |path, tool| one(path, Fields::object(path, tool)?))
+        }
+        Some(other) => Err(expected("tools", &format!("a list of at most {MOST_TOOLS} tools"), &other)),
+    }
+}
+
+/// Arguments of a call; what is no JSON, as that of a call that broke off, stays the text that it is.
+pub(crate) fn arguments(text: String) -> Value {
+    serde_json::from_str(&text).unwrap_or(Value::String(text))
+}
 
 impl Tool {
     /// # Errors
@@ -88,17 +108,14 @@ impl Tool {
 /// The grammar of an answer that may, or has to, call tools. `content` is what an answer without a call looks like: a
 /// rule's right side in Lark.
 pub(crate) fn grammar(tools: &[Tool], choice: &ToolChoice, parallel: bool, content: &str) -> String {
-    let mut text = String::new();
-    let open = format!("{}", Value::from(CALL));
-    let call = match choice {
-        ToolChoice::Auto | ToolChoice::None => {
-            let _ = writeln!(text, "begin[lazy]: /(.|\\n)*/ {open}");
-            format!("start: begin call MORE | content\ncontent: {content}\n")
-        }
-        ToolChoice::Required | ToolChoice::Named(_) => format!("start: {open} call MORE\n"),
+    let open = Value::from(CALL);
+    let more = if parallel { format!("(\"\\n\" {open} call)*") } else { String::new() };
+    let mut text = match choice {
+        ToolChoice::Auto | ToolChoice::None => format!(
+            "begin[lazy]: /(.|\\n)*/ {open}\nstart: begin call {more} | content\ncontent: {content}\n"
+        ),
+        ToolChoice::Required | ToolChoice::Named(_) => format!("start: {open} call {more}\n"),
     };
-    let more = format!("(\"\\n\" {open} call)*");
-    text.push_str(&call.replace("MORE", if parallel { &more } else { "" }));
     let wanted: Vec<(usize, &Tool)> = tools
         .iter()
         .enumerate()
@@ -152,4 +169,19 @@ fn as_text(mut message: Message) -> Message {
         return Message::new("user", format!("<tool_response>\n{text}\n</tool_response>"));
     }
     message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Tool, ToolChoice, grammar};
+
+    #[test]
+    fn what_an_answer_without_a_call_looks_like_is_left_as_it_is() {
+        let tool = Tool::new("tools[0]", Some("a".into()), None, None).unwrap();
+        let content = "%json {\"const\": \"ONE MORE call\"}";
+        for parallel in [false, true] {
+            let text = grammar(std::slice::from_ref(&tool), &ToolChoice::Auto, parallel, content);
+            assert!(text.lines().any(|line| line == format!("content: {content}")), "{text}");
+        }
+    }
 }

@@ -5,6 +5,7 @@ use crate::{
     error::ApiError,
     parts::Part,
     served::Served,
+    tools::arguments,
 };
 use lowbit_engine::Finish;
 use serde_json::{Value, json};
@@ -113,8 +114,7 @@ impl Form for Messages {
             content.push(json!({ "type": "text", "text": whole.content }));
         }
         for call in whole.calls {
-            // One that broke off is no JSON: it is given as the text that it is.
-            let input = serde_json::from_str(&call.arguments).unwrap_or(Value::String(call.arguments));
+            let input = arguments(call.arguments);
             content.push(
                 json!({ "type": "tool_use", "id": fresh_id("toolu_"), "name": call.name, "input": input }),
             );

@@ -6,6 +6,7 @@ use crate::{
     error::ApiError,
     parts::Part,
     served::Served,
+    tools::arguments,
 };
 use lowbit_engine::Finish;
 use serde_json::{Value, json};
@@ -78,8 +79,7 @@ impl Ollama {
 }
 
 fn call(call: Call) -> Value {
-    let arguments = serde_json::from_str(&call.arguments).unwrap_or(Value::String(call.arguments));
-    json!({ "function": { "name": call.name, "arguments": arguments } })
+    json!({ "function": { "name": call.name, "arguments": arguments(call.arguments) } })
 }
 
 fn line(value: &Value) -> String {

@@ -1,21 +1,21 @@
 //! Anthropic's `/v1/messages` and `/v1/messages/count_tokens`.
 
 use super::{
-    beside,
+    ask, beside,
     chat::{call_message, function, text_of},
 };
 use crate::{
-    answer::{Asked, answer},
+    answer::Asked,
     app::{App, Required},
     body,
     connection::Peer,
     conversation::Conversation,
     error::{ApiError, json_response},
-    fields::{Fields, expected},
+    fields::{Fields, each_message},
     forms::Messages,
     sampling,
     served::Served,
-    tools::{MOST_TOOLS, Tool, ToolChoice},
+    tools::{Tool, ToolChoice, tools},
 };
 use axum::{
     Extension,
@@ -25,7 +25,6 @@ use axum::{
 };
 use lowbit_engine::{
     GenerateRequest,
-    sampler::SamplingParams,
     scheduler::{History, Request as Sequence},
 };
 use lowbit_text::Message;
@@ -37,14 +36,10 @@ const UNSUPPORTED: &[&str] = &["container", "context_management", "mcp_servers",
 
 pub(crate) async fn messages(
     State(app): State<Arc<App>>,
-    Extension(Peer(peer)): Extension<Peer>,
+    Extension(peer): Extension<Peer>,
     request: Request<Body>,
 ) -> Result<Response<Body>, ApiError> {
-    let mut fields = body::read(&app, request).await?;
-    let served = app.model(&mut fields, Required::Yes).await?;
-    let model = served.clone();
-    let asked = beside(move || prepare(&model, fields, peer.to_string())).await?;
-    answer(app, served, asked).await
+    ask(app, peer, request, prepare).await
 }
 
 pub(crate) async fn count_tokens(
@@ -62,7 +57,7 @@ pub(crate) async fn count_tokens(
     .await
 }
 
-fn prepare(served: &Served, mut fields: Fields, peer: String) -> Result<Asked, ApiError> {
+fn prepare(_: &App, served: &Served, mut fields: Fields, peer: String) -> Result<Asked, ApiError> {
     let most = served.context() as u64;
     let max_tokens = fields.count("max_tokens", 1..=u64::from(u32::MAX))?;
     let max_tokens = max_tokens.ok_or_else(|| ApiError::field("max_tokens", "missing"))?;
@@ -70,15 +65,8 @@ fn prepare(served: &Served, mut fields: Fields, peer: String) -> Result<Asked, A
         let message = format!("{max_tokens} tokens, and the context has {most}; ask for fewer");
         return Err(ApiError::field("max_tokens", message));
     }
-    let mut sampling = SamplingParams { temperature: 1.0, ..SamplingParams::unmodified() };
-    if let Some(temperature) = fields.number("temperature", 0.0..=1.0)? {
-        sampling.temperature = temperature;
-    }
-    if let Some(top_p) = fields.number("top_p", 0.0..=1.0)? {
-        sampling.top_p = top_p.max(f32::MIN_POSITIVE);
-    }
+    let mut sampling = sampling::basic(&mut fields, 1.0)?;
     sampling.top_k = fields.count("top_k", 0..=u64::from(u32::MAX))?.unwrap_or(0) as u32;
-    sampling.seed = sampling::seed(&mut fields)?;
     let stop = sampling::stop(&mut fields, "stop_sequences")?;
     let stream = fields.flag("stream")?.unwrap_or(false);
     let user = match fields.take("metadata") {
@@ -118,16 +106,8 @@ fn conversation(fields: &mut Fields) -> Result<Conversation, ApiError> {
     if let Some(system) = fields.take("system") {
         messages.push(Message::new("system", text_of("system", system, &["text"])?));
     }
-    match fields.take("messages") {
-        Some(Value::Array(list)) if !list.is_empty() => {
-            for (place, message) in list.into_iter().enumerate() {
-                one(&format!("messages[{place}]"), message, &mut messages)?;
-            }
-        }
-        Some(other) => return Err(expected("messages", "a list of at least one message", &other)),
-        None => return Err(ApiError::field("messages", "missing")),
-    }
-    let tools = tools(fields.take("tools"))?;
+    each_message(fields.take("messages"), |path, message| one(path, message, &mut messages))?;
+    let tools = tools(fields.take("tools"), tool)?;
     let (choice, single_call) = tool_choice(fields.take("tool_choice"))?;
     fields.only("thinking", &[json!({ "type": "disabled" })])?;
     fields.take("cache_control");
@@ -169,7 +149,7 @@ fn one(path: &str, message: Value, messages: &mut Vec<Message>) -> Result<(), Ap
             "tool_use" => {
                 let name = fields.text("name")?.unwrap_or_default();
                 let input = fields.take("input").unwrap_or(json!({}));
-                calls.push(call_message(fields.text("id")?, &name, input.to_string()));
+                calls.push(call_message(fields.text("id")?, &name, input));
             }
             _ => {
                 let content = fields.take("content").unwrap_or(json!(""));
@@ -197,28 +177,15 @@ fn one(path: &str, message: Value, messages: &mut Vec<Message>) -> Result<(), Ap
     Ok(())
 }
 
-fn tools(value: Option<Value>) -> Result<Vec<Tool>, ApiError> {
-    let list = match value {
-        None => return Ok(Vec::new()),
-        Some(Value::Array(list)) if list.len() <= MOST_TOOLS => list,
-        Some(other) => {
-            return Err(expected("tools", &format!("a list of at most {MOST_TOOLS} tools"), &other));
-        }
-    };
-    let one = |(place, tool): (usize, Value)| {
-        let path = format!("tools[{place}]");
-        let mut fields = Fields::object(&path, tool)?;
-        if let Some(kind) = fields.text("type")?
-            && kind != "custom"
-        {
-            let message =
-                format!("{kind:?} runs on Anthropic's side; this server has tools of the client alone");
-            return Err(ApiError::field(format!("{path}.type"), message));
-        }
-        fields.take("cache_control");
-        function(&path, &mut fields, "input_schema")
-    };
-    list.into_iter().enumerate().map(one).collect()
+fn tool(path: &str, mut fields: Fields) -> Result<Tool, ApiError> {
+    if let Some(kind) = fields.text("type")?
+        && kind != "custom"
+    {
+        let message = format!("{kind:?} runs on Anthropic's side; this server has tools of the client alone");
+        return Err(ApiError::field(format!("{path}.type"), message));
+    }
+    fields.take("cache_control");
+    function(path, &mut fields, "input_schema")
 }
 
 fn tool_choice(value: Option<Value>) -> Result<(ToolChoice, bool), ApiError> {

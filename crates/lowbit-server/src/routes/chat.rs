@@ -1,18 +1,17 @@
 //! `/v1/chat/completions`: a conversation, rendered by the model's own template.
 
-use super::beside;
+use super::ask;
 use crate::{
-    answer::{Asked, answer},
-    app::{App, Required},
-    body,
+    answer::Asked,
+    app::App,
     connection::Peer,
     conversation::{Conversation, Format},
     error::ApiError,
-    fields::{Fields, expected},
+    fields::{Fields, each, each_message, expected},
     forms::Chat,
     sampling::Common,
     served::Served,
-    tools::{MOST_TOOLS, Tool, ToolChoice},
+    tools::{Tool, ToolChoice, arguments, tools},
 };
 use axum::{
     Extension,
@@ -44,14 +43,10 @@ const UNSUPPORTED: &[&str] = &[
 
 pub(crate) async fn chat(
     State(app): State<Arc<App>>,
-    Extension(Peer(peer)): Extension<Peer>,
+    Extension(peer): Extension<Peer>,
     request: Request<Body>,
 ) -> Result<Response<Body>, ApiError> {
-    let mut fields = body::read(&app, request).await?;
-    let served = app.model(&mut fields, Required::Yes).await?;
-    let (preparing, model) = (app.clone(), served.clone());
-    let asked = beside(move || prepare(&preparing, &model, fields, peer.to_string())).await?;
-    answer(app, served, asked).await
+    ask(app, peer, request, prepare).await
 }
 
 fn prepare(app: &App, served: &Served, mut fields: Fields, peer: String) -> Result<Asked, ApiError> {
@@ -67,7 +62,7 @@ fn prepare(app: &App, served: &Served, mut fields: Fields, peer: String) -> Resu
     let max_tokens = max_tokens(&mut fields, served)?;
     let conversation = Conversation {
         messages: messages(fields.take("messages"))?,
-        tools: tools(fields.take("tools"))?,
+        tools: tools(fields.take("tools"), tool)?,
         choice: tool_choice(fields.take("tool_choice"))?,
         single_call: !fields.flag("parallel_tool_calls")?.unwrap_or(true),
         format: response_format(fields.take("response_format"))?,
@@ -99,25 +94,13 @@ fn prepare(app: &App, served: &Served, mut fields: Fields, peer: String) -> Resu
     })
 }
 
-/// `{"type": "function", "function": {"name", "description", "parameters", "strict"}}` of each.
-fn tools(value: Option<Value>) -> Result<Vec<Tool>, ApiError> {
-    let list = match value {
-        None => return Ok(Vec::new()),
-        Some(Value::Array(list)) if list.len() <= MOST_TOOLS => list,
-        Some(other) => {
-            return Err(expected("tools", &format!("a list of at most {MOST_TOOLS} tools"), &other));
-        }
-    };
-    let one = |(place, tool): (usize, Value)| {
-        let path = format!("tools[{place}]");
-        let mut tool = Fields::object(&path, tool)?;
-        tool.is(&path, "type", &["function"])?;
-        let path = format!("{path}.function");
-        let mut function = Fields::object(&path, tool.take("function").unwrap_or_default())?;
-        tool.finish(&path)?;
-        self::function(&path, &mut function, "parameters")
-    };
-    list.into_iter().enumerate().map(one).collect()
+/// `{"type": "function", "function": {"name", "description", "parameters", "strict"}}`.
+fn tool(path: &str, mut fields: Fields) -> Result<Tool, ApiError> {
+    fields.is(path, "type", &["function"])?;
+    let path = format!("{path}.function");
+    let mut inner = Fields::object(&path, fields.take("function").unwrap_or_default())?;
+    fields.finish(&path)?;
+    function(&path, &mut inner, "parameters")
 }
 
 /// A function; arguments always follow the schema, so `strict` changes nothing.
@@ -209,26 +192,19 @@ fn max_tokens(fields: &mut Fields, served: &Served) -> Result<Option<usize>, Api
 }
 
 pub(super) fn messages(value: Option<Value>) -> Result<Vec<Message>, ApiError> {
-    match value {
-        Some(Value::Array(list)) if !list.is_empty() => {
-            list.into_iter().enumerate().map(|(place, message)| one(place, message)).collect()
-        }
-        Some(other) => Err(expected("messages", "a list of at least one message", &other)),
-        None => Err(ApiError::field("messages", "missing")),
-    }
+    each_message(value, one)
 }
 
-fn one(place: usize, message: Value) -> Result<Message, ApiError> {
-    let path = format!("messages[{place}]");
-    let mut fields = Fields::object(&path, message)?;
-    let role = fields.is(&path, "role", &["system", "developer", "user", "assistant", "tool"])?;
+fn one(path: &str, message: Value) -> Result<Message, ApiError> {
+    let mut fields = Fields::object(path, message)?;
+    let role = fields.is(path, "role", &["system", "developer", "user", "assistant", "tool"])?;
     // What models were trained to read.
     let role = if role == "developer" { "system" } else { &role };
     let calls = if role == "assistant" { fields.take("tool_calls") } else { None };
     let said = fields.take("content");
     let text = match said {
         None if calls.is_some() => String::new(),
-        said => content(&format!("{path}.content"), said.unwrap_or_default())?,
+        said => text_of(&format!("{path}.content"), said.unwrap_or_default(), &["text"])?,
     };
     let mut message = Message::new(role, text);
     if let Some(calls) = calls {
@@ -248,51 +224,38 @@ fn one(place: usize, message: Value) -> Result<Message, ApiError> {
     if let Some(name) = fields.text("name")? {
         message.extra.insert("name".into(), name.into());
     }
-    fields.finish(&path)?;
+    fields.finish(path)?;
     Ok(message)
 }
 
 /// Calls as templates expect them: with arguments that are JSON and not a text of it.
 fn calls(path: &str, calls: Value) -> Result<Value, ApiError> {
     let Value::Array(list) = calls else { return Err(expected(path, "a list of calls", &calls)) };
-    let one = |(place, call): (usize, Value)| {
-        let path = format!("{path}[{place}]");
-        let mut fields = Fields::object(&path, call)?;
-        fields.is(&path, "type", &["function"])?;
+    let calls = each(path, list, |path, call| {
+        let mut fields = Fields::object(path, call)?;
+        fields.is(path, "type", &["function"])?;
         let id = fields.text("id")?;
         let within = format!("{path}.function");
         let mut function = Fields::object(&within, fields.take("function").unwrap_or_default())?;
-        fields.finish(&path)?;
-        let (name, arguments) = (function.text("name")?, function.text("arguments")?);
+        fields.finish(path)?;
+        let (name, text) = (function.text("name")?, function.text("arguments")?);
         function.finish(&within)?;
         let name = name.ok_or_else(|| ApiError::field(format!("{within}.name"), "missing"))?;
-        Ok(call_message(id, &name, arguments.unwrap_or_default()))
-    };
-    list.into_iter().enumerate().map(one).collect()
+        Ok(call_message(id, &name, arguments(text.unwrap_or_default())))
+    });
+    calls.map(Value::from)
 }
 
-/// A call in a message; what is no JSON stays the text that it is.
-pub(super) fn call_message(id: Option<String>, name: &str, arguments: String) -> Value {
-    let arguments = match serde_json::from_str::<Value>(&arguments) {
-        Ok(arguments) => arguments,
-        Err(_) => arguments.into(),
-    };
+/// A call in a message.
+pub(super) fn call_message(id: Option<String>, name: &str, arguments: Value) -> Value {
     json!({ "id": id, "type": "function", "function": { "name": name, "arguments": arguments } })
-}
-
-/// Text, or parts that are all text.
-fn content(path: &str, content: Value) -> Result<String, ApiError> {
-    text_of(path, content, &["text"])
 }
 
 /// Text, or parts of these kinds.
 pub(super) fn text_of(path: &str, content: Value, kinds: &[&str]) -> Result<String, ApiError> {
     match content {
         Value::String(text) => Ok(text),
-        Value::Array(parts) => {
-            let part = |(place, part)| text_part(&format!("{path}[{place}]"), part, kinds);
-            parts.into_iter().enumerate().map(part).collect()
-        }
+        Value::Array(parts) => Ok(each(path, parts, |path, part| text_part(path, part, kinds))?.concat()),
         other => Err(expected(path, "text or a list of text parts", &other)),
     }
 }

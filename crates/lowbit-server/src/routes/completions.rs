@@ -1,10 +1,9 @@
 //! `/v1/completions`: text or tokens continued, with exact scores of the prompt where they are asked for.
 
-use super::beside;
+use super::ask;
 use crate::{
-    answer::{Asked, answer},
-    app::{App, Required},
-    body,
+    answer::Asked,
+    app::App,
     connection::Peer,
     error::ApiError,
     fields::{Fields, expected},
@@ -33,14 +32,10 @@ const MOST_ANSWERS: usize = 256;
 
 pub(crate) async fn completions(
     State(app): State<Arc<App>>,
-    Extension(Peer(peer)): Extension<Peer>,
+    Extension(peer): Extension<Peer>,
     request: Request<Body>,
 ) -> Result<Response<Body>, ApiError> {
-    let mut fields = body::read(&app, request).await?;
-    let served = app.model(&mut fields, Required::Yes).await?;
-    let (preparing, model) = (app.clone(), served.clone());
-    let asked = beside(move || prepare(&preparing, &model, fields, peer.to_string())).await?;
-    answer(app, served, asked).await
+    ask(app, peer, request, prepare).await
 }
 
 fn prepare(app: &App, served: &Served, mut fields: Fields, peer: String) -> Result<Asked, ApiError> {

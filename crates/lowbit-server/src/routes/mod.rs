@@ -14,14 +14,19 @@ mod responses;
 mod tokens;
 
 use crate::{
-    app::App,
+    answer::{Asked, answer},
+    app::{App, Required},
+    body,
+    connection::Peer,
     error::ApiError,
+    fields::Fields,
     guard::{errors_in_form, guard},
+    served::Served,
 };
 use axum::{
     Router,
     body::Body,
-    http::{Response, StatusCode},
+    http::{Request, Response, StatusCode},
     middleware::{from_fn, from_fn_with_state},
     response::IntoResponse,
     routing::{get, post},
@@ -64,6 +69,21 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .layer(CatchPanicLayer::custom(|_| -> Response<Body> { ApiError::internal().into_response() }))
         .layer(from_fn(errors_in_form))
         .with_state(app)
+}
+
+/// Answers a request: reads it, finds its model, and lets `prepare` make of the fields what is asked of the scheduler. It is
+/// told whose turn it is where the request does not say.
+async fn ask(
+    app: Arc<App>,
+    Peer(peer): Peer,
+    request: Request<Body>,
+    prepare: impl FnOnce(&App, &Served, Fields, String) -> Result<Asked, ApiError> + Send + 'static,
+) -> Result<Response<Body>, ApiError> {
+    let mut fields = body::read(&app, request).await?;
+    let served = app.model(&mut fields, Required::Yes).await?;
+    let (preparing, model) = (app.clone(), served.clone());
+    let asked = beside(move || prepare(&preparing, &model, fields, peer.to_string())).await?;
+    answer(app, served, asked).await
 }
 
 /// Runs what takes time for long prompts - templates, tokenizers - beside the connections.

@@ -1,21 +1,22 @@
 //! Ollama's `/api/chat`, `/api/generate` and what its clients ask of models.
 
 use super::{
-    beside,
+    ask,
     chat::{call_message, function, text_of},
 };
 use crate::{
-    answer::{Asked, answer},
+    answer::Asked,
     app::{App, Required, timestamp},
     body,
     connection::Peer,
-    conversation::{Conversation, Format},
+    conversation::{Conversation, Format, Prepared},
     error::{ApiError, json_response},
-    fields::{Fields, expected},
+    fields::{Fields, each, each_message, expected},
     forms::{Ollama, OllamaRoute},
+    parts::Parts,
     sampling,
     served::Served,
-    tools::{MOST_TOOLS, Tool, ToolChoice},
+    tools::{Tool, tools},
 };
 use axum::{
     Extension,
@@ -34,31 +35,19 @@ use std::sync::Arc;
 
 pub(crate) async fn chat(
     State(app): State<Arc<App>>,
-    Extension(Peer(peer)): Extension<Peer>,
+    Extension(peer): Extension<Peer>,
     request: Request<Body>,
 ) -> Result<Response<Body>, ApiError> {
-    ask(app, peer.to_string(), request, OllamaRoute::Chat).await
+    ask(app, peer, request, |_, served, fields, peer| prepare(served, fields, peer, OllamaRoute::Chat)).await
 }
 
 pub(crate) async fn generate(
     State(app): State<Arc<App>>,
-    Extension(Peer(peer)): Extension<Peer>,
+    Extension(peer): Extension<Peer>,
     request: Request<Body>,
 ) -> Result<Response<Body>, ApiError> {
-    ask(app, peer.to_string(), request, OllamaRoute::Generate).await
-}
-
-async fn ask(
-    app: Arc<App>,
-    peer: String,
-    request: Request<Body>,
-    route: OllamaRoute,
-) -> Result<Response<Body>, ApiError> {
-    let mut fields = body::read(&app, request).await?;
-    let served = app.model(&mut fields, Required::Yes).await?;
-    let model = served.clone();
-    let asked = beside(move || prepare(&model, fields, peer, route)).await?;
-    answer(app, served, asked).await
+    ask(app, peer, request, |_, served, fields, peer| prepare(served, fields, peer, OllamaRoute::Generate))
+        .await
 }
 
 fn prepare(served: &Served, mut fields: Fields, peer: String, route: OllamaRoute) -> Result<Asked, ApiError> {
@@ -78,8 +67,8 @@ fn prepare(served: &Served, mut fields: Fields, peer: String, route: OllamaRoute
     let mut raw = None;
     match route {
         OllamaRoute::Chat => {
-            conversation.messages = messages(fields.take("messages"))?;
-            conversation.tools = tools(fields.take("tools"))?;
+            conversation.messages = each_message(fields.take("messages"), one)?;
+            conversation.tools = tools(fields.take("tools"), tool)?;
         }
         OllamaRoute::Generate => {
             let prompt = fields.text("prompt")?.unwrap_or_default();
@@ -99,31 +88,17 @@ fn prepare(served: &Served, mut fields: Fields, peer: String, route: OllamaRoute
     }
     fields.finish("")?;
 
-    let mut prepared = match raw {
+    let prepared = match raw {
         // The template adds nothing to it.
         Some(text) => {
             let prompt = served.model().encode(&text).map_err(|error| ApiError::field("prompt", error))?;
-            let grammar = match &conversation.format {
-                Format::Text => None,
-                Format::Grammar(field, source) => {
-                    let grammar = served.model().grammar(source);
-                    Some(grammar.map_err(|error| ApiError::field(field, error))?)
-                }
-            };
-            crate::conversation::Prepared { prompt, grammar, parts: vec![crate::parts::Parts::plain()] }
+            let grammar = conversation.format.grammar(served)?;
+            Prepared { prompt, grammar, parts: vec![Parts::plain()] }
         }
-        None => {
-            conversation.choice = ToolChoice::Auto;
-            conversation.prepare(served, 1)?
-        }
+        None => conversation.prepare(served, 1)?,
     };
-    let generate = GenerateRequest {
-        prompt: std::mem::take(&mut prepared.prompt),
-        sampling,
-        max_tokens,
-        stop,
-        grammar: prepared.grammar,
-    };
+    let generate =
+        GenerateRequest { prompt: prepared.prompt, sampling, max_tokens, stop, grammar: prepared.grammar };
     Ok(Asked {
         form: Box::new(Ollama::new(route, &served.id)),
         client: peer,
@@ -205,17 +180,6 @@ pub(super) fn keep_alive(fields: &mut Fields) {
     fields.take("keep_alive");
 }
 
-fn messages(value: Option<Value>) -> Result<Vec<Message>, ApiError> {
-    match value {
-        Some(Value::Array(list)) if !list.is_empty() => {
-            let one = |(place, message)| one(&format!("messages[{place}]"), message);
-            list.into_iter().enumerate().map(one).collect()
-        }
-        Some(other) => Err(expected("messages", "a list of at least one message", &other)),
-        None => Err(ApiError::field("messages", "missing")),
-    }
-}
-
 fn one(path: &str, message: Value) -> Result<Message, ApiError> {
     let mut fields = Fields::object(path, message)?;
     let role = fields.is(path, "role", &["system", "user", "assistant", "tool"])?;
@@ -224,20 +188,18 @@ fn one(path: &str, message: Value) -> Result<Message, ApiError> {
     if let Some(calls) = fields.take("tool_calls") {
         let path = format!("{path}.tool_calls");
         let Value::Array(list) = calls else { return Err(expected(&path, "a list of calls", &calls)) };
-        let call = |(place, call): (usize, Value)| {
-            let path = format!("{path}[{place}]");
-            let mut call = Fields::object(&path, call)?;
+        let calls = each(&path, list, |path, call| {
+            let mut call = Fields::object(path, call)?;
             ["id", "type"].iter().for_each(|name| drop(call.take(name)));
-            let mut function = Fields::object(&path, call.take("function").unwrap_or_default())?;
-            call.finish(&path)?;
+            let mut function = Fields::object(path, call.take("function").unwrap_or_default())?;
+            call.finish(path)?;
             let name = function.text("name")?.unwrap_or_default();
             let arguments = function.take("arguments").unwrap_or(json!({}));
             function.take("index");
-            function.finish(&path)?;
-            Ok(call_message(None, &name, arguments.to_string()))
-        };
-        let calls: Result<Vec<Value>, ApiError> = list.into_iter().enumerate().map(call).collect();
-        message.extra.insert("tool_calls".into(), calls?.into());
+            function.finish(path)?;
+            Ok(call_message(None, &name, arguments))
+        })?;
+        message.extra.insert("tool_calls".into(), calls.into());
     }
     if let Some(thought) = fields.text("thinking")? {
         message.extra.insert("reasoning_content".into(), thought.into());
@@ -252,23 +214,11 @@ fn one(path: &str, message: Value) -> Result<Message, ApiError> {
     Ok(message)
 }
 
-fn tools(value: Option<Value>) -> Result<Vec<Tool>, ApiError> {
-    let list = match value {
-        None => return Ok(Vec::new()),
-        Some(Value::Array(list)) if list.len() <= MOST_TOOLS => list,
-        Some(other) => {
-            return Err(expected("tools", &format!("a list of at most {MOST_TOOLS} tools"), &other));
-        }
-    };
-    let one = |(place, tool): (usize, Value)| {
-        let path = format!("tools[{place}]");
-        let mut fields = Fields::object(&path, tool)?;
-        fields.only("type", &[json!("function")])?;
-        let mut inner = Fields::object(&path, fields.take("function").unwrap_or_default())?;
-        fields.finish(&path)?;
-        function(&format!("{path}.function"), &mut inner, "parameters")
-    };
-    list.into_iter().enumerate().map(one).collect()
+fn tool(path: &str, mut fields: Fields) -> Result<Tool, ApiError> {
+    fields.only("type", &[json!("function")])?;
+    let mut inner = Fields::object(path, fields.take("function").unwrap_or_default())?;
+    fields.finish(path)?;
+    function(&format!("{path}.function"), &mut inner, "parameters")
 }
 
 /// A model in lists.

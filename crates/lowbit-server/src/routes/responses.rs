@@ -1,21 +1,20 @@
 //! OpenAI's `/v1/responses`. Nothing is stored: a conversation is sent whole each time.
 
 use super::{
-    beside,
+    ask,
     chat::{call_message, function, schema, text_of, tool_choice},
 };
 use crate::{
-    answer::{Asked, answer},
-    app::{App, Required},
-    body,
+    answer::Asked,
+    app::App,
     connection::Peer,
     conversation::{Conversation, Format},
     error::ApiError,
-    fields::{Fields, expected},
+    fields::{Fields, each, expected},
     forms::Responses,
     sampling,
     served::Served,
-    tools::{MOST_TOOLS, Tool},
+    tools::{Tool, arguments, tools},
 };
 use axum::{
     Extension,
@@ -25,7 +24,6 @@ use axum::{
 };
 use lowbit_engine::{
     GenerateRequest,
-    sampler::SamplingParams,
     scheduler::{History, Request as Sequence},
 };
 use lowbit_text::Message;
@@ -62,17 +60,13 @@ const REPEATED: &[&str] = &[
 
 pub(crate) async fn responses(
     State(app): State<Arc<App>>,
-    Extension(Peer(peer)): Extension<Peer>,
+    Extension(peer): Extension<Peer>,
     request: Request<Body>,
 ) -> Result<Response<Body>, ApiError> {
-    let mut fields = body::read(&app, request).await?;
-    let served = app.model(&mut fields, Required::Yes).await?;
-    let model = served.clone();
-    let asked = beside(move || prepare(&model, fields, peer.to_string())).await?;
-    answer(app, served, asked).await
+    ask(app, peer, request, prepare).await
 }
 
-fn prepare(served: &Served, mut fields: Fields, peer: String) -> Result<Asked, ApiError> {
+fn prepare(_: &App, served: &Served, mut fields: Fields, peer: String) -> Result<Asked, ApiError> {
     let mut head: Map<String, Value> = [
         ("model", json!(served.id)),
         ("background", json!(false)),
@@ -100,14 +94,7 @@ fn prepare(served: &Served, mut fields: Fields, peer: String) -> Result<Asked, A
     }
     let most = served.context() as u64;
     let max_tokens = fields.count("max_output_tokens", 1..=most)?.map(|tokens| tokens as usize);
-    let mut sampling = SamplingParams { temperature: 1.0, ..SamplingParams::unmodified() };
-    if let Some(temperature) = fields.number("temperature", 0.0..=2.0)? {
-        sampling.temperature = temperature;
-    }
-    if let Some(top_p) = fields.number("top_p", 0.0..=1.0)? {
-        sampling.top_p = top_p.max(f32::MIN_POSITIVE);
-    }
-    sampling.seed = sampling::seed(&mut fields)?;
+    let mut sampling = sampling::basic(&mut fields, 2.0)?;
     let included = include(fields.take("include"))?;
     let top = fields.count("top_logprobs", 0..=20)?;
     let logprobs = included || top.is_some_and(|top| top > 0);
@@ -134,7 +121,7 @@ fn prepare(served: &Served, mut fields: Fields, peer: String) -> Result<Asked, A
     input(fields.take("input"), &mut messages)?;
     let conversation = Conversation {
         messages,
-        tools: tools(fields.take("tools"))?,
+        tools: tools(fields.take("tools"), tool)?,
         choice: tool_choice(fields.take("tool_choice"))?,
         single_call: !fields.flag("parallel_tool_calls")?.unwrap_or(true),
         format: format(fields.take("text"))?,
@@ -192,22 +179,10 @@ fn format(text: Option<Value>) -> Result<Format, ApiError> {
     Ok(format)
 }
 
-/// `{"type": "function", "name", "description", "parameters", "strict"}` of each.
-fn tools(value: Option<Value>) -> Result<Vec<Tool>, ApiError> {
-    let list = match value {
-        None => return Ok(Vec::new()),
-        Some(Value::Array(list)) if list.len() <= MOST_TOOLS => list,
-        Some(other) => {
-            return Err(expected("tools", &format!("a list of at most {MOST_TOOLS} tools"), &other));
-        }
-    };
-    let one = |(place, tool): (usize, Value)| {
-        let path = format!("tools[{place}]");
-        let mut fields = Fields::object(&path, tool)?;
-        fields.is(&path, "type", &["function"])?;
-        function(&path, &mut fields, "parameters")
-    };
-    list.into_iter().enumerate().map(one).collect()
+/// `{"type": "function", "name", "description", "parameters", "strict"}`.
+fn tool(path: &str, mut fields: Fields) -> Result<Tool, ApiError> {
+    fields.is(path, "type", &["function"])?;
+    function(path, &mut fields, "parameters")
 }
 
 /// A text, or messages, calls and what came of them.
@@ -219,8 +194,7 @@ fn input(value: Option<Value>, messages: &mut Vec<Message>) -> Result<(), ApiErr
             Ok(())
         }
         Some(Value::Array(list)) if !list.is_empty() => {
-            let mut items = list.into_iter().enumerate();
-            items.try_for_each(|(place, item)| one(&format!("input[{place}]"), item, messages))
+            each("input", list, |path, item| one(path, item, messages)).map(drop)
         }
         Some(other) => Err(expected("input", "a string or a list of at least one item", &other)),
     }
@@ -241,7 +215,7 @@ fn one(path: &str, item: Value, messages: &mut Vec<Message>) -> Result<(), ApiEr
         }
         "function_call" => {
             let name = fields.text("name")?.unwrap_or_default();
-            let arguments = fields.text("arguments")?.unwrap_or_default();
+            let arguments = arguments(fields.text("arguments")?.unwrap_or_default());
             let call = call_message(fields.text("call_id")?, &name, arguments);
             match messages.last_mut() {
                 // Calls of one answer are one message.

@@ -19,7 +19,7 @@ const SESSIONS: &[(&str, &str)] = &[
 ];
 
 /// A folder into which `install` has put packages; `None`, with the reason printed, where they cannot be had.
-pub(crate) fn packages(name: &str, install: impl FnOnce(&Path) -> Command) -> Option<PathBuf> {
+fn packages(name: &str, install: impl FnOnce(&Path) -> Command) -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let complete = folder.join("complete");
     if complete.exists() {
@@ -43,6 +43,25 @@ pub(crate) fn packages(name: &str, install: impl FnOnce(&Path) -> Command) -> Op
     }
 }
 
+/// A folder with packages for Python; `None`, with the reason printed, where they cannot be had.
+pub(crate) fn pip(name: &str, wanted: &[&str]) -> Option<PathBuf> {
+    packages(name, |folder| {
+        let mut pip = Command::new("python3");
+        pip.args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--retries",
+            "0",
+            "--target",
+        ]);
+        pip.arg(folder).args(wanted);
+        pip
+    })
+}
+
 fn holds(mut session: Command, place: &Place, end: &str, what: &str) {
     session.arg(format!("http://{}{end}", place.address));
     for key in ["OPENAI_API_KEY", "ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "HTTP_PROXY", "HTTPS_PROXY"] {
@@ -56,22 +75,7 @@ fn holds(mut session: Command, place: &Place, end: &str, what: &str) {
 
 #[test]
 fn the_python_clients_hold_their_sessions() {
-    let install = |folder: &Path| {
-        let mut pip = Command::new("python3");
-        pip.args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--retries",
-            "0",
-            "--target",
-        ]);
-        pip.arg(folder).args(PYTHON);
-        pip
-    };
-    let Some(folder) = packages("python-clients", install) else { return };
+    let Some(folder) = pip("python-clients", PYTHON) else { return };
     let place = Place::with(|options| options.api_key = Some("secret".into()));
     std::thread::scope(|scope| {
         for (script, end) in SESSIONS {

@@ -1,8 +1,8 @@
 //! The description of the routes against the routes, and against requests that schemathesis makes of it.
 
-use crate::{clients::packages, place::Place};
+use crate::{clients::pip, place::Place};
 use serde_json::{Value, json};
-use std::{collections::BTreeSet, path::Path, process::Command};
+use std::{collections::BTreeSet, process::Command};
 
 /// Routes as the router has them, pages apart: its own source says them.
 fn routes() -> BTreeSet<(String, String)> {
@@ -57,22 +57,7 @@ fn the_description_has_every_field_and_no_other() {
 
 #[test]
 fn thousands_of_requests_made_of_the_description_get_the_answers_that_it_promises() {
-    let install = |folder: &Path| {
-        let mut pip = Command::new("python3");
-        pip.args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--retries",
-            "0",
-            "--target",
-        ]);
-        pip.arg(folder).arg("schemathesis");
-        pip
-    };
-    let Some(folder) = packages("python-schemathesis", install) else { return };
+    let Some(folder) = pip("python-schemathesis", &["schemathesis"]) else { return };
     let place = Place::new();
     let normal = json!({ "model": "tiny", "prompt": "hello", "temperature": 0 });
     let text = || place.json("/v1/completions", &normal)["choices"][0]["text"].clone();
