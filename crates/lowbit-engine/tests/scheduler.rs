@@ -273,7 +273,7 @@ fn prompt_scores_are_those_of_one_pass_over_the_prompt() {
     let place = Place::new();
     let scheduler = place.scheduler(SchedulerOptions::default());
     let mut asked = request(&"What a prompt says. ".repeat(20), 0, 1);
-    asked.prompt_scores = PromptScores::Report;
+    asked.prompt_scores = PromptScores::From(1);
     asked.generate.sampling.top_logprobs = 2;
     let prompt = asked.generate.prompt.clone();
     let mut session = Session::new(&place.model, &place.ctx, 0, KvElement::F16).unwrap();
@@ -302,6 +302,32 @@ fn prompt_scores_are_those_of_one_pass_over_the_prompt() {
         let (tokens, _, done) = heard.answer();
         assert!(tokens.len() <= max_tokens && done.cached_tokens == 0);
     }
+}
+
+#[test]
+fn scores_of_the_end_of_a_prompt_are_those_of_all_of_it_and_its_beginning_may_come_from_the_cache() {
+    let place = Place::new();
+    let scheduler = place.scheduler(SchedulerOptions::default());
+    let beginning = "What a prompt says. ".repeat(10);
+    let score = |end: &str, from, max_tokens| {
+        let mut asked = request(&format!("{beginning}{end}"), 0, max_tokens);
+        asked.prompt_scores = PromptScores::From(from);
+        let heard = submit(&scheduler, "one", vec![asked]).remove(0);
+        let Update::Prompt(scores) = heard.0.recv().unwrap() else { panic!("no scores") };
+        (scores, heard.answer().2)
+    };
+    let ends = ["yes, it does", "no", "!"];
+    let all = ends.map(|end| score(end, 0, 0).0);
+    for (end, all) in ends.iter().zip(&all) {
+        for max_tokens in [0, 1] {
+            let (scores, done) = score(end, beginning.len(), max_tokens);
+            assert_eq!(scores, all[beginning.len() - 1..], "{end}");
+            assert_eq!((scores.len(), done.prompt_tokens), (end.len(), beginning.len() + end.len()));
+            assert_eq!(done.cached_tokens, beginning.len() - 1);
+        }
+    }
+    // Nothing is at or after the end.
+    assert_eq!(score("no", beginning.len() + 2, 1).0, []);
 }
 
 #[test]

@@ -85,8 +85,9 @@ pub enum PromptScores {
     /// No.
     #[default]
     Skip,
-    /// Yes: every position of the prompt is computed, none is taken from what was cached.
-    Report,
+    /// Those from this place of the prompt on; from the second, 1, at the earliest, as nothing predicts the first. Only
+    /// what is before the token that predicts the first of them may be taken from what was cached.
+    From(usize),
 }
 
 /// A token with what the model's own distribution says of it.
@@ -103,7 +104,7 @@ pub struct Scored {
 /// What a [`Listener`] hears, in this order: prompt scores, tokens, and one end.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Update {
-    /// The prompt's tokens from the second on, where they were to be scored.
+    /// The prompt's tokens that were to be scored.
     Prompt(Vec<Scored>),
     /// A token of the answer with the text that became certain with it, which may be empty. The token by which the
     /// model ends its answer is none of them.

@@ -13,11 +13,13 @@ pub(super) struct Sequence {
     pub(super) client: String,
     /// Prompt and answer so far. The last is never in the cache: its logits are wanted.
     pub(super) tokens: Vec<u32>,
+    /// The end of a prompt that is only scored: nothing is predicted from it, so it is not computed.
+    last_scored: Option<u32>,
     prompt_tokens: usize,
     /// Tokens of the prompt that were cached when it first ran.
     pub(super) cached_tokens: Option<usize>,
     answer: Answer,
-    scores: Option<Vec<Scored>>,
+    scores: Option<Scores>,
     listener: Box<dyn Listener>,
     pub(super) submitted: Instant,
     pub(super) last_token: Option<Instant>,
@@ -29,11 +31,34 @@ pub(super) struct Sequence {
 pub(super) struct Prompt {
     tokens: Vec<u32>,
     scores: PromptScores,
+    /// Whether an answer follows.
+    answered: bool,
 }
 
 impl Prompt {
     pub(super) fn of(request: Request) -> Self {
-        Self { tokens: request.generate.prompt, scores: request.prompt_scores }
+        let answered = request.generate.max_tokens != Some(0);
+        Self { tokens: request.generate.prompt, scores: request.prompt_scores, answered }
+    }
+}
+
+/// Scores of a prompt's tokens from place `first` on, as far as there are any.
+struct Scores {
+    first: usize,
+    done: Vec<Scored>,
+}
+
+impl Scores {
+    fn of(wanted: PromptScores) -> Option<Self> {
+        match wanted {
+            PromptScores::Skip => None,
+            PromptScores::From(first) => Some(Self { first: first.max(1), done: Vec::new() }),
+        }
+    }
+
+    /// The place of the token that is scored next.
+    fn next(&self) -> usize {
+        self.first + self.done.len()
     }
 }
 
@@ -52,18 +77,23 @@ impl Sequence {
     pub(super) fn new(
         client: &str,
         submitted: Instant,
-        prompt: Prompt,
+        mut prompt: Prompt,
         answer: Answer,
         listener: Box<dyn Listener>,
     ) -> Self {
+        let prompt_tokens = prompt.tokens.len();
+        let scores = Scores::of(prompt.scores);
+        let only_scored = scores.is_some() && !prompt.answered && prompt_tokens > 1;
+        let last_scored = if only_scored { prompt.tokens.pop() } else { None };
         Self {
             arrival: 0,
             client: client.to_owned(),
-            prompt_tokens: prompt.tokens.len(),
+            prompt_tokens,
             tokens: prompt.tokens,
+            last_scored,
             cached_tokens: None,
             answer,
-            scores: (prompt.scores == PromptScores::Report).then(Vec::new),
+            scores,
             listener,
             submitted,
             last_token: None,
@@ -87,7 +117,7 @@ impl Sequence {
     /// of the prompt that is still to be scored.
     pub(super) fn reusable(&self) -> usize {
         match &self.scores {
-            Some(scores) if scores.len() + 1 < self.prompt_tokens => scores.len(),
+            Some(scores) if scores.next() < self.prompt_tokens => scores.next() - 1,
             _ => self.tokens.len() - 1,
         }
     }
@@ -115,18 +145,20 @@ impl Sequence {
     ) -> Result<Progress, EngineError> {
         let first = end - rows.len() / vocab;
         for (position, row) in (first..end).zip(rows.chunks_exact(vocab)) {
+            let predicted = position + 1;
             if let Some(scores) = &mut self.scores
-                && scores.len() == position
-                && position + 1 < self.prompt_tokens
+                && scores.next() == predicted
+                && predicted < self.prompt_tokens
+                && let Some(&token) = self.tokens.get(predicted).or(self.last_scored.as_ref())
             {
-                scores.push(self.answer.score(row, self.tokens[position + 1])?.into());
+                scores.done.push(self.answer.score(row, token)?.into());
             }
         }
         if end < self.tokens.len() {
             return Ok(Progress::Reading);
         }
         if let Some(scores) = self.scores.take() {
-            self.listener.update(Update::Prompt(scores));
+            self.listener.update(Update::Prompt(scores.done));
         }
         if self.answer.is_full() {
             return Ok(self.over(Finish::MaxTokens));

@@ -72,7 +72,7 @@ fn prepare(app: &App, served: &Served, mut fields: Fields, peer: String) -> Resu
                     grammar: None,
                 },
                 history: History::Nothing,
-                prompt_scores: if echo && top.is_some() { PromptScores::Report } else { PromptScores::Skip },
+                prompt_scores: if echo && top.is_some() { PromptScores::From(1) } else { PromptScores::Skip },
             });
             texts.push((tokens.clone(), echo.then(|| text.clone())));
         }
