@@ -1,4 +1,7 @@
-//! What a model is worth: perplexity over a text, and how far the predictions of two models are apart.
+//! What a model is worth: tasks, perplexity over a text, and how far the predictions of two models are apart.
+//!
+//! A task of [`tasks::TASKS`] is put to a model by [`harness::evaluate`], which hands over every graded document;
+//! [`results::Results`] keeps them.
 //!
 //! [`perplexity`] follows a [`Protocol`], which says how a text is cut into windows and which of their tokens count;
 //! figures compare only under the same one. [`compare`] runs two models over the same windows. [`Divergence`] and [`Pairs`]
@@ -9,13 +12,16 @@ mod compare;
 mod divergence;
 mod error;
 mod figure;
+pub mod harness;
 mod layers;
 mod loss;
 mod mean;
 mod pairs;
 mod perplexity;
 mod protocol;
+pub mod results;
 mod step;
+pub mod tasks;
 mod verify;
 mod windows;
 

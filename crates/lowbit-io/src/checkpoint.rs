@@ -10,7 +10,12 @@ use crate::{
     problem,
 };
 use lowbit_format::{ActSpec, OnlineOp, QuantTensor};
-use std::path::{Path, PathBuf};
+use sha2::{Digest, Sha256};
+use std::{
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+};
 
 /// An opened checkpoint.
 #[derive(Clone, Debug)]
@@ -189,6 +194,28 @@ impl Checkpoint {
     /// The files that hold tensors.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         self.opened().iter().map(|o| o.path.as_path())
+    }
+
+    /// SHA-256 of the files that hold tensors, one after the other, in hexadecimal.
+    ///
+    /// # Errors
+    /// Where one cannot be read.
+    pub fn sha256(&self) -> Result<String, IoError> {
+        let mut hash = Sha256::new();
+        let mut buffer = vec![0; 1 << 20];
+        for path in self.files() {
+            let mut read = || {
+                let mut file = File::open(path)?;
+                loop {
+                    match file.read(&mut buffer)? {
+                        0 => return Ok(()),
+                        bytes => hash.update(&buffer[..bytes]),
+                    }
+                }
+            };
+            read().map_err(|error| IoError::os("read", error).in_file(path))?;
+        }
+        Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
     /// Checks that no file has changed since it was opened: call it when loading is done, before what was read is

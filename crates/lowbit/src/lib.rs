@@ -79,3 +79,12 @@ pub use lowbit_server as server;
 pub use lowbit_text::{
     Affixes, ChatTemplate, Grammar, GrammarSource, Message, SpecialText, SpecialTokens, Tokenizer,
 };
+
+/// SHA-256 of the files that hold a checkpoint's tensors, one after the other, in hexadecimal: it tells models apart,
+/// whatever they are called.
+///
+/// # Errors
+/// Where there is no checkpoint, or it cannot be read.
+pub fn sha256(path: &std::path::Path) -> Result<String, lowbit_io::IoError> {
+    lowbit_io::Checkpoint::open(path, Access::Map)?.sha256()
+}

@@ -1,4 +1,4 @@
-//! Files of columns (Parquet), of which one is read: a text in every row.
+//! Files of columns (Parquet), of which one is read, a text in every row, or all.
 //!
 //! The `parquet` crate knows the structure, the levels and the encodings. It believes what a file says of sizes, though, so
 //! everything that it would make room for is checked before: the schema and the places of columns here and in
@@ -42,24 +42,30 @@ pub(super) fn read(path: &Path, field: &str, most: u64) -> Result<Texts, IoError
     })
 }
 
-fn documents(path: &Path, field: &str, most: u64) -> Result<Texts, IoError> {
-    let (file, about) = open_regular(path)?;
-    let file_bytes = about.len();
-    if file_bytes > most {
-        return Err(IoError::TooLarge { what: "file of columns".into(), found: file_bytes, most });
+/// A file of columns, its metadata looked through.
+pub(super) struct Columns {
+    file: Arc<File>,
+    file_bytes: u64,
+    pub(super) metadata: ParquetMetaData,
+}
+
+impl Columns {
+    pub(super) fn open(path: &Path, most: u64) -> Result<Self, IoError> {
+        let (file, about) = open_regular(path)?;
+        let file_bytes = about.len();
+        if file_bytes > most {
+            return Err(IoError::TooLarge { what: "file of columns".into(), found: file_bytes, most });
+        }
+        footer::check(&file, file_bytes)?;
+        let wrong = |error: ParquetError| IoError::invalid("footer", error, "a Parquet file that is whole");
+        let metadata = ParquetMetaDataReader::new().parse_and_finish(&file).map_err(wrong)?;
+        Ok(Self { file: Arc::new(file), file_bytes, metadata })
     }
-    footer::check(&file, file_bytes)?;
-    let what = || format!("column {field:?}");
-    let wrong = |error: ParquetError| IoError::invalid(what(), error, "a Parquet file that is whole");
-    let metadata = ParquetMetaDataReader::new().parse_and_finish(&file).map_err(wrong)?;
-    let column = find(&metadata, field)?;
-    let file = Arc::new(file);
-    let mut documents = Documents { all: Vec::new(), bytes: 0, most, rows: 0 };
-    for group in metadata.row_groups() {
-        let chunk = group
-            .columns()
-            .get(column)
-            .ok_or_else(|| IoError::invalid(what(), "a row group without it", "it in every row group"))?;
+
+    /// The pages of a column in a row group.
+    pub(super) fn pages(&self, chunk: &ColumnChunkMetaData) -> Result<Unpacked, IoError> {
+        let what = || format!("column {:?}", chunk.column_path().string());
+        let file_bytes = self.file_bytes;
         check_place(chunk, file_bytes).map_err(|found| {
             IoError::invalid(what(), found, format!("bytes of this file, which has {file_bytes}"))
         })?;
@@ -74,9 +80,23 @@ fn documents(path: &Path, field: &str, most: u64) -> Result<Texts, IoError> {
         // Pages come as they are stored and are unpacked where a limit holds.
         let stored = chunk.clone().into_builder().set_compression(Compression::UNCOMPRESSED).build();
         let pages = stored
-            .and_then(|stored| SerializedPageReader::new(file.clone(), &stored, 0, None))
-            .map_err(wrong)?;
-        let pages = Box::new(Unpacked { pages, codec, dictionary: Dictionary::Missing });
+            .and_then(|stored| SerializedPageReader::new(self.file.clone(), &stored, 0, None))
+            .map_err(|error| IoError::invalid(what(), error, "a Parquet file that is whole"))?;
+        Ok(Unpacked { pages, codec, dictionary: Dictionary::Missing })
+    }
+}
+
+fn documents(path: &Path, field: &str, most: u64) -> Result<Texts, IoError> {
+    let columns = Columns::open(path, most)?;
+    let what = || format!("column {field:?}");
+    let column = find(&columns.metadata, field)?;
+    let mut documents = Documents { all: Vec::new(), bytes: 0, most, rows: 0 };
+    for group in columns.metadata.row_groups() {
+        let chunk = group
+            .columns()
+            .get(column)
+            .ok_or_else(|| IoError::invalid(what(), "a row group without it", "it in every row group"))?;
+        let pages = Box::new(columns.pages(chunk)?);
         documents.read(ColumnReaderImpl::new(chunk.column_descr_ptr(), pages), field)?;
     }
     if documents.all.is_empty() {
@@ -168,7 +188,7 @@ impl Documents {
 }
 
 /// Pages of a column, unpacked.
-struct Unpacked {
+pub(super) struct Unpacked {
     pages: SerializedPageReader<File>,
     codec: Compression,
     dictionary: Dictionary,
@@ -267,7 +287,7 @@ impl PageReader for Unpacked {
 }
 
 /// Of the file as it lies there.
-fn sha256(path: &Path) -> Result<String, IoError> {
+pub(super) fn sha256(path: &Path) -> Result<String, IoError> {
     let mut file = open_regular(path)?.0;
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 16];

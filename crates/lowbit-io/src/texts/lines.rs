@@ -6,7 +6,7 @@ use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 use std::{borrow::Cow, fmt};
 
 /// Most bytes of a line: the longest books of a data set have some 10 MB.
-const MAX_LINE: u64 = 64 << 20;
+pub(super) const MAX_LINE: u64 = 64 << 20;
 
 /// Fields that a message names.
 const NAMED_FIELDS: usize = 8;

@@ -5,14 +5,18 @@
 //! told by its first bytes, whatever the name. Of a file of columns, `.parquet`, one column is read, a document in every
 //! row.
 //!
+//! Of the data of tasks every field counts: [`Rows`] are whole lines or rows.
+//!
 //! Nothing here knows a tokenizer: [`samples`] takes documents as token ids and cuts windows out of them.
 
 mod columns;
 mod footer;
 mod lines;
+mod rows;
 mod samples;
 mod source;
 
+pub use rows::{Row, Rows};
 pub use samples::samples;
 pub use source::MAX_TEXT;
 

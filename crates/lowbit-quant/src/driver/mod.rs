@@ -118,7 +118,7 @@ pub fn quantize(
     let tokens = calibration.map_or(0, Calibration::tokens);
     let way = Budget::new(&model, &plan, &recipe, tokens).fit(request.memory, &recipe)?;
 
-    let source_sha256 = provenance::sha256(&checkpoint)?;
+    let source_sha256 = checkpoint.sha256()?;
     let settings = (request.method.settings)(&request.settings)?;
     let mut origin =
         provenance::text(recipe.card.name, &settings, &request.formats, calibration, &source_sha256);

@@ -9,6 +9,7 @@ mod client_settings;
 mod commands;
 mod energy;
 mod env;
+mod evaluation;
 mod interrupt;
 mod memory;
 mod open;
@@ -19,6 +20,7 @@ mod report;
 mod sampling;
 mod stdin;
 mod table;
+mod task_data;
 mod text_file;
 mod verification;
 

@@ -1,4 +1,4 @@
-//! `lowbit list`: models, calibration texts, formats, architectures, samplers, environment variables.
+//! `lowbit list`: models, calibration texts, tasks, formats, architectures, samplers, environment variables.
 
 use crate::{
     env, report,
@@ -11,6 +11,7 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use lowbit::{
     ARCHITECTURES, SpecSource, all_specs,
+    eval::tasks::{Split, TASKS},
     hub::{DataSet, Store},
     sampler,
 };
@@ -34,6 +35,8 @@ enum Topic {
     Models,
     /// Texts for `lowbit quantize --calib` that have a short name, and which of them are here
     Calib,
+    /// Tasks for `lowbit eval`
+    Tasks,
     /// Weight formats
     Formats,
     /// Model architectures
@@ -49,6 +52,7 @@ impl List {
         let (table, json) = match self.topic {
             Topic::Models => models()?,
             Topic::Calib => calib()?,
+            Topic::Tasks => tasks(),
             Topic::Formats => formats(),
             Topic::Architectures => architectures(),
             Topic::Samplers => samplers(),
@@ -127,6 +131,38 @@ fn calib() -> Result<(Table, Value)> {
         }));
     }
     Ok((table, Value::from(json)))
+}
+
+fn tasks() -> (Table, Value) {
+    let columns = ["task", "version", "shots", "metrics", "data", "paper", "what it asks"];
+    let mut table = Table::new(&columns.map(|name| (name, Left)));
+    let mut json = Vec::new();
+    for task in TASKS {
+        let metrics: Vec<&str> = task.metrics.iter().map(|metric| metric.name).collect();
+        let Split { repo, config, split, files } = task.data;
+        table.row([
+            task.name.to_owned(),
+            task.version.to_owned(),
+            task.shots.to_string(),
+            metrics.join(", "),
+            repo.to_owned(),
+            task.paper.to_owned(),
+            task.summary.to_owned(),
+        ]);
+        json.push(json!({
+            "name": task.name,
+            "version": task.version,
+            "shots": task.shots,
+            "metrics": metrics,
+            "repo": repo,
+            "config": config,
+            "split": split,
+            "files": files,
+            "paper": task.paper,
+            "summary": task.summary,
+        }));
+    }
+    (table, Value::from(json))
 }
 
 fn formats() -> (Table, Value) {

@@ -5,6 +5,7 @@ mod compare;
 mod completions;
 mod convert;
 mod doctor;
+mod eval;
 mod inspect;
 mod kernels;
 mod list;
@@ -12,6 +13,7 @@ mod methods;
 mod perplexity;
 mod pull;
 mod quantize;
+mod results;
 pub(crate) mod run;
 mod serve;
 mod synth;
@@ -45,6 +47,10 @@ pub(crate) enum Command {
     Perplexity(perplexity::PerplexityCommand),
     /// Compare two models on a text: perplexity, divergence, error by block
     Compare(compare::CompareCommand),
+    /// Measure a model on tasks, as lm-evaluation-harness does
+    Eval(Box<eval::Eval>),
+    /// List, compare and export what `lowbit eval` measured
+    Results(results::ResultsCommand),
     /// List the quantization methods, or show one
     Methods(methods::Methods),
     /// Quantize a model into a .lowbit file that runs as it is stored
@@ -71,6 +77,8 @@ impl Command {
             Self::Kernels(command) => command.run(out)?,
             Self::Tune(command) => return command.run(out),
             Self::Perplexity(command) => command.run(out)?,
+            Self::Eval(command) => return command.run(out),
+            Self::Results(command) => command.run(out)?,
             Self::Methods(command) => command.run(out)?,
             Self::Quantize(command) => return command.run(out),
             Self::Compare(command) => command.run(out)?,

@@ -1,0 +1,113 @@
+//! The rows of a task: found in a folder by the names that their files go by.
+
+use crate::{
+    EvalError,
+    tasks::{Split, Task},
+};
+use lowbit_io::texts::{Row, Rows};
+use std::path::{Path, PathBuf};
+
+/// Folders in folders that are looked through.
+const DEPTH: usize = 3;
+/// Endings of files with rows, without `.gz`.
+const ENDINGS: [&str; 5] = ["jsonl", "ndjson", "json", "tsv", "parquet"];
+
+/// What a task is measured on.
+pub struct TaskData {
+    /// What is asked about.
+    pub rows: Rows,
+    /// Its file.
+    pub path: PathBuf,
+    /// Rows that examples come from; none where no examples are wanted.
+    pub examples: Vec<Row>,
+    /// SHA-256 of their file.
+    pub examples_sha256: Option<String>,
+}
+
+/// The file in `folder`, or in folders in it, whose name up to the first point is one of those of a split; `None` where there
+/// is none.
+///
+/// # Errors
+/// Where there are several, or the folder cannot be read.
+pub fn find_split(folder: &Path, split: &Split) -> Result<Option<PathBuf>, EvalError> {
+    let mut all = Vec::new();
+    files(folder, DEPTH, &mut all)?;
+    for name in split.files {
+        let mut found = all.iter().filter(|path| is_called(path, name));
+        if let Some(first) = found.next() {
+            if let Some(second) = found.next() {
+                return Err(EvalError::SeveralFiles { first: first.clone(), second: second.clone() });
+            }
+            return Ok(Some(first.clone()));
+        }
+    }
+    Ok(None)
+}
+
+fn is_called(path: &Path, name: &str) -> bool {
+    let file = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    let file = file.strip_suffix(".gz").unwrap_or(&file);
+    let stem = file.split('.').next().unwrap_or_default();
+    stem == name.to_lowercase() && file.rsplit('.').next().is_some_and(|ending| ENDINGS.contains(&ending))
+}
+
+fn files(folder: &Path, depth: usize, all: &mut Vec<PathBuf>) -> Result<(), EvalError> {
+    let unreadable = |source| EvalError::Folder { path: folder.to_owned(), source };
+    let mut entries: Vec<PathBuf> = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
+        entries.push(entry.map_err(unreadable)?.path());
+    }
+    entries.sort();
+    for path in entries {
+        if path.is_dir() {
+            if depth > 0 {
+                files(&path, depth - 1, all)?;
+            }
+        } else {
+            all.push(path);
+        }
+    }
+    Ok(())
+}
+
+impl TaskData {
+    /// Reads the rows of a task, and of its examples where `shots` are wanted. `locate` finds the file of a split.
+    ///
+    /// # Errors
+    /// Those of `locate`, where a file cannot be read, or the task has no examples and some are wanted.
+    pub fn read<E: From<EvalError>>(
+        task: &Task,
+        shots: usize,
+        mut locate: impl FnMut(&Split) -> Result<PathBuf, E>,
+    ) -> Result<Self, E> {
+        let path = locate(&task.data)?;
+        let rows = Rows::read(&path).map_err(EvalError::from)?;
+        let (mut examples, mut examples_sha256) = (Vec::new(), None);
+        if shots > 0 {
+            let found = task.examples.ok_or(EvalError::NoExamples { task: task.name })?;
+            let read = Rows::read(&locate(&found.split)?).map_err(EvalError::from)?;
+            (examples, examples_sha256) = (read.rows, Some(read.sha256));
+        }
+        Ok(Self { rows, path, examples, examples_sha256 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_found_by_their_names_up_to_the_first_point() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("tasks")).unwrap();
+        let put = |name: &str| std::fs::write(folder.path().join("tasks").join(name), "{}").unwrap();
+        ["hellaswag_val.even.jsonl.gz", "hellaswag.md", "piqa.jsonl", "piqa.json"].map(put);
+        let split = |files| Split { repo: "", config: "", split: "", files };
+        let found = find_split(folder.path(), &split(&["hellaswag", "hellaswag_val"])).unwrap().unwrap();
+        assert!(found.ends_with("tasks/hellaswag_val.even.jsonl.gz"));
+        assert_eq!(find_split(folder.path(), &split(&["arc"])).unwrap(), None);
+        let error = find_split(folder.path(), &split(&["piqa"])).unwrap_err().to_string();
+        assert!(error.contains("piqa.json and") && error.contains("piqa.jsonl"), "{error}");
+        assert!(find_split(&folder.path().join("none"), &split(&["arc"])).is_err());
+    }
+}

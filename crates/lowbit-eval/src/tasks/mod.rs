@@ -1,0 +1,105 @@
+//! Tasks: what is asked and how the answers are graded, one file each.
+//!
+//! Names, prompts, normalizations and metrics are those of lm-evaluation-harness, whose version of a task is told with it. A
+//! task reads the rows of its data set as the model hub has them; where a file at hand has them in another shape, that too.
+
+mod arc;
+mod boolq;
+mod document;
+mod hellaswag;
+mod lambada;
+mod metric;
+mod mmlu;
+mod openbookqa;
+mod piqa;
+mod program;
+mod sst2;
+mod truthfulqa;
+mod winogrande;
+
+pub use document::{Document, Generate, Grade, Question, Reply, largest};
+pub use metric::{Aggregate, Better, Metric, Score, Summary};
+pub use program::{Language, Program, Verdict};
+
+use lowbit_io::{IoError, texts::Row};
+
+/// A task.
+pub struct Task {
+    /// lm-evaluation-harness's name.
+    pub name: &'static str,
+    /// What it asks, in a line.
+    pub summary: &'static str,
+    /// Where it is described.
+    pub paper: &'static str,
+    /// lm-evaluation-harness's version of it.
+    pub version: &'static str,
+    /// What is asked about.
+    pub data: Split,
+    /// Where examples come from.
+    pub examples: Option<Examples>,
+    /// Examples where no other number is asked for.
+    pub shots: usize,
+    /// Its metrics, the one that is compared first.
+    pub metrics: &'static [Metric],
+    /// What is asked about a row.
+    pub document: fn(&Row) -> Result<Document, IoError>,
+}
+
+/// A part of a data set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Split {
+    /// `user/repo` on the hub.
+    pub repo: &'static str,
+    /// The configuration in it.
+    pub config: &'static str,
+    /// The split.
+    pub split: &'static str,
+    /// What files with it are called, without their endings: all of the name up to the first point.
+    pub files: &'static [&'static str],
+}
+
+/// Where examples come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Examples {
+    /// The rows.
+    pub split: Split,
+    /// Which of them.
+    pub order: Order,
+}
+
+/// Which rows are examples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Others for every document, drawn by the seed.
+    Drawn,
+    /// The first ones, of the document's group where it has one.
+    First,
+}
+
+/// All tasks, by name.
+pub const TASKS: &[&Task] = &[
+    &arc::CHALLENGE,
+    &arc::EASY,
+    &boolq::TASK,
+    &hellaswag::TASK,
+    &lambada::TASK,
+    &mmlu::TASK,
+    &openbookqa::TASK,
+    &piqa::TASK,
+    &sst2::TASK,
+    &truthfulqa::MC1,
+    &truthfulqa::MC2,
+    &winogrande::TASK,
+];
+
+impl Task {
+    /// The task of a name.
+    pub fn named(name: &str) -> Option<&'static Self> {
+        TASKS.iter().copied().find(|task| task.name == name)
+    }
+
+    /// The metric of a name.
+    pub fn metric(&self, name: &str) -> Option<&'static Metric> {
+        self.metrics.iter().find(|metric| metric.name == name)
+    }
+}

@@ -1,0 +1,51 @@
+//! Where the data of tasks is: in a folder that was named, else on the hub.
+
+use crate::progress::Download;
+use anyhow::{Context, Result};
+use lowbit::{
+    eval::{
+        harness::{TaskData, find_split},
+        tasks::{Split, Task},
+    },
+    hub::{DataSet, Store},
+};
+use std::path::{Path, PathBuf};
+
+/// The branch on which the hub keeps every data set as Parquet files.
+const REVISION: &str = "refs/convert/parquet";
+
+/// The rows of a task, and of its examples where `shots` are wanted.
+pub(crate) fn read(store: &Store, folder: Option<&Path>, task: &Task, shots: usize) -> Result<TaskData> {
+    TaskData::read(task, shots, |split| locate(store, folder, split))
+        .with_context(|| format!("no data for task {}", task.name))
+}
+
+fn locate(store: &Store, folder: Option<&Path>, split: &Split) -> Result<PathBuf> {
+    if let Some(folder) = folder
+        && let Some(path) = find_split(folder, split)?
+    {
+        return Ok(path);
+    }
+    let Split { repo, config, split: part, files } = split;
+    let set = DataSet {
+        name: repo.to_string(),
+        description: String::new(),
+        licence: String::new(),
+        licence_url: String::new(),
+        repo: repo.to_string(),
+        revision: REVISION.to_owned(),
+        file: format!("{config}/{part}/0000.parquet"),
+        field: String::new(),
+    };
+    if let Some(path) = store.local_data_set(&set) {
+        return Ok(path);
+    }
+    store.pull_data_set(&set, &mut Download::new()).with_context(|| {
+        let names: Vec<String> = files.iter().map(|name| format!("{name}.jsonl")).collect();
+        let folder = match folder {
+            Some(folder) => format!("{} has none of", folder.display()),
+            None => "--data was not given; a folder of it would have one of".to_owned(),
+        };
+        format!("{folder} {}; and it could not be fetched from the hub ({repo})", names.join(", "))
+    })
+}
