@@ -21,6 +21,7 @@ mod perplexity;
 mod protocol;
 pub mod results;
 mod step;
+pub mod study;
 pub mod tasks;
 mod verify;
 mod windows;

@@ -101,7 +101,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("tasks")).unwrap();
         let put = |name: &str| std::fs::write(folder.path().join("tasks").join(name), "{}").unwrap();
-        ["hellaswag_val.even.jsonl.gz", "hellaswag.md", "piqa.jsonl", "piqa.json"].map(put);
+        for name in ["hellaswag_val.even.jsonl.gz", "hellaswag.md", "piqa.jsonl", "piqa.json"] {
+            put(name);
+        }
         let split = |files| Split { repo: "", config: "", split: "", files };
         let found = find_split(folder.path(), &split(&["hellaswag", "hellaswag_val"])).unwrap().unwrap();
         assert!(found.ends_with("tasks/hellaswag_val.even.jsonl.gz"));

@@ -4,7 +4,9 @@
 mod calibrate;
 mod compare;
 mod convert;
+mod eval;
 mod serve;
+mod study;
 
 use lowbit_testing::{Template, tiny_gguf};
 use serde_json::Value;

@@ -12,10 +12,11 @@ mod list;
 mod methods;
 mod perplexity;
 mod pull;
-mod quantize;
+pub(crate) mod quantize;
 mod results;
 pub(crate) mod run;
 mod serve;
+mod study;
 mod synth;
 mod tune;
 
@@ -51,6 +52,8 @@ pub(crate) enum Command {
     Eval(Box<eval::Eval>),
     /// List, compare and export what `lowbit eval` measured
     Results(results::ResultsCommand),
+    /// Compare methods at several bit widths on models and tasks, and write a report
+    Study(Box<study::Study>),
     /// List the quantization methods, or show one
     Methods(methods::Methods),
     /// Quantize a model into a .lowbit file that runs as it is stored
@@ -79,6 +82,7 @@ impl Command {
             Self::Perplexity(command) => command.run(out)?,
             Self::Eval(command) => return command.run(out),
             Self::Results(command) => command.run(out)?,
+            Self::Study(command) => return command.run(out),
             Self::Methods(command) => command.run(out)?,
             Self::Quantize(command) => return command.run(out),
             Self::Compare(command) => command.run(out)?,

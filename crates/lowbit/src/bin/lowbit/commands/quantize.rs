@@ -106,7 +106,7 @@ impl QuantizeCommand {
         }
         // What is wrong with the command is said before a model is fetched for it.
         let method = method(self.method.as_deref().unwrap_or("rtn"))?;
-        let (settings, formats) = (self.settings()?, self.formats(method.card.default_format)?);
+        let (settings, formats) = (settings(&self.settings)?, self.formats(method.card.default_format)?);
         let needs = (method.recipe)(&settings)?.needs();
         if let Some(bits) = self.target_bpw.filter(|bits| !(*bits > 0.0 && *bits <= 16.0)) {
             bail!("--target-bpw {bits}: expected bits above 0 and at most 16");
@@ -187,16 +187,6 @@ impl QuantizeCommand {
     }
 
     /// An object of settings: numbers and truth values as what they are, else text.
-    fn settings(&self) -> Result<Value> {
-        let mut settings = Map::new();
-        for setting in &self.settings {
-            let (key, value) = pair("--set", setting, "KEY=VALUE")?;
-            let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
-            settings.insert(key.to_owned(), value);
-        }
-        Ok(Value::Object(settings))
-    }
-
     fn formats(&self, default: &str) -> Result<Formats> {
         let default = WeightSpec::parse(self.format.as_deref().unwrap_or(default))?;
         let mut formats = Formats { default, roles: Vec::new(), tensors: Vec::new() };
@@ -280,6 +270,17 @@ impl QuantizeCommand {
         }
         report::json(out, &json)
     }
+}
+
+/// Settings of a method, of `KEY=VALUE` each.
+pub(crate) fn settings(given: &[String]) -> Result<Value> {
+    let mut settings = Map::new();
+    for setting in given {
+        let (key, value) = pair("--set", setting, "KEY=VALUE")?;
+        let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
+        settings.insert(key.to_owned(), value);
+    }
+    Ok(Value::Object(settings))
 }
 
 /// Both sides of the last `=`: labels have none.
