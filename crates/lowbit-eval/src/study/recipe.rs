@@ -67,6 +67,8 @@ pub struct MethodWith {
     pub set: BTreeMap<String, toml::Value>,
     /// Another calibration text than the others have.
     pub calib: Option<String>,
+    /// Other formats than the others have.
+    pub formats: Option<Vec<String>>,
 }
 
 fn chunks() -> usize {
@@ -107,6 +109,14 @@ impl MethodUse {
             Self::With(with) => with.calib.as_deref(),
         }
     }
+
+    /// Other formats than the others have.
+    pub fn formats(&self) -> Option<&[String]> {
+        match self {
+            Self::Name(_) => None,
+            Self::With(with) => with.formats.as_deref(),
+        }
+    }
 }
 
 /// A value as it is written on a command line.
@@ -143,8 +153,8 @@ impl Recipe {
         let mut cells = Vec::new();
         for model in &self.models {
             cells.push(Cell { model: model.clone(), made: None });
-            for format in &self.formats {
-                for method in &self.methods {
+            for method in &self.methods {
+                for format in method.formats().unwrap_or(&self.formats) {
                     let made = Made { method: method.clone(), format: format.clone() };
                     cells.push(Cell { model: model.clone(), made: Some(made) });
                 }
@@ -200,8 +210,11 @@ mod tests {
         let recipe = Recipe::parse(TEXT).unwrap();
         let names: Vec<String> = recipe.cells().iter().map(Cell::name).collect();
         assert_eq!(names.len(), 2 * (1 + 2 * 2));
-        assert_eq!(names[..3], ["a.source", "a.rtn.int4-asym-g64", "a.gptq-code.int4-asym-g64"]);
+        assert_eq!(names[..3], ["a.source", "a.rtn.int4-asym-g64", "a.rtn.int3-asym-g64"]);
         assert_eq!(names[9], "user_b_Q4.gptq-code.int3-asym-g64");
+        let own = TEXT.replace("calib = \"c.txt\"", "calib = \"c.txt\", formats = [\"int8-sym-row\"]");
+        let names: Vec<String> = Recipe::parse(&own).unwrap().cells().iter().map(Cell::name).collect();
+        assert_eq!(names[3], "a.gptq-code.int8-sym-row");
         assert_eq!(recipe.methods[1].settings(), ["act_order=none", "damp=0.1"]);
         assert_eq!((recipe.methods[1].calib(), recipe.chunks), (Some("c.txt"), 8));
     }

@@ -21,7 +21,10 @@ pub(super) const TASK: Task = Task {
 };
 
 fn document(row: &Row) -> Result<Document, IoError> {
-    let prompt = format!("{}\nQuestion: {}?\nAnswer:", row.text("passage")?, row.text("question")?);
+    // SuperGLUE has the title in the passage, the original beside it.
+    let title =
+        if row.get("title").is_some() { format!("{} -- ", row.text("title")?) } else { String::new() };
+    let prompt = format!("{title}{}\nQuestion: {}?\nAnswer:", row.text("passage")?, row.text("question")?);
     let field = if row.get("label").is_some() { "label" } else { "answer" };
     let right = row.below(field, row.number(field)?, 2)?;
     Ok(Document::choices(prompt, vec!["no".into(), "yes".into()], right))

@@ -38,7 +38,8 @@ mod tests {
         for (name, text) in SHIPPED {
             let recipe = Recipe::parse(text).unwrap_or_else(|error| panic!("{name}: {error}"));
             assert!(recipe.methods.iter().all(|one| method(one.method()).is_ok()), "{name}");
-            assert!(recipe.formats.iter().all(|label| WeightSpec::parse(label).is_ok()), "{name}");
+            let own = recipe.methods.iter().filter_map(|one| one.formats()).flatten();
+            assert!(own.chain(&recipe.formats).all(|label| WeightSpec::parse(label).is_ok()), "{name}");
             assert!(recipe.tasks.iter().all(|task| Task::named(task).is_some()), "{name}");
         }
         assert!(SHIPPED.is_sorted_by_key(|(name, _)| *name));
