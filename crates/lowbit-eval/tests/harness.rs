@@ -30,7 +30,7 @@ impl Place {
         for (name, content) in files {
             std::fs::write(self.folder.path().join(name), content).unwrap();
         }
-        TaskData::read(task, shots, |split| {
+        TaskData::read(task, &Settings { shots, ..Settings::of(task) }, |split| {
             Ok::<PathBuf, EvalError>(find_split(self.folder.path(), split)?.expect("the file was written"))
         })
         .unwrap()

@@ -51,7 +51,7 @@ impl PythonRandom {
     }
 
     /// A number below `n`, which is at least 1.
-    fn below(&mut self, n: u32) -> usize {
+    pub(crate) fn below(&mut self, n: u32) -> usize {
         let bits = u32::BITS - n.leading_zeros();
         loop {
             let drawn = self.next_u32() >> (u32::BITS - bits);

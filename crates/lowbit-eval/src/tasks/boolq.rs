@@ -1,6 +1,6 @@
 //! BoolQ: yes or no questions about a passage.
 
-use super::{Document, Split, Task, metric::ACC};
+use super::{Data, Document, Split, Task, metric::ACC};
 use lowbit_io::{IoError, texts::Row};
 
 pub(super) const TASK: Task = Task {
@@ -8,12 +8,12 @@ pub(super) const TASK: Task = Task {
     summary: "yes or no questions about a passage",
     paper: "Clark et al., arXiv 1905.10044",
     version: "2.0",
-    data: Split {
+    data: Data::Split(Split {
         repo: "aps/super_glue",
         config: "boolq",
         split: "validation",
         files: &["boolq_dev", "boolq_validation", "boolq"],
-    },
+    }),
     examples: None,
     shots: 0,
     metrics: &[ACC],

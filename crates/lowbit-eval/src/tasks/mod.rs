@@ -4,20 +4,30 @@
 //! task reads the rows of its data set as the model hub has them; where a file at hand has them in another shape, that too.
 
 mod arc;
+mod bbq;
 mod boolq;
+mod crows_pairs;
 mod document;
+mod gsm8k;
 mod hellaswag;
+mod ifeval;
+mod kv_retrieval;
 mod lambada;
+mod made;
 mod metric;
 mod mmlu;
+mod needle;
 mod openbookqa;
+mod pattern;
 mod piqa;
 mod program;
 mod sst2;
 mod truthfulqa;
+mod wikitext;
+mod winogender;
 mod winogrande;
 
-pub use document::{Document, Generate, Grade, Question, Reply, largest};
+pub use document::{Document, Generate, Grade, Question, Reply, Scores, largest};
 pub use metric::{Aggregate, Better, Metric, Score, Summary};
 pub use program::{Language, Program, Verdict};
 
@@ -34,7 +44,7 @@ pub struct Task {
     /// lm-evaluation-harness's version of it.
     pub version: &'static str,
     /// What is asked about.
-    pub data: Split,
+    pub data: Data,
     /// Where examples come from.
     pub examples: Option<Examples>,
     /// Examples where no other number is asked for.
@@ -45,10 +55,19 @@ pub struct Task {
     pub document: fn(&Row) -> Result<Document, IoError>,
 }
 
+/// Where the rows of a task come from.
+#[derive(Clone, Copy, Debug)]
+pub enum Data {
+    /// A file of them.
+    Split(Split),
+    /// They are made, the same of the same seed.
+    Generated(fn(u64) -> Vec<Row>),
+}
+
 /// A part of a data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Split {
-    /// `user/repo` on the hub.
+    /// `user/repo` on the hub; empty where the hub does not have it as one file.
     pub repo: &'static str,
     /// The configuration in it.
     pub config: &'static str,
@@ -80,15 +99,24 @@ pub enum Order {
 pub const TASKS: &[&Task] = &[
     &arc::CHALLENGE,
     &arc::EASY,
+    &bbq::TASK,
     &boolq::TASK,
+    &crows_pairs::TASK,
+    &gsm8k::TASK,
     &hellaswag::TASK,
+    &ifeval::TASK,
+    &kv_retrieval::TASK,
     &lambada::TASK,
     &mmlu::TASK,
+    &needle::TASK,
     &openbookqa::TASK,
     &piqa::TASK,
     &sst2::TASK,
     &truthfulqa::MC1,
     &truthfulqa::MC2,
+    &wikitext::TASK,
+    &winogender::ALL,
+    &winogender::GOTCHA,
     &winogrande::TASK,
 ];
 
@@ -102,4 +130,11 @@ impl Task {
     pub fn metric(&self, name: &str) -> Option<&'static Metric> {
         self.metrics.iter().find(|metric| metric.name == name)
     }
+}
+
+/// The first character as a capital and all others small, as Python's `capitalize`.
+fn capitalized(text: &str) -> String {
+    let mut characters = text.chars();
+    let first = characters.next().map(|first| first.to_uppercase().collect::<String>());
+    first.unwrap_or_default() + &characters.as_str().to_lowercase()
 }
