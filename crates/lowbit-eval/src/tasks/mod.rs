@@ -3,11 +3,15 @@
 //! Names, prompts, normalizations and metrics are those of lm-evaluation-harness, whose version of a task is told with it. A
 //! task reads the rows of its data set as the model hub has them; where a file at hand has them in another shape, that too.
 
+mod advglue;
 mod arc;
 mod bbq;
+mod bold;
 mod boolq;
 mod crows_pairs;
 mod document;
+mod email_leak;
+mod ethics;
 mod gsm8k;
 mod hellaswag;
 mod ifeval;
@@ -21,7 +25,10 @@ mod openbookqa;
 mod pattern;
 mod piqa;
 mod program;
+mod sciq;
 mod sst2;
+mod stereoset;
+mod toxigen;
 mod truthfulqa;
 mod wikitext;
 mod winogender;
@@ -97,11 +104,19 @@ pub enum Order {
 
 /// All tasks, by name.
 pub const TASKS: &[&Task] = &[
+    &advglue::TASK,
     &arc::CHALLENGE,
     &arc::EASY,
     &bbq::TASK,
+    &bold::TASK,
     &boolq::TASK,
     &crows_pairs::TASK,
+    &email_leak::TASK,
+    &ethics::COMMONSENSE,
+    &ethics::DEONTOLOGY,
+    &ethics::JUSTICE,
+    &ethics::UTILITARIANISM,
+    &ethics::VIRTUE,
     &gsm8k::TASK,
     &hellaswag::TASK,
     &ifeval::TASK,
@@ -111,7 +126,10 @@ pub const TASKS: &[&Task] = &[
     &needle::TASK,
     &openbookqa::TASK,
     &piqa::TASK,
+    &sciq::TASK,
     &sst2::TASK,
+    &stereoset::TASK,
+    &toxigen::TASK,
     &truthfulqa::MC1,
     &truthfulqa::MC2,
     &wikitext::TASK,

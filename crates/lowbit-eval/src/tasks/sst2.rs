@@ -20,7 +20,7 @@ pub(super) const TASK: Task = Task {
     document,
 };
 
-fn document(row: &Row) -> Result<Document, IoError> {
+pub(super) fn document(row: &Row) -> Result<Document, IoError> {
     let field = if row.get("sentence").is_some() { "sentence" } else { "text" };
     let prompt = format!("{}\nQuestion: Is this sentence positive or negative?\nAnswer:", row.text(field)?);
     let right = row.below("label", row.number("label")?, 2)?;
