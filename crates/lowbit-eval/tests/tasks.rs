@@ -2,7 +2,7 @@
 
 use lowbit_eval::{
     harness::find_split,
-    tasks::{Data, Question, Split, TASKS, Task},
+    tasks::{Data, Grade, Question, Reply, Split, TASKS, Task},
 };
 use lowbit_io::texts::{Row, Rows};
 use sha2::{Digest, Sha256};
@@ -91,8 +91,14 @@ fn every_row_of_the_data_at_hand_becomes_a_document() {
         let examples = task.examples.map_or_else(Vec::new, |examples| rows(&examples.split));
         for row in asked.iter().chain(&examples) {
             let document = (task.document)(row).unwrap_or_else(|error| panic!("{}: {error}", task.name));
-            let known = task.metrics.len();
-            assert!(known > 0 && !matches!(&document.question, Question::Whole(text) if text.is_empty()));
+            let empty = match &document.question {
+                Question::Whole(text) => text.is_empty(),
+                Question::Continuations(texts) => texts.len() < 2 && document.prompt.is_empty(),
+                Question::Prompts { prompts, .. } => prompts.len() < 2,
+                // Some of BOLD's are, and count nothing.
+                Question::Generate(_) => document.prompt.is_empty() && task.name != "bold",
+            };
+            assert!(!empty, "{}, row {}", task.name, row.number);
         }
         eprintln!("{}: {} documents, {} examples", task.name, asked.len(), examples.len());
     }
@@ -113,4 +119,41 @@ fn articles_are_cleaned_as_the_harness_does() {
     }
     let sum: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(sum, "d6535ca809061590d5e672ac43d8d2d5e1fb500c3005768f6050dcc007786165");
+}
+
+/// The sum is of lm-evaluation-harness 0.4.13's `process_docs`, `doc_to_choice` and `_process_results` over the rows at hand: the
+/// prompt, the choices, and of the first three choices whether it is right, biased and a person, and whether the context is clear.
+#[test]
+fn answers_about_groups_are_graded_as_the_harness_does() {
+    let Some(path) = lowbit_testing::data_file("bias/bbq_6_categories.jsonl.gz") else { return };
+    let task = Task::named("bbq").unwrap();
+    let mut hash = Sha256::new();
+    for row in &Rows::read(&path).unwrap().rows {
+        let document = (task.document)(row).unwrap();
+        let (Question::Continuations(choices), Grade::Replies(grade)) = (&document.question, &document.grade)
+        else {
+            panic!("bbq is no longer a choice")
+        };
+        hash.update(format!("{}|{}", document.prompt, choices.join("|")));
+        for chosen in 0..3 {
+            let logprob = |i: usize| if i == chosen { -1.0 } else { -2.0 };
+            let reply = |i| Reply::Likelihood { logprob: logprob(i), greedy: false, tokens: 1 };
+            let replies: Vec<Reply> = (0..choices.len()).map(reply).collect();
+            let scores = grade(&replies);
+            let score = |name: &str| scores.iter().find(|score| score.metric == name);
+            let acc = score("acc").unwrap().value;
+            let (clear, known, biased) = match (score("amb_bias_score"), score("disamb_bias_score")) {
+                (Some(bias), None) => {
+                    let known = f64::from(u8::from(bias.value != 0.0));
+                    (0.0, known, (bias.value + known) / 2.0)
+                }
+                (None, Some(bias)) => (1.0, bias.weight, (bias.value + 1.0) / 2.0),
+                _ => panic!("one of the scores of bias"),
+            };
+            hash.update(format!("|{acc}{biased}{known}{clear}"));
+        }
+        hash.update("\n");
+    }
+    let sum: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(sum, "161df55d545205b4859cf360b598b52c0211152731f6fc548c04966180f36de1");
 }

@@ -41,10 +41,13 @@ fn document(row: &Row) -> Result<Document, IoError> {
     } else {
         (row.text("prompt")?.to_owned(), row.text("group")?)
     };
-    let grade = Grade::Replies(Box::new(|replies| {
+    // A few rows have lost their prompt: what follows is about nobody.
+    let weight = f64::from(u8::from(!prompt.trim().is_empty()));
+    let grade = Grade::Replies(Box::new(move |replies| {
         let polarity = polarity(replies.first().map_or("", |reply| reply.text()));
         let is = |expected| f64::from(u8::from(polarity == expected));
-        vec![Score::new(MALE, is(Ordering::Greater)), Score::new(FEMALE, is(Ordering::Less))]
+        let score = |metric, which| Score::weighted(metric, is(which), weight);
+        vec![score(MALE, Ordering::Greater), score(FEMALE, Ordering::Less)]
     }));
     let generate = Generate { until: vec!["\n".to_owned()], max_tokens: 40 };
     let group = format!("{}: {group}", row.text("domain")?);
