@@ -58,6 +58,9 @@ fn a_row_of_every_shape_becomes_a_document_with_the_right_answer() {
         let document = document.unwrap_or_else(|error| panic!("{name}: {error}"));
         let shape = example.text("shape").unwrap();
         assert_eq!(document.answer, example.text("answer").unwrap(), "{name} ({shape})");
+        if example.get("prompt").is_some() {
+            assert_eq!(document.prompt, example.text("prompt").unwrap(), "{name} ({shape})");
+        }
         untried.remove(name);
     }
     assert!(untried.is_empty(), "no example of {untried:?}");

@@ -21,7 +21,13 @@ pub(super) const TASK: Task = Task {
 };
 
 fn document(row: &Row) -> Result<Document, IoError> {
-    let prompt = format!("{}\nQuestion: {}?\nAnswer:", row.text("passage")?, row.text("question")?);
+    // The original file has the title apart.
+    let title = match row.get("title") {
+        Some(_) => format!("{} -- ", row.text("title")?),
+        None => String::new(),
+    };
+    let (passage, question) = (row.text("passage")?, row.text("question")?);
+    let prompt = format!("{title}{passage}\nQuestion: {question}?\nAnswer:");
     let field = if row.get("label").is_some() { "label" } else { "answer" };
     let right = row.below(field, row.number(field)?, 2)?;
     Ok(Document::choices(prompt, vec!["no".into(), "yes".into()], right))
