@@ -30,7 +30,7 @@ impl Place {
         for (name, content) in files {
             std::fs::write(self.folder.path().join(name), content).unwrap();
         }
-        TaskData::read(task, shots, |split| {
+        TaskData::read(task, &Settings { shots, ..Settings::of(task) }, |split| {
             Ok::<PathBuf, EvalError>(find_split(self.folder.path(), split)?.expect("the file was written"))
         })
         .unwrap()
@@ -133,7 +133,7 @@ fn examples_are_drawn_by_the_seed_and_whatever_came_before() {
     for (answer, drawn) in answers.iter().zip(drawn) {
         let example = |i: usize| {
             let i = i + 10;
-            format!("Question: Q{i}\nAnswer: {}{i}\n\n", if i % 2 == 0 { "a" } else { "b" })
+            format!("Question: Q{i}\nAnswer: {}{i}\n\n", if i.is_multiple_of(2) { "a" } else { "b" })
         };
         let expected: String = drawn.iter().map(|i| example(*i)).collect();
         assert_eq!(answer.asked[0].0, format!("{expected}Question: Q{}\nAnswer:", answer.place));
@@ -203,4 +203,40 @@ fn what_is_longer_than_the_context_loses_its_beginning_and_that_is_counted() {
     let tokens = 1 + answer.asked[0].0.len() + answer.asked[0].1.len();
     assert_eq!(answer.cut_tokens, 2 * (tokens - context));
     assert!(answer.replies.iter().all(|reply| reply.logprob() < 0.0));
+}
+
+#[test]
+fn whole_texts_count_by_their_words_and_bytes() {
+    let place = Place::new();
+    let task = Task::named("wikitext").unwrap();
+    let file = " \n = Ann = \n \n Ann , a bee . \n = Bo = \n x @-@ y\n";
+    let data = place.data(task, 0, &[("wiki.test.raw", file)]);
+    let answers = place.answers(task, &data, &Settings::of(task));
+    let asked: Vec<&str> = answers.iter().map(|answer| answer.asked[0].1.as_str()).collect();
+    assert_eq!(asked, [" = Ann =\n\nAnn, a bee. ", " = Bo =\nx-y\n"]);
+    // Of the text as it was: words with an empty one at both ends, and bytes.
+    for (answer, [words, bytes]) in answers.iter().zip([[10.0, 27.0], [8.0, 18.0]]) {
+        assert!(answer.replies[0].logprob() < 0.0);
+        for (score, count) in answer.scores.iter().zip([words, bytes, bytes]) {
+            assert_eq!((score.weight, score.value), (count, answer.replies[0].logprob() / count));
+        }
+    }
+}
+
+#[test]
+fn rows_that_are_made_need_no_file() {
+    let place = Place::new();
+    let task = Task::named("needle").unwrap();
+    let data = place.data(task, 0, &[]);
+    assert_eq!(data.path, PathBuf::from("generated"));
+    let settings = Settings { limit: Some(2), ..Settings::of(task) };
+    let answers = place.answers(task, &data, &settings);
+    assert_eq!(answers.len(), 2);
+    for answer in &answers {
+        assert!(matches!(&answer.replies[..], [Reply::Text { .. }]) && answer.cut_tokens > 0);
+        assert_eq!((answer.scores[0].metric, answer.scores[0].weight), ("exact_match", 1.0));
+    }
+    let other = Settings { seed: 1, ..settings };
+    let other = TaskData::read(task, &other, |_| Err(EvalError::NoChunks)).unwrap();
+    assert_ne!(other.rows.sha256, data.rows.sha256);
 }

@@ -1,22 +1,24 @@
 //! The rows of a task: found in a folder by the names that their files go by.
 
+use super::Settings;
 use crate::{
     EvalError,
-    tasks::{Split, Task},
+    tasks::{Data, Split, Task},
 };
 use lowbit_io::texts::{Row, Rows};
+use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
 /// Folders in folders that are looked through.
 const DEPTH: usize = 3;
 /// Endings of files with rows, without `.gz`.
-const ENDINGS: [&str; 5] = ["jsonl", "ndjson", "json", "tsv", "parquet"];
+const ENDINGS: [&str; 6] = ["jsonl", "ndjson", "json", "tsv", "raw", "parquet"];
 
 /// What a task is measured on.
 pub struct TaskData {
     /// What is asked about.
     pub rows: Rows,
-    /// Its file.
+    /// Its file; `generated` where the rows are made.
     pub path: PathBuf,
     /// Rows that examples come from; none where no examples are wanted.
     pub examples: Vec<Row>,
@@ -24,8 +26,7 @@ pub struct TaskData {
     pub examples_sha256: Option<String>,
 }
 
-/// The file in `folder`, or in folders in it, whose name up to the first point is one of those of a split; `None` where there
-/// is none.
+/// The file in `folder`, or in folders in it, whose name up to a point is one of those of a split; `None` where there is none.
 ///
 /// # Errors
 /// Where there are several, or the folder cannot be read.
@@ -47,8 +48,9 @@ pub fn find_split(folder: &Path, split: &Split) -> Result<Option<PathBuf>, EvalE
 fn is_called(path: &Path, name: &str) -> bool {
     let file = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
     let file = file.strip_suffix(".gz").unwrap_or(&file);
-    let stem = file.split('.').next().unwrap_or_default();
-    stem == name.to_lowercase() && file.rsplit('.').next().is_some_and(|ending| ENDINGS.contains(&ending))
+    let after = file.strip_prefix(&name.to_lowercase());
+    after.is_some_and(|after| after.starts_with('.'))
+        && file.rsplit('.').next().is_some_and(|ending| ENDINGS.contains(&ending))
 }
 
 fn files(folder: &Path, depth: usize, all: &mut Vec<PathBuf>) -> Result<(), EvalError> {
@@ -71,19 +73,30 @@ fn files(folder: &Path, depth: usize, all: &mut Vec<PathBuf>) -> Result<(), Eval
 }
 
 impl TaskData {
-    /// Reads the rows of a task, and of its examples where `shots` are wanted. `locate` finds the file of a split.
+    /// Reads or makes the rows of a task, and reads those of its examples where some are wanted. `locate` finds the file of a
+    /// split.
     ///
     /// # Errors
     /// Those of `locate`, where a file cannot be read, or the task has no examples and some are wanted.
     pub fn read<E: From<EvalError>>(
         task: &Task,
-        shots: usize,
+        settings: &Settings,
         mut locate: impl FnMut(&Split) -> Result<PathBuf, E>,
     ) -> Result<Self, E> {
-        let path = locate(&task.data)?;
-        let rows = Rows::read(&path).map_err(EvalError::from)?;
+        let (path, rows) = match task.data {
+            Data::Split(split) => {
+                let path = locate(&split)?;
+                let rows = Rows::read(&path).map_err(EvalError::from)?;
+                (path, rows)
+            }
+            Data::Generated(make) => {
+                let rows = make(settings.seed);
+                let sha256 = rows_sha256(&rows);
+                (PathBuf::from("generated"), Rows { rows, sha256 })
+            }
+        };
         let (mut examples, mut examples_sha256) = (Vec::new(), None);
-        if shots > 0 {
+        if settings.shots > 0 {
             let found = task.examples.ok_or(EvalError::NoExamples { task: task.name })?;
             let read = Rows::read(&locate(&found.split)?).map_err(EvalError::from)?;
             (examples, examples_sha256) = (read.rows, Some(read.sha256));
@@ -92,22 +105,41 @@ impl TaskData {
     }
 }
 
+/// Of the rows as lines of JSON.
+fn rows_sha256(rows: &[Row]) -> String {
+    let mut hash = Sha256::new();
+    for row in rows {
+        hash.update(serde_json::json!(row.fields).to_string());
+        hash.update("\n");
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn files_are_found_by_their_names_up_to_the_first_point() {
+    fn files_are_found_by_their_names_up_to_a_point() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("tasks")).unwrap();
         let put = |name: &str| std::fs::write(folder.path().join("tasks").join(name), "{}").unwrap();
-        for name in ["hellaswag_val.even.jsonl.gz", "hellaswag.md", "piqa.jsonl", "piqa.json"] {
+        for name in [
+            "hellaswag_val.even.jsonl.gz",
+            "hellaswag.md",
+            "piqa.jsonl",
+            "piqa.json",
+            "w.test.raw",
+            "w.valid.raw",
+        ] {
             put(name);
         }
         let split = |files| Split { repo: "", config: "", split: "", files };
         let found = find_split(folder.path(), &split(&["hellaswag", "hellaswag_val"])).unwrap().unwrap();
         assert!(found.ends_with("tasks/hellaswag_val.even.jsonl.gz"));
-        assert_eq!(find_split(folder.path(), &split(&["arc"])).unwrap(), None);
+        let found = find_split(folder.path(), &split(&["w.test"])).unwrap().unwrap();
+        assert!(found.ends_with("tasks/w.test.raw"));
+        assert_eq!(find_split(folder.path(), &split(&["arc", "hella"])).unwrap(), None);
         let error = find_split(folder.path(), &split(&["piqa"])).unwrap_err().to_string();
         assert!(error.contains("piqa.json and") && error.contains("piqa.jsonl"), "{error}");
         assert!(find_split(&folder.path().join("none"), &split(&["arc"])).is_err());

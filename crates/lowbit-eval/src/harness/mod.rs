@@ -8,4 +8,5 @@ mod run;
 
 pub use data::{TaskData, find_split};
 pub use lm::{Lm, LmOptions};
+pub(crate) use python_random::PythonRandom;
 pub use run::{Answer, Bench, Settings, Style, documents, evaluate};

@@ -1,6 +1,8 @@
 //! Python's `random.Random(seed).sample`, which lm-evaluation-harness draws examples with: the same examples come of the same
 //! seed.
 
+use sha2::{Digest, Sha512};
+
 const N: usize = 624;
 const M: usize = 397;
 
@@ -13,7 +15,19 @@ pub(crate) struct PythonRandom {
 impl PythonRandom {
     pub(crate) fn new(seed: u64) -> Self {
         let (low, high) = (seed as u32, (seed >> 32) as u32);
-        let key: &[u32] = if high == 0 { &[low] } else { &[low, high] };
+        Self::of_key(&[low, high][..if high == 0 { 1 } else { 2 }])
+    }
+
+    /// Seeded as Python seeds it with a text: by the number whose bytes are the text and its SHA-512.
+    pub(crate) fn of_text(text: &str) -> Self {
+        let bytes = [text.as_bytes(), &Sha512::digest(text)].concat();
+        let bytes = &bytes[bytes.iter().take_while(|byte| **byte == 0).count()..];
+        let word = |bytes: &[u8]| bytes.iter().fold(0, |word, byte| word << 8 | u32::from(*byte));
+        Self::of_key(&bytes.rchunks(4).map(word).collect::<Vec<_>>())
+    }
+
+    /// As `init_by_array` of the authors.
+    fn of_key(key: &[u32]) -> Self {
         let mut state = [0u32; N];
         state[0] = 19_650_218;
         for i in 1..N {
@@ -51,7 +65,7 @@ impl PythonRandom {
     }
 
     /// A number below `n`, which is at least 1.
-    fn below(&mut self, n: u32) -> usize {
+    pub(crate) fn below(&mut self, n: u32) -> usize {
         let bits = u32::BITS - n.leading_zeros();
         loop {
             let drawn = self.next_u32() >> (u32::BITS - bits);
@@ -180,5 +194,20 @@ mod tests {
         assert_eq!(random.sample(3, 1), [0]);
         assert_eq!(random.sample(1, 1), [0]);
         assert_eq!(random.sample(4096, 2), [2670, 3918]);
+    }
+
+    /// From Python 3.11's `Random(text)._randbelow(1000)`.
+    #[test]
+    fn texts_seed_as_in_python() {
+        for (text, expected) in [
+            ("I ate a cake.", [366, 143, 73, 698]),
+            ("Ich aß Äpfel, viele.", [891, 68, 290, 533]),
+            ("", [983, 465, 609, 211]),
+            ("abcd", [315, 413, 443, 298]),
+            ("I walked my dog in the park and it was sunny.", [275, 607, 530, 772]),
+        ] {
+            let mut random = PythonRandom::of_text(text);
+            assert_eq!([0; 4].map(|_| random.below(1000)), expected, "{text:?}");
+        }
     }
 }

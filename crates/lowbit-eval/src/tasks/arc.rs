@@ -1,7 +1,7 @@
 //! ARC: science questions of school exams, an easy and a hard part.
 
 use super::{
-    Document, Examples, Order, Split, Task,
+    Data, Document, Examples, Order, Split, Task,
     metric::{ACC, ACC_NORM},
 };
 use lowbit_io::{IoError, texts::Row};
@@ -13,7 +13,12 @@ pub(super) const EASY: Task = Task {
     summary: "science questions of school exams, the easy part",
     paper: "Clark et al., arXiv 1803.05457",
     version: "1.0",
-    data: Split { repo: REPO, config: "ARC-Easy", split: "test", files: &["arc_easy_test", "ARC-Easy-Test"] },
+    data: Data::Split(Split {
+        repo: REPO,
+        config: "ARC-Easy",
+        split: "test",
+        files: &["arc_easy_test", "ARC-Easy-Test"],
+    }),
     examples: Some(Examples {
         split: Split { repo: REPO, config: "ARC-Easy", split: "train", files: &["arc_easy_train"] },
         order: Order::Drawn,
@@ -26,11 +31,12 @@ pub(super) const EASY: Task = Task {
 pub(super) const CHALLENGE: Task = Task {
     name: "arc_challenge",
     summary: "science questions of school exams, those that word statistics answer wrong",
-    data: Split {
+    data: Data::Split(Split {
+        repo: REPO,
         config: "ARC-Challenge",
+        split: "test",
         files: &["arc_challenge_test", "ARC-Challenge-Test"],
-        ..EASY.data
-    },
+    }),
     examples: Some(Examples {
         split: Split { repo: REPO, config: "ARC-Challenge", split: "train", files: &["arc_challenge_train"] },
         order: Order::Drawn,

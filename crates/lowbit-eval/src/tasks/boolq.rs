@@ -1,6 +1,6 @@
 //! BoolQ: yes or no questions about a passage.
 
-use super::{Document, Split, Task, metric::ACC};
+use super::{Data, Document, Split, Task, metric::ACC};
 use lowbit_io::{IoError, texts::Row};
 
 pub(super) const TASK: Task = Task {
@@ -8,12 +8,12 @@ pub(super) const TASK: Task = Task {
     summary: "yes or no questions about a passage",
     paper: "Clark et al., arXiv 1905.10044",
     version: "2.0",
-    data: Split {
+    data: Data::Split(Split {
         repo: "aps/super_glue",
         config: "boolq",
         split: "validation",
         files: &["boolq_dev", "boolq_validation", "boolq"],
-    },
+    }),
     examples: None,
     shots: 0,
     metrics: &[ACC],
@@ -21,10 +21,13 @@ pub(super) const TASK: Task = Task {
 };
 
 fn document(row: &Row) -> Result<Document, IoError> {
-    // SuperGLUE has the title in the passage, the original beside it.
-    let title =
-        if row.get("title").is_some() { format!("{} -- ", row.text("title")?) } else { String::new() };
-    let prompt = format!("{title}{}\nQuestion: {}?\nAnswer:", row.text("passage")?, row.text("question")?);
+    // The original file has the title apart.
+    let title = match row.get("title") {
+        Some(_) => format!("{} -- ", row.text("title")?),
+        None => String::new(),
+    };
+    let (passage, question) = (row.text("passage")?, row.text("question")?);
+    let prompt = format!("{title}{passage}\nQuestion: {question}?\nAnswer:");
     let field = if row.get("label").is_some() { "label" } else { "answer" };
     let right = row.below(field, row.number(field)?, 2)?;
     Ok(Document::choices(prompt, vec!["no".into(), "yes".into()], right))

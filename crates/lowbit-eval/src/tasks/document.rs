@@ -92,10 +92,13 @@ impl Reply {
     }
 }
 
+/// Scores of replies.
+pub type Scores = dyn Fn(&[Reply]) -> Vec<Score> + Send + Sync;
+
 /// How replies become scores.
 pub enum Grade {
     /// By what they say.
-    Replies(Box<dyn Fn(&[Reply]) -> Vec<Score> + Send + Sync>),
+    Replies(Box<Scores>),
     /// By running the program that each of them makes: it passes or does not.
     Program(Box<dyn Fn(&str) -> Program + Send + Sync>),
 }

@@ -1,8 +1,9 @@
 //! HellaSwag: which ending goes on with what happens.
 
 use super::{
-    Document, Split, Task,
+    Data, Document, Split, Task, capitalized,
     metric::{ACC, ACC_NORM},
+    pattern,
 };
 use lowbit_io::{IoError, texts::Row};
 use regex_automata::meta::Regex;
@@ -13,12 +14,12 @@ pub(super) const TASK: Task = Task {
     summary: "which of four endings goes on with an activity",
     paper: "Zellers et al., arXiv 1905.07830",
     version: "1.0",
-    data: Split {
+    data: Data::Split(Split {
         repo: "Rowan/hellaswag",
         config: "default",
         split: "validation",
         files: &["hellaswag_val", "hellaswag"],
-    },
+    }),
     examples: None,
     shots: 0,
     metrics: &[ACC_NORM, ACC],
@@ -45,24 +46,9 @@ fn document(row: &Row) -> Result<Document, IoError> {
 
 /// What WikiHow left behind is taken away.
 fn cleaned(text: &str) -> String {
-    static BRACKETS: LazyLock<Regex> =
-        LazyLock::new(|| Regex::new(r"\[.*?\]").expect("the pattern is valid"));
+    static BRACKETS: LazyLock<Regex> = LazyLock::new(|| pattern::of(r"\[.*?\]"));
     let text = text.trim().replace(" [title]", ". ");
-    let mut rest = String::new();
-    let mut end = 0;
-    for found in BRACKETS.find_iter(&text) {
-        rest.push_str(&text[end..found.start()]);
-        end = found.end();
-    }
-    rest.push_str(&text[end..]);
-    rest.replace("  ", " ")
-}
-
-/// The first character as a capital and all others small, as Python's `capitalize`.
-fn capitalized(text: &str) -> String {
-    let mut characters = text.chars();
-    let first = characters.next().map(|first| first.to_uppercase().collect::<String>());
-    first.unwrap_or_default() + &characters.as_str().to_lowercase()
+    pattern::without(&BRACKETS, &text).replace("  ", " ")
 }
 
 #[cfg(test)]

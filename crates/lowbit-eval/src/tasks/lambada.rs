@@ -1,6 +1,6 @@
 //! LAMBADA: the last word of a passage, which only the whole passage tells.
 
-use super::{Aggregate, Document, Metric, Score, Split, Task, metric::ACC};
+use super::{Aggregate, Data, Document, Metric, Score, Split, Task, metric::ACC};
 use lowbit_io::{IoError, texts::Row};
 
 const PERPLEXITY: Metric = Metric::mean("perplexity").of(Aggregate::Perplexity);
@@ -10,12 +10,12 @@ pub(super) const TASK: Task = Task {
     summary: "the last word of a passage: whether it is the likeliest, and how likely it is",
     paper: "Paperno et al., arXiv 1606.06031; OpenAI's form of it",
     version: "1.0",
-    data: Split {
+    data: Data::Split(Split {
         repo: "EleutherAI/lambada_openai",
         config: "default",
         split: "test",
         files: &["lambada_openai_test", "lambada_test", "lambada_openai"],
-    },
+    }),
     examples: None,
     shots: 0,
     metrics: &[ACC, PERPLEXITY],

@@ -1,6 +1,6 @@
 //! MMLU: questions of exams in 57 subjects.
 
-use super::{Document, Examples, Order, Split, Task, metric::ACC};
+use super::{Data, Document, Examples, Order, Split, Task, metric::ACC};
 use lowbit_io::{IoError, texts::Row};
 
 const REPO: &str = "cais/mmlu";
@@ -11,7 +11,7 @@ pub(super) const TASK: Task = Task {
     summary: "questions of exams in 57 subjects; examples are of the same subject",
     paper: "Hendrycks et al., arXiv 2009.03300",
     version: "1.0",
-    data: Split { repo: REPO, config: "all", split: "test", files: &["mmlu_test", "mmlu"] },
+    data: Data::Split(Split { repo: REPO, config: "all", split: "test", files: &["mmlu_test", "mmlu"] }),
     examples: Some(Examples {
         split: Split { repo: REPO, config: "all", split: "dev", files: &["mmlu_dev"] },
         order: Order::First,

@@ -3,21 +3,38 @@
 //! Names, prompts, normalizations and metrics are those of lm-evaluation-harness, whose version of a task is told with it. A
 //! task reads the rows of its data set as the model hub has them; where a file at hand has them in another shape, that too.
 
+mod advglue;
 mod arc;
+mod bbq;
+mod bold;
 mod boolq;
+mod crows_pairs;
 mod document;
+mod email_leak;
+mod ethics;
+mod gsm8k;
 mod hellaswag;
+mod ifeval;
+mod kv_retrieval;
 mod lambada;
+mod made;
 mod metric;
 mod mmlu;
+mod needle;
 mod openbookqa;
+mod pattern;
 mod piqa;
 mod program;
+mod sciq;
 mod sst2;
+mod stereoset;
+mod toxigen;
 mod truthfulqa;
+mod wikitext;
+mod winogender;
 mod winogrande;
 
-pub use document::{Document, Generate, Grade, Question, Reply, largest};
+pub use document::{Document, Generate, Grade, Question, Reply, Scores, largest};
 pub use metric::{Aggregate, Better, Metric, Score, Summary};
 pub use program::{Language, Program, Verdict};
 
@@ -34,7 +51,7 @@ pub struct Task {
     /// lm-evaluation-harness's version of it.
     pub version: &'static str,
     /// What is asked about.
-    pub data: Split,
+    pub data: Data,
     /// Where examples come from.
     pub examples: Option<Examples>,
     /// Examples where no other number is asked for.
@@ -45,10 +62,19 @@ pub struct Task {
     pub document: fn(&Row) -> Result<Document, IoError>,
 }
 
+/// Where the rows of a task come from.
+#[derive(Clone, Copy, Debug)]
+pub enum Data {
+    /// A file of them.
+    Split(Split),
+    /// They are made, the same of the same seed.
+    Generated(fn(u64) -> Vec<Row>),
+}
+
 /// A part of a data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Split {
-    /// `user/repo` on the hub.
+    /// `user/repo` on the hub; empty where the hub does not have it as one file.
     pub repo: &'static str,
     /// The configuration in it.
     pub config: &'static str,
@@ -78,17 +104,37 @@ pub enum Order {
 
 /// All tasks, by name.
 pub const TASKS: &[&Task] = &[
+    &advglue::TASK,
     &arc::CHALLENGE,
     &arc::EASY,
+    &bbq::TASK,
+    &bold::TASK,
     &boolq::TASK,
+    &crows_pairs::TASK,
+    &email_leak::TASK,
+    &ethics::COMMONSENSE,
+    &ethics::DEONTOLOGY,
+    &ethics::JUSTICE,
+    &ethics::UTILITARIANISM,
+    &ethics::VIRTUE,
+    &gsm8k::TASK,
     &hellaswag::TASK,
+    &ifeval::TASK,
+    &kv_retrieval::TASK,
     &lambada::TASK,
     &mmlu::TASK,
+    &needle::TASK,
     &openbookqa::TASK,
     &piqa::TASK,
+    &sciq::TASK,
     &sst2::TASK,
+    &stereoset::TASK,
+    &toxigen::TASK,
     &truthfulqa::MC1,
     &truthfulqa::MC2,
+    &wikitext::TASK,
+    &winogender::ALL,
+    &winogender::GOTCHA,
     &winogrande::TASK,
 ];
 
@@ -102,4 +148,11 @@ impl Task {
     pub fn metric(&self, name: &str) -> Option<&'static Metric> {
         self.metrics.iter().find(|metric| metric.name == name)
     }
+}
+
+/// The first character as a capital and all others small, as Python's `capitalize`.
+fn capitalized(text: &str) -> String {
+    let mut characters = text.chars();
+    let first = characters.next().map(|first| first.to_uppercase().collect::<String>());
+    first.unwrap_or_default() + &characters.as_str().to_lowercase()
 }

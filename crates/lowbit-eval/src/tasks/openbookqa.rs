@@ -1,7 +1,7 @@
 //! OpenBookQA: elementary science with a little common sense.
 
 use super::{
-    Document, Split, Task, arc,
+    Data, Document, Split, Task, arc,
     metric::{ACC, ACC_NORM},
 };
 use lowbit_io::{IoError, texts::Row};
@@ -11,12 +11,12 @@ pub(super) const TASK: Task = Task {
     summary: "elementary science that takes one step of common sense",
     paper: "Mihaylov et al., arXiv 1809.02789",
     version: "1.0",
-    data: Split {
+    data: Data::Split(Split {
         repo: "allenai/openbookqa",
         config: "main",
         split: "test",
         files: &["openbookqa_test", "openbookqa"],
-    },
+    }),
     examples: None,
     shots: 0,
     metrics: &[ACC_NORM, ACC],

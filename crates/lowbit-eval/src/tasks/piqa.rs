@@ -1,7 +1,7 @@
 //! PIQA: which of two ways to reach a goal works in the physical world.
 
 use super::{
-    Document, Split, Task,
+    Data, Document, Split, Task,
     metric::{ACC, ACC_NORM},
 };
 use lowbit_io::{IoError, texts::Row};
@@ -11,12 +11,12 @@ pub(super) const TASK: Task = Task {
     summary: "which of two ways to reach a goal works",
     paper: "Bisk et al., arXiv 1911.11641",
     version: "1.0",
-    data: Split {
+    data: Data::Split(Split {
         repo: "baber/piqa",
         config: "default",
         split: "validation",
         files: &["piqa_valid", "piqa_validation", "piqa"],
-    },
+    }),
     examples: None,
     shots: 0,
     metrics: &[ACC_NORM, ACC],

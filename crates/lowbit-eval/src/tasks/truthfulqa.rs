@@ -1,6 +1,6 @@
 //! TruthfulQA: whether true answers are likelier than what people wrongly believe.
 
-use super::{Document, Reply, Score, Split, Task, metric::ACC};
+use super::{Data, Document, Reply, Score, Split, Task, metric::ACC};
 use lowbit_io::{IoError, texts::Row};
 
 pub(super) const MC1: Task = Task {
@@ -8,12 +8,12 @@ pub(super) const MC1: Task = Task {
     summary: "questions that many answer wrongly: whether the best true answer is the likeliest",
     paper: "Lin et al., arXiv 2109.07958",
     version: "2.0",
-    data: Split {
+    data: Data::Split(Split {
         repo: "truthfulqa/truthful_qa",
         config: "multiple_choice",
         split: "validation",
         files: &["truthfulqa_mc", "truthfulqa"],
-    },
+    }),
     examples: None,
     shots: 0,
     metrics: &[ACC],

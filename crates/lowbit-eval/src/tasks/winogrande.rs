@@ -1,6 +1,6 @@
 //! WinoGrande: which of two names fills the blank, scored by what comes after it.
 
-use super::{Document, Question, Split, Task, metric::ACC};
+use super::{Data, Document, Question, Split, Task, metric::ACC};
 use lowbit_io::{IoError, texts::Row};
 
 pub(super) const TASK: Task = Task {
@@ -8,12 +8,12 @@ pub(super) const TASK: Task = Task {
     summary: "which of two names a blank stands for",
     paper: "Sakaguchi et al., arXiv 1907.10641",
     version: "1.0",
-    data: Split {
+    data: Data::Split(Split {
         repo: "allenai/winogrande",
         config: "winogrande_xl",
         split: "validation",
         files: &["winogrande_val", "winogrande"],
-    },
+    }),
     examples: None,
     shots: 0,
     metrics: &[ACC],

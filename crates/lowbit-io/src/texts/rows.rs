@@ -1,7 +1,8 @@
 //! Rows with named fields: the data of tasks.
 //!
 //! `.jsonl` and `.ndjson` files have an object in every line, `.json` files too, or they are an array of objects, or an object
-//! of such arrays; `.tsv` files name their fields in the first line; `.parquet` files have columns.
+//! of such arrays; `.tsv` files name their fields in the first line; `.parquet` files have columns. `.raw` files are WikiText's:
+//! every article is a row, with its text in `page`.
 
 use super::{
     columns::{self, Columns},
@@ -58,10 +59,15 @@ impl Rows {
             Some("jsonl" | "ndjson") => lines(Source::open(path)?),
             Some("json") => whole(Source::open(path)?),
             Some("tsv") => separated(Source::open(path)?),
+            Some("raw") => articles(Source::open(path)?),
             // See `columns::read`.
             Some("parquet") => catch_unwind(|| of_columns(path))
                 .unwrap_or_else(|_| Err(not_whole("pages that make no sense"))),
-            _ => Err(IoError::invalid("name", name, ".jsonl, .json, .tsv (with .gz or without) or .parquet")),
+            _ => Err(IoError::invalid(
+                "name",
+                name,
+                ".jsonl, .json, .tsv, .raw (with .gz or without) or .parquet",
+            )),
         };
         let rows: Self = read().map_err(|error| error.in_file(path))?;
         if rows.rows.is_empty() {
@@ -229,6 +235,35 @@ fn separated(mut source: Source) -> Result<Rows, IoError> {
     Ok(Rows { rows, sha256: source.sha256() })
 }
 
+/// Articles of WikiText, each from its title on; what is before the first is no article unless it has text. What looks like a
+/// title begins an article also where it is none ("= 1 henry and capacitance C ="): so has the hub's set of whole articles
+/// (`wikitext_document_level`), whose articles these are.
+fn articles(mut source: Source) -> Result<Rows, IoError> {
+    let bytes = source.rest()?;
+    let sha256 = source.sha256();
+    let text = std::str::from_utf8(&bytes).map_err(|_| IoError::NotUtf8 { what: "text".into() })?;
+    let mut pages: Vec<Vec<&str>> = vec![Vec::new()];
+    for line in text.split('\n') {
+        if is_title(line) {
+            pages.push(Vec::new());
+        }
+        if let Some(page) = pages.last_mut() {
+            page.push(line);
+        }
+    }
+    let pages = pages.iter().map(|lines| lines.join("\n")).filter(|page| !page.trim().is_empty());
+    let row =
+        |(i, page)| Row { fields: Map::from_iter([("page".to_owned(), Value::String(page))]), number: i + 1 };
+    Ok(Rows { rows: pages.enumerate().map(row).collect(), sha256 })
+}
+
+/// ` = Title = `, but no ` = = Section = = `.
+fn is_title(line: &str) -> bool {
+    let line = line.replace("= = =", "===").replace("= =", "==");
+    let line = line.trim();
+    line.starts_with("= ") && line.ends_with(" =")
+}
+
 fn not_whole(found: impl std::fmt::Display) -> IoError {
     IoError::invalid("rows", found, "a Parquet file that is whole")
 }
@@ -325,6 +360,16 @@ mod tests {
             let objects: Vec<Value> = rows.into_iter().map(|row| Value::Object(row.fields)).collect();
             assert_eq!(serde_json::to_string(&objects).unwrap(), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn articles_go_from_title_to_title() {
+        let first = " = One = \n \n = = Section = = \n a = b \n";
+        let (_folder, path) =
+            file("w.test.raw", &format!(" \n{first}\n = Two (2) = \n = = = Sub = = = \nend\n"));
+        let rows = Rows::read(&path).unwrap().rows;
+        let pages: Vec<_> = rows.iter().map(|row| (row.number, row.text("page").unwrap())).collect();
+        assert_eq!(pages, [(1, first), (2, " = Two (2) = \n = = = Sub = = = \nend\n")]);
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! Where the data of tasks is: in a folder that was named, else on the hub.
 
 use crate::progress::Download;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use lowbit::{
     eval::{
-        harness::{TaskData, find_split},
+        harness::{Settings, TaskData, find_split},
         tasks::{Split, Task},
     },
     hub::{DataSet, Store},
@@ -14,9 +14,14 @@ use std::path::{Path, PathBuf};
 /// The branch on which the hub keeps every data set as Parquet files.
 const REVISION: &str = "refs/convert/parquet";
 
-/// The rows of a task, and of its examples where `shots` are wanted.
-pub(crate) fn read(store: &Store, folder: Option<&Path>, task: &Task, shots: usize) -> Result<TaskData> {
-    TaskData::read(task, shots, |split| locate(store, folder, split))
+/// The rows of a task, and of its examples where some are wanted.
+pub(crate) fn read(
+    store: &Store,
+    folder: Option<&Path>,
+    task: &Task,
+    settings: &Settings,
+) -> Result<TaskData> {
+    TaskData::read(task, settings, |split| locate(store, folder, split))
         .with_context(|| format!("no data for task {}", task.name))
 }
 
@@ -27,6 +32,17 @@ fn locate(store: &Store, folder: Option<&Path>, split: &Split) -> Result<PathBuf
         return Ok(path);
     }
     let Split { repo, config, split: part, files } = split;
+    let missing = || {
+        let names: Vec<String> = files.iter().map(|name| format!("{name}.jsonl")).collect();
+        let folder = match folder {
+            Some(folder) => format!("{} has none of", folder.display()),
+            None => "--data was not given; a folder of it would have one of".to_owned(),
+        };
+        format!("{folder} {}", names.join(", "))
+    };
+    if repo.is_empty() {
+        bail!("{}; the hub has it in other forms only", missing());
+    }
     let set = DataSet {
         name: repo.to_string(),
         description: String::new(),
@@ -40,12 +56,7 @@ fn locate(store: &Store, folder: Option<&Path>, split: &Split) -> Result<PathBuf
     if let Some(path) = store.local_data_set(&set) {
         return Ok(path);
     }
-    store.pull_data_set(&set, &mut Download::new()).with_context(|| {
-        let names: Vec<String> = files.iter().map(|name| format!("{name}.jsonl")).collect();
-        let folder = match folder {
-            Some(folder) => format!("{} has none of", folder.display()),
-            None => "--data was not given; a folder of it would have one of".to_owned(),
-        };
-        format!("{folder} {}; and it could not be fetched from the hub ({repo})", names.join(", "))
-    })
+    store
+        .pull_data_set(&set, &mut Download::new())
+        .with_context(|| format!("{}; and it could not be fetched from the hub ({repo})", missing()))
 }

@@ -85,7 +85,7 @@ impl Eval {
         // Whatever is missing is told before a model is loaded.
         let mut data = Vec::with_capacity(self.tasks.len());
         for task in &self.tasks {
-            data.push(task_data::read(&store, self.data.as_deref(), task, self.settings(task).shots)?);
+            data.push(task_data::read(&store, self.data.as_deref(), task, &self.settings(task))?);
         }
         let mut results = evaluation::open_results(&store, self.results.as_deref())?;
         let ctx = self.compute.ctx()?;

@@ -11,7 +11,7 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use lowbit::{
     ARCHITECTURES, SpecSource, all_specs,
-    eval::tasks::{Split, TASKS},
+    eval::tasks::{Data, Split, TASKS},
     hub::{DataSet, Store},
     sampler,
 };
@@ -139,13 +139,19 @@ fn tasks() -> (Table, Value) {
     let mut json = Vec::new();
     for task in TASKS {
         let metrics: Vec<&str> = task.metrics.iter().map(|metric| metric.name).collect();
-        let Split { repo, config, split, files } = task.data;
+        let (source, data) = match task.data {
+            Data::Split(Split { repo, config, split, files }) => {
+                let source = if repo.is_empty() { format!("{}.*", files[0]) } else { repo.to_owned() };
+                (source, json!({ "repo": repo, "config": config, "split": split, "files": files }))
+            }
+            Data::Generated(_) => ("made by the seed".to_owned(), Value::Null),
+        };
         table.row([
             task.name.to_owned(),
             task.version.to_owned(),
             task.shots.to_string(),
             metrics.join(", "),
-            repo.to_owned(),
+            source,
             task.paper.to_owned(),
             task.summary.to_owned(),
         ]);
@@ -154,10 +160,7 @@ fn tasks() -> (Table, Value) {
             "version": task.version,
             "shots": task.shots,
             "metrics": metrics,
-            "repo": repo,
-            "config": config,
-            "split": split,
-            "files": files,
+            "data": data,
             "paper": task.paper,
             "summary": task.summary,
         }));
