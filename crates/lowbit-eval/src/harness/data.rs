@@ -2,7 +2,7 @@
 
 use crate::{
     EvalError,
-    tasks::{Split, Task},
+    tasks::{Only, Split, Task},
 };
 use lowbit_io::texts::{Row, Rows};
 use std::path::{Path, PathBuf};
@@ -81,15 +81,30 @@ impl TaskData {
         mut locate: impl FnMut(&Split) -> Result<PathBuf, E>,
     ) -> Result<Self, E> {
         let path = locate(&task.data)?;
-        let rows = Rows::read(&path).map_err(EvalError::from)?;
+        let rows = read_split(&path, &task.data)?;
         let (mut examples, mut examples_sha256) = (Vec::new(), None);
         if shots > 0 {
             let found = task.examples.ok_or(EvalError::NoExamples { task: task.name })?;
-            let read = Rows::read(&locate(&found.split)?).map_err(EvalError::from)?;
+            let read = read_split(&locate(&found.split)?, &found.split)?;
             (examples, examples_sha256) = (read.rows, Some(read.sha256));
         }
         Ok(Self { rows, path, examples, examples_sha256 })
     }
+}
+
+/// The rows of a file that belong to a split.
+fn read_split(path: &Path, split: &Split) -> Result<Rows, EvalError> {
+    let mut rows = Rows::read(path)?;
+    if let Some(Only { field, from, to }) = split.only {
+        let mut belongs = Vec::with_capacity(rows.rows.len());
+        for row in rows.rows {
+            if (from..=to).contains(&row.number(field)?) {
+                belongs.push(row);
+            }
+        }
+        rows.rows = belongs;
+    }
+    Ok(rows)
 }
 
 #[cfg(test)]
@@ -104,7 +119,7 @@ mod tests {
         for name in ["hellaswag_val.even.jsonl.gz", "hellaswag.md", "piqa.jsonl", "piqa.json"] {
             put(name);
         }
-        let split = |files| Split { repo: "", config: "", split: "", files };
+        let split = |files| Split { repo: "", config: "", split: "", files, only: None };
         let found = find_split(folder.path(), &split(&["hellaswag", "hellaswag_val"])).unwrap().unwrap();
         assert!(found.ends_with("tasks/hellaswag_val.even.jsonl.gz"));
         assert_eq!(find_split(folder.path(), &split(&["arc"])).unwrap(), None);

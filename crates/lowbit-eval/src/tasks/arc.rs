@@ -13,9 +13,21 @@ pub(super) const EASY: Task = Task {
     summary: "science questions of school exams, the easy part",
     paper: "Clark et al., arXiv 1803.05457",
     version: "1.0",
-    data: Split { repo: REPO, config: "ARC-Easy", split: "test", files: &["arc_easy_test", "ARC-Easy-Test"] },
+    data: Split {
+        repo: REPO,
+        config: "ARC-Easy",
+        split: "test",
+        files: &["arc_easy_test", "ARC-Easy-Test"],
+        only: None,
+    },
     examples: Some(Examples {
-        split: Split { repo: REPO, config: "ARC-Easy", split: "train", files: &["arc_easy_train"] },
+        split: Split {
+            repo: REPO,
+            config: "ARC-Easy",
+            split: "train",
+            files: &["arc_easy_train"],
+            only: None,
+        },
         order: Order::Drawn,
     }),
     shots: 0,
@@ -29,10 +41,17 @@ pub(super) const CHALLENGE: Task = Task {
     data: Split {
         config: "ARC-Challenge",
         files: &["arc_challenge_test", "ARC-Challenge-Test"],
+        only: None,
         ..EASY.data
     },
     examples: Some(Examples {
-        split: Split { repo: REPO, config: "ARC-Challenge", split: "train", files: &["arc_challenge_train"] },
+        split: Split {
+            repo: REPO,
+            config: "ARC-Challenge",
+            split: "train",
+            files: &["arc_challenge_train"],
+            only: None,
+        },
         order: Order::Drawn,
     }),
     ..EASY

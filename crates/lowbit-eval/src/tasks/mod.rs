@@ -7,19 +7,21 @@ mod arc;
 mod boolq;
 mod document;
 mod hellaswag;
+mod humaneval;
 mod lambada;
+mod mbpp;
 mod metric;
 mod mmlu;
+mod multiple;
 mod openbookqa;
 mod piqa;
-mod program;
 mod sst2;
 mod truthfulqa;
 mod winogrande;
 
 pub use document::{Document, Generate, Grade, Question, Reply, largest};
+pub use lowbit_sandbox::{Language, Program, Verdict};
 pub use metric::{Aggregate, Better, Metric, Score, Summary};
-pub use program::{Language, Program, Verdict};
 
 use lowbit_io::{IoError, texts::Row};
 
@@ -56,6 +58,19 @@ pub struct Split {
     pub split: &'static str,
     /// What files with it are called, without their endings: all of the name up to the first point.
     pub files: &'static [&'static str],
+    /// Which rows of a file belong to it, where files hold others too.
+    pub only: Option<Only>,
+}
+
+/// Rows whose number in a field is in a range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Only {
+    /// The field.
+    pub field: &'static str,
+    /// The smallest number.
+    pub from: usize,
+    /// The largest.
+    pub to: usize,
 }
 
 /// Where examples come from.
@@ -82,8 +97,14 @@ pub const TASKS: &[&Task] = &[
     &arc::EASY,
     &boolq::TASK,
     &hellaswag::TASK,
+    &humaneval::TASK,
+    &humaneval::INSTRUCT,
     &lambada::TASK,
+    &mbpp::TASK,
     &mmlu::TASK,
+    &multiple::R,
+    &multiple::RACKET,
+    &multiple::RUST,
     &openbookqa::TASK,
     &piqa::TASK,
     &sst2::TASK,
@@ -96,6 +117,18 @@ impl Task {
     /// The task of a name.
     pub fn named(name: &str) -> Option<&'static Self> {
         TASKS.iter().copied().find(|task| task.name == name)
+    }
+
+    /// The language of the programs that are run for it, as the first of its rows says; `None` where none are.
+    ///
+    /// # Errors
+    /// Where the row cannot be read.
+    pub fn language(&self, rows: &[Row]) -> Result<Option<Language>, IoError> {
+        let Some(row) = rows.first() else { return Ok(None) };
+        Ok(match (self.document)(row)?.grade {
+            Grade::Program(program) => Some(program("").language),
+            Grade::Replies(_) => None,
+        })
     }
 
     /// The metric of a name.
