@@ -26,7 +26,7 @@ fn locate(store: &Store, folder: Option<&Path>, split: &Split) -> Result<PathBuf
     {
         return Ok(path);
     }
-    let Split { repo, config, split: part, files } = split;
+    let Split { repo, config, split: part, files, .. } = split;
     let set = DataSet {
         name: repo.to_string(),
         description: String::new(),

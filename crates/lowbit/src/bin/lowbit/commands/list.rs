@@ -139,7 +139,7 @@ fn tasks() -> (Table, Value) {
     let mut json = Vec::new();
     for task in TASKS {
         let metrics: Vec<&str> = task.metrics.iter().map(|metric| metric.name).collect();
-        let Split { repo, config, split, files } = task.data;
+        let Split { repo, config, split, files, .. } = task.data;
         table.row([
             task.name.to_owned(),
             task.version.to_owned(),
