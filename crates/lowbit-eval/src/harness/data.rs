@@ -112,6 +112,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn of_a_file_of_several_splits_the_rows_of_one_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mbpp.jsonl");
+        let row = |id| {
+            format!(r#"{{"task_id": {id}, "text": "", "code": "{id}", "test_list": ["", "", ""]}}"#) + "\n"
+        };
+        std::fs::write(&path, [1, 2, 3, 4, 5, 10, 11, 12, 510, 511].map(row).concat()).unwrap();
+        let task = Task::named("mbpp").unwrap();
+        let data = TaskData::read(task, 3, |_| Ok::<_, EvalError>(path.clone())).unwrap();
+        let ids = |rows: &[Row]| rows.iter().map(|row| row.number("task_id").unwrap()).collect::<Vec<_>>();
+        assert_eq!(ids(&data.rows.rows), [11, 12, 510]);
+        assert_eq!(ids(&data.examples), [2, 3, 4]);
+    }
+
+    #[test]
     fn files_are_found_by_their_names_up_to_the_first_point() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("tasks")).unwrap();

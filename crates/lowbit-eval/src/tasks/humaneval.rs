@@ -75,3 +75,28 @@ fn instruct(row: &Row) -> Result<Document, IoError> {
     let document = Document::generate(question, solution, generate(), Grade::Program(Box::new(program)));
     Ok(Document { begun, ..document.delimiter("") })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn programs_are_put_together_as_the_harness_does() {
+        let fields =
+            json!({ "prompt": "def f():\n", "test": "def check(c):\n    c()\n", "entry_point": "f" });
+        let row = Row { fields: fields.as_object().unwrap().clone(), number: 1 };
+        let source = |document: Document, said: &str| {
+            let Grade::Program(program) = document.grade else { panic!() };
+            program(said).source
+        };
+        let plain = document(&row).unwrap();
+        assert_eq!((plain.prompt.as_str(), plain.begun.as_str()), ("def f():\n", ""));
+        let expected = "def f():\n    pass\ndef check(c):\n    c()\n\ncheck(f)";
+        assert_eq!(source(plain, "    pass"), expected);
+        let asked = instruct(&row).unwrap();
+        assert!(asked.prompt.ends_with("tests:\n```python\ndef f():\n\n```\n"), "{}", asked.prompt);
+        assert_eq!(asked.begun, "Here is the completed function:\n```python\ndef f():\n\n");
+        assert_eq!(source(asked, "    pass```\nThis does nothing."), expected);
+    }
+}

@@ -57,3 +57,25 @@ fn document(row: &Row) -> Result<Document, IoError> {
     let generate = Generate { until: vec!["[DONE]".to_owned()], max_tokens: 256 };
     Ok(Document::generate(prompt, answer, generate, Grade::Program(Box::new(program))).delimiter(""))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn prompts_and_programs_are_those_of_the_harness() {
+        let fields = json!({ "text": "Add.", "code": "def a():\r\n  1", "test_list": ["t1", "t2", "t3"] });
+        let mut row = Row { fields: fields.as_object().unwrap().clone(), number: 1 };
+        let found = document(&row).unwrap();
+        assert_eq!(
+            format!("{}{}{}", found.prompt, found.delimiter, found.answer),
+            "You are an expert Python programmer, and here is your task: Add. Your code should pass these tests:\n\n\
+             t1\nt2\nt3\n[BEGIN]\ndef a():\r\n  1\n[DONE]"
+        );
+        let Grade::Program(program) = found.grade else { panic!() };
+        assert_eq!(program("code").source, "code\nt1\nt2\nt3");
+        row.fields.insert("test_list".to_owned(), json!(["t1"]));
+        assert!(document(&row).is_err());
+    }
+}

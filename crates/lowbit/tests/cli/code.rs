@@ -136,11 +136,15 @@ fn programs_run_only_where_that_is_allowed_and_their_errors_are_kept() {
     if runner(Language::Python).is_none() {
         return;
     }
-    let allowed = [&["eval", "base.gguf", "--allow-code-execution", "-t", "1"], &common[..]].concat();
+    let allowed =
+        ["eval", "base.gguf", "--allow-code-execution", "-t", "1", "--samples", "10", "--temperature", "1"];
+    let allowed = [&allowed[..], &common[..]].concat();
     let found = place.json(&allowed);
     assert_eq!(found["tasks"][0]["documents"], 2);
     assert_eq!(found["tasks"][0]["metrics"]["pass@1"]["value"], 0.0);
-    assert!(found["tasks"][0]["metrics"].get("pass@10").is_none());
+    assert_eq!(found["tasks"][0]["metrics"]["pass@10"]["documents"], 2);
+    // Ten samples say nothing about a hundred.
+    assert!(found["tasks"][0]["metrics"].get("pass@100").is_none());
     let run = found["tasks"][0]["run"].to_string();
     let exported = place.stdout(&["results", "--results", results, "export", &run, "--format", "json"]);
     assert!(exported.contains(r#""passed":false"#) && exported.contains("status 1: "), "{exported}");

@@ -4,7 +4,12 @@ use lowbit::sandbox::{End, File, Interpreter, Job, Language, Launcher, Limits, O
 use std::{
     fs,
     net::TcpListener,
+    os::{
+        linux::net::SocketAddrExt,
+        unix::net::{SocketAddr, UnixListener},
+    },
     path::Path,
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -177,6 +182,9 @@ fn no_network_is_there_not_even_this_machines_own() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let port = listener.local_addr().unwrap().port();
+    // A socket with a name that is no file: of the same network, not of any folder.
+    let name = word("socket");
+    let _local = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
     let source = format!(
         "import socket{TRY}
 attempt(lambda: socket.create_connection(('127.0.0.1', {port}), 1))
@@ -184,9 +192,14 @@ attempt(lambda: socket.create_connection(('1.1.1.1', 53), 1))
 attempt(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', {port})))
 attempt(lambda: socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM))
 attempt(lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW))
+attempt(lambda: socket.socket(socket.AF_UNIX).connect('\\0{name}'))
+print([line.split(':')[0].strip() for line in open('/proc/net/dev') if ':' in line])
 "
     );
-    assert_eq!(python.says(&source).lines().collect::<Vec<_>>(), ["PermissionError"; 5]);
+    let said = python.says(&source);
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines[..5], ["PermissionError"; 5]);
+    assert_eq!(lines[5..], ["ConnectionRefusedError", "['lo']"]);
     assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
 }
 
@@ -301,6 +314,23 @@ def is_open(number):
 print([number for number in range(1024) if is_open(number)])
 ";
     assert_eq!(python.says(source), "[0, 1, 2]");
+}
+
+/// A machine on which nobody may have namespaces, made of a namespace in which that is so.
+#[test]
+fn without_namespaces_nothing_runs_and_the_settings_to_look_at_are_named() {
+    let forbid = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$0\" \"$@\"";
+    let mut arguments = vec!["--user", "--map-root-user", "/bin/sh", "-c", forbid];
+    if !Command::new("unshare").args(&arguments).arg("true").status().is_ok_and(|status| status.success()) {
+        println!("skipped: no unshare, or it may not");
+        return;
+    }
+    arguments.extend([env!("CARGO_BIN_EXE_lowbit"), "sandbox-child"]);
+    let launcher =
+        Launcher { program: "unshare".into(), arguments: arguments.into_iter().map(str::to_owned).collect() };
+    let error = Sandbox::new(launcher).unwrap_err().to_string();
+    assert!(error.starts_with("no sandbox can be made here: cannot take namespaces"), "{error}");
+    assert!(error.contains("user.max_user_namespaces"), "{error}");
 }
 
 #[test]
