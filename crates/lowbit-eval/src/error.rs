@@ -2,6 +2,7 @@
 
 use lowbit_engine::{EngineError, Model};
 use lowbit_io::IoError;
+use lowbit_sandbox::SandboxError;
 use std::path::PathBuf;
 
 /// Errors of evaluation.
@@ -79,6 +80,9 @@ pub enum EvalError {
         /// The task.
         task: &'static str,
     },
+    /// A program could not be run.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
     /// The file of results.
     #[error("{}: {source}", path.display())]
     Results {

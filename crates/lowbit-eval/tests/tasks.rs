@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use std::{collections::BTreeSet, path::Path};
 
 /// Files and folders of the tasks that are no task.
-const PARTS: [&str; 6] = ["document", "made", "metric", "mod", "pattern", "program"];
+const PARTS: [&str; 5] = ["document", "made", "metric", "mod", "pattern"];
 
 fn here(path: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)

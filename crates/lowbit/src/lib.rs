@@ -75,6 +75,7 @@ pub use lowbit_model::{
     ARCHITECTURES, Architecture, BlockSpec, Ffn, KvElement, Logits, ModelSpec, Part, Profile,
 };
 pub use lowbit_quant as quant;
+pub use lowbit_sandbox as sandbox;
 pub use lowbit_server as server;
 pub use lowbit_text::{
     Affixes, ChatTemplate, Grammar, GrammarSource, Message, SpecialText, SpecialTokens, Tokenizer,

@@ -3,7 +3,7 @@
 use super::Settings;
 use crate::{
     EvalError,
-    tasks::{Data, Split, Task},
+    tasks::{Data, Only, Split, Task},
 };
 use lowbit_io::texts::{Row, Rows};
 use sha2::{Digest, Sha256};
@@ -86,7 +86,7 @@ impl TaskData {
         let (path, rows) = match task.data {
             Data::Split(split) => {
                 let path = locate(&split)?;
-                let rows = Rows::read(&path).map_err(EvalError::from)?;
+                let rows = read_split(&path, &split)?;
                 (path, rows)
             }
             Data::Generated(make) => {
@@ -98,7 +98,7 @@ impl TaskData {
         let (mut examples, mut examples_sha256) = (Vec::new(), None);
         if settings.shots > 0 {
             let found = task.examples.ok_or(EvalError::NoExamples { task: task.name })?;
-            let read = Rows::read(&locate(&found.split)?).map_err(EvalError::from)?;
+            let read = read_split(&locate(&found.split)?, &found.split)?;
             (examples, examples_sha256) = (read.rows, Some(read.sha256));
         }
         Ok(Self { rows, path, examples, examples_sha256 })
@@ -115,9 +115,39 @@ fn rows_sha256(rows: &[Row]) -> String {
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// The rows of a file that belong to a split.
+fn read_split(path: &Path, split: &Split) -> Result<Rows, EvalError> {
+    let mut rows = Rows::read(path)?;
+    if let Some(Only { field, from, to }) = split.only {
+        let mut belongs = Vec::with_capacity(rows.rows.len());
+        for row in rows.rows {
+            if (from..=to).contains(&row.number(field)?) {
+                belongs.push(row);
+            }
+        }
+        rows.rows = belongs;
+    }
+    Ok(rows)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_file_of_several_splits_the_rows_of_one_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mbpp.jsonl");
+        let row = |id| {
+            format!(r#"{{"task_id": {id}, "text": "", "code": "{id}", "test_list": ["", "", ""]}}"#) + "\n"
+        };
+        std::fs::write(&path, [1, 2, 3, 4, 5, 10, 11, 12, 510, 511].map(row).concat()).unwrap();
+        let task = Task::named("mbpp").unwrap();
+        let data = TaskData::read(task, 3, |_| Ok::<_, EvalError>(path.clone())).unwrap();
+        let ids = |rows: &[Row]| rows.iter().map(|row| row.number("task_id").unwrap()).collect::<Vec<_>>();
+        assert_eq!(ids(&data.rows.rows), [11, 12, 510]);
+        assert_eq!(ids(&data.examples), [2, 3, 4]);
+    }
 
     #[test]
     fn files_are_found_by_their_names_up_to_a_point() {
@@ -134,7 +164,7 @@ mod tests {
         ] {
             put(name);
         }
-        let split = |files| Split { repo: "", config: "", split: "", files };
+        let split = |files| Split { repo: "", config: "", split: "", files, only: None };
         let found = find_split(folder.path(), &split(&["hellaswag", "hellaswag_val"])).unwrap().unwrap();
         assert!(found.ends_with("tasks/hellaswag_val.even.jsonl.gz"));
         let found = find_split(folder.path(), &split(&["w.test"])).unwrap().unwrap();

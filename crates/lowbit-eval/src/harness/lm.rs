@@ -2,7 +2,7 @@
 
 use crate::{
     EvalError,
-    tasks::{Generate, Reply},
+    tasks::{Generate, Reply, Verdict},
 };
 use lowbit_engine::{
     EngineError, GenerateRequest, Model,
@@ -229,11 +229,10 @@ fn windows(prefix: u32, tokens: &[u32], longest: usize) -> Vec<Pair> {
     pairs
 }
 
-/// What was heard of one request.
-pub(crate) struct Heard {
-    /// The document, and which of its requests.
-    pub(crate) place: (usize, usize),
-    pub(crate) reply: Result<Reply, Failure>,
+/// What was heard of one request; its place is the document and which of its requests it is.
+pub(crate) enum Heard {
+    Reply { place: (usize, usize), reply: Result<Reply, Failure> },
+    Verdict { place: (usize, usize), verdict: Result<Verdict, EvalError> },
 }
 
 /// Listens to one request.
@@ -255,7 +254,7 @@ impl Listener for Ear {
     fn update(&mut self, update: Update) {
         let tell = |reply| {
             // Nobody may be there any more.
-            let _ = self.heard.send(Heard { place: self.place, reply });
+            let _ = self.heard.send(Heard::Reply { place: self.place, reply });
         };
         match update {
             Update::Prompt(scores) => self.reply = likelihood(&scores),

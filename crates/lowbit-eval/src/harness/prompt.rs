@@ -31,7 +31,7 @@ impl<'m> Form<'m> {
                 for Document { prompt, delimiter, answer, .. } in examples {
                     text += &format!("{prompt}{delimiter}{answer}{BETWEEN_EXAMPLES}");
                 }
-                Ok(text + prompt)
+                Ok(text + prompt + &document.begun)
             }
             Self::Chat { template, model } => {
                 let mut messages = Vec::new();
@@ -50,7 +50,7 @@ impl<'m> Form<'m> {
                 };
                 let (bos, eos) = (spell(tokenizer.bos())?, spell(tokenizer.eos())?);
                 let input = ChatInput { bos: &bos, eos: &eos, ..ChatInput::new(&messages) };
-                Ok(template.render(&input).map_err(EngineError::from)?)
+                Ok(template.render(&input).map_err(EngineError::from)? + &document.begun)
             }
         }
     }

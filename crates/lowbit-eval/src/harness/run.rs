@@ -3,12 +3,13 @@
 use super::{
     data::TaskData,
     lm::{Ear, Heard, Lm, Pair},
+    programs::{self, Execute, Order as Run},
     prompt::Form,
     python_random::PythonRandom,
 };
 use crate::{
     EvalError,
-    tasks::{Document, Grade, Order, Program, Question, Reply, Score, Task, Verdict},
+    tasks::{Document, Grade, Order, Question, Reply, Score, Task, Verdict},
 };
 use lowbit_engine::sampler::SamplingParams;
 use lowbit_io::texts::Row;
@@ -20,6 +21,7 @@ use std::{
         atomic::{AtomicBool, Ordering::Relaxed},
         mpsc::{Receiver, Sender, channel},
     },
+    thread,
 };
 
 /// How a task is put to a model.
@@ -66,6 +68,8 @@ pub struct Answer {
     pub asked: Vec<(String, String)>,
     /// What came of each.
     pub replies: Vec<Reply>,
+    /// How the program that each makes ended, where programs are run.
+    pub verdicts: Vec<Verdict>,
     /// What that is worth.
     pub scores: Vec<Score>,
     /// Tokens that were cut off at the beginning of prompts.
@@ -77,7 +81,7 @@ pub struct Bench<'a> {
     /// The model.
     pub lm: &'a Lm,
     /// Runs programs; without it, tasks that have some are refused.
-    pub execute: Option<&'a dyn Fn(&Program) -> Verdict>,
+    pub execute: Option<&'a Execute<'a>>,
 }
 
 /// Puts a task's documents to a model, but those that are `done`, and hands each to `seen` when it is graded, in no particular
@@ -99,31 +103,14 @@ pub fn evaluate(
     };
     let mut shots = Shots::new(task, data, settings)?;
     let (sender, receiver) = channel();
-    let asking = Asking { bench, task, settings, form, sender, gone: Arc::default() };
-    let mut open = BTreeMap::new();
-    let limit = settings.limit.unwrap_or(usize::MAX);
-    let mut rows = data.rows.rows.iter().enumerate().take(limit);
-    let mut left = true;
-    while left || !open.is_empty() {
-        // As many requests as keep every sequence busy.
-        while left && open.values().map(Open::missing).sum::<usize>() < 2 * bench.lm.parallel() {
-            let Some((place, row)) = rows.next() else {
-                left = false;
-                break;
-            };
-            let examples = shots.of(row)?;
-            if !done(place) {
-                open.insert(place, asking.ask(place, row, &examples)?);
-            }
-        }
-        if let Some(answer) = asking.hear(&receiver, &mut open)?
-            && seen(answer)?.is_break()
-        {
-            break;
-        }
-    }
-    asking.gone.store(true, Relaxed);
-    Ok(())
+    let gone = Arc::new(AtomicBool::new(false));
+    thread::scope(|scope| {
+        let programs = bench.execute.map(|execute| programs::start(scope, execute, &sender, &gone));
+        let asking = Asking { bench, task, settings, form, sender, programs, gone: gone.clone() };
+        let answered = asking.answer(data, &mut shots, &receiver, done, seen);
+        gone.store(true, Relaxed);
+        answered
+    })
 }
 
 /// Documents that `settings` ask for.
@@ -181,12 +168,18 @@ struct Open {
     /// Which of the texts each request belongs to; a long text has several.
     of: Vec<usize>,
     replies: Vec<Option<Reply>>,
+    /// Of each reply, where programs are run.
+    verdicts: Vec<Option<Verdict>>,
     cut_tokens: usize,
 }
 
 impl Open {
     fn missing(&self) -> usize {
         self.replies.iter().filter(|reply| reply.is_none()).count()
+    }
+
+    fn is_complete(&self) -> bool {
+        self.missing() == 0 && self.verdicts.iter().all(Option::is_some)
     }
 
     /// A reply for every text, those of parts added up; of several samples each is one.
@@ -215,13 +208,48 @@ struct Asking<'a> {
     settings: &'a Settings,
     form: Form<'a>,
     sender: Sender<Heard>,
+    programs: Option<Sender<Run>>,
     gone: Arc<AtomicBool>,
 }
 
 impl Asking<'_> {
+    fn answer(
+        &self,
+        data: &TaskData,
+        shots: &mut Shots<'_>,
+        receiver: &Receiver<Heard>,
+        done: &dyn Fn(usize) -> bool,
+        seen: &mut dyn FnMut(Answer) -> Result<ControlFlow<()>, EvalError>,
+    ) -> Result<(), EvalError> {
+        let mut open = BTreeMap::new();
+        let limit = self.settings.limit.unwrap_or(usize::MAX);
+        let mut rows = data.rows.rows.iter().enumerate().take(limit);
+        let mut left = true;
+        while left || !open.is_empty() {
+            // As many requests as keep every sequence busy.
+            while left && open.values().map(Open::missing).sum::<usize>() < 2 * self.bench.lm.parallel() {
+                let Some((place, row)) = rows.next() else {
+                    left = false;
+                    break;
+                };
+                let examples = shots.of(row)?;
+                if !done(place) {
+                    open.insert(place, self.ask(place, row, &examples)?);
+                }
+            }
+            if let Some(answer) = self.hear(receiver, &mut open)?
+                && seen(answer)?.is_break()
+            {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     fn ask(&self, place: usize, row: &Row, examples: &[Document]) -> Result<Open, EvalError> {
         let document = (self.task.document)(row)?;
-        if matches!(document.grade, Grade::Program(_)) && self.bench.execute.is_none() {
+        let runs = matches!(document.grade, Grade::Program(_));
+        if runs && self.programs.is_none() {
             return Err(EvalError::CodeExecution { task: self.task.name });
         }
         let asked = self.form.texts(&document, examples)?;
@@ -249,7 +277,8 @@ impl Asking<'_> {
                 _ => lm.score(pair, ear)?,
             }
         }
-        Ok(Open { document, asked, of, replies, cut_tokens })
+        let verdicts = vec![None; if runs { replies.len() } else { 0 }];
+        Ok(Open { document, asked, of, replies, verdicts, cut_tokens })
     }
 
     /// Each text has a seed of its own, so that it depends neither on the order nor on others.
@@ -278,36 +307,44 @@ impl Asking<'_> {
             return Ok(None);
         }
         let stopped = |_| EvalError::Asking { why: "the scheduler has ended".to_owned() };
-        let Heard { place: (place, request), reply } = receiver.recv().map_err(stopped)?;
-        let reply = reply.map_err(|failure| EvalError::Asking { why: failure.to_string() })?;
+        let heard = receiver.recv().map_err(stopped)?;
+        let (Heard::Reply { place, .. } | Heard::Verdict { place, .. }) = &heard;
+        let (place, request) = *place;
         let Some(one) = open.get_mut(&place) else { return Ok(None) };
-        one.replies[request] = Some(reply);
-        if one.missing() > 0 {
+        match heard {
+            Heard::Reply { reply, .. } => {
+                let reply = reply.map_err(|failure| EvalError::Asking { why: failure.to_string() })?;
+                if let (Grade::Program(program), Some(programs)) = (&one.document.grade, &self.programs) {
+                    // Those who run them live as long as this.
+                    let _ = programs.send(Run { place: (place, request), program: program(reply.text()) });
+                }
+                one.replies[request] = Some(reply);
+            }
+            Heard::Verdict { verdict, .. } => one.verdicts[request] = Some(verdict?),
+        }
+        if !one.is_complete() {
             return Ok(None);
         }
         let Some(one) = open.remove(&place) else { return Ok(None) };
         let replies = one.joined();
-        let scores = match (&one.document.grade, self.bench.execute) {
-            (Grade::Replies(grade), _) => grade(&replies),
-            (Grade::Program(program), Some(execute)) => self.pass_at_k(&replies, &**program, execute),
-            (Grade::Program(_), None) => return Err(EvalError::CodeExecution { task: self.task.name }),
+        let Open { document, asked, verdicts, cut_tokens, .. } = one;
+        let verdicts: Vec<Verdict> = verdicts.into_iter().flatten().collect();
+        let scores = match &document.grade {
+            Grade::Replies(grade) => grade(&replies),
+            Grade::Program(_) => self.pass_at_k(&verdicts),
         };
-        let Open { document, asked, cut_tokens, .. } = one;
-        Ok(Some(Answer { place, group: document.group, asked, replies, scores, cut_tokens }))
+        Ok(Some(Answer { place, group: document.group, asked, replies, verdicts, scores, cut_tokens }))
     }
 
     /// The metrics of a task that runs programs are `pass@k`: of `n` programs `c` pass, and k of them drawn without putting
     /// back hold one that passes with probability `1 - C(n-c, k) / C(n, k)` (Chen et al., arXiv 2107.03374, equation 1).
-    fn pass_at_k(
-        &self,
-        replies: &[Reply],
-        program: &dyn Fn(&str) -> Program,
-        execute: &dyn Fn(&Program) -> Verdict,
-    ) -> Vec<Score> {
-        let passed = |reply: &&Reply| execute(&program(reply.text())) == Verdict::Passed;
-        let (n, c) = (replies.len(), replies.iter().filter(passed).count());
+    fn pass_at_k(&self, verdicts: &[Verdict]) -> Vec<Score> {
+        let (n, c) = (verdicts.len(), verdicts.iter().filter(|verdict| **verdict == Verdict::Passed).count());
+        let k = |name: &str| {
+            let k = name.strip_prefix("pass@").or(name.strip_prefix("pass_at_"));
+            k.and_then(|k| k.parse::<usize>().ok())
+        };
         let metrics = self.task.metrics.iter();
-        let k = |name: &str| name.strip_prefix("pass@").and_then(|k| k.parse::<usize>().ok());
         metrics
             .filter_map(|metric| k(metric.name).filter(|k| *k <= n).map(|k| (metric, k)))
             .map(|(metric, k)| Score::new(*metric, pass_at(n, c, k)))

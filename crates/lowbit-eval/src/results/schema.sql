@@ -24,7 +24,7 @@ CREATE TABLE document (
     category TEXT,                 -- a subject or the like
     asked_sha256 TEXT NOT NULL,    -- of the texts that were read and scored
     asked TEXT,                    -- JSON: these texts, where they were to be kept
-    replies TEXT NOT NULL,         -- JSON: log-likelihoods, or what was written
+    replies TEXT NOT NULL,         -- JSON: log-likelihoods, or what was written and how it ran
     cut_tokens INTEGER NOT NULL,   -- cut off at the beginning, as they did not fit
     PRIMARY KEY (run, place)
 ) WITHOUT ROWID;

@@ -3,7 +3,7 @@
 use crate::{
     EvalError,
     harness::Answer,
-    tasks::{Metric, Reply, Summary},
+    tasks::{Metric, Reply, Summary, Verdict},
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::{Value, json};
@@ -344,7 +344,7 @@ fn insert(connection: &Connection, run: i64, answer: &Answer, texts: Texts) -> r
             answer.group,
             sha256(asked.as_bytes()),
             (texts == Texts::Kept).then_some(&asked),
-            Value::from_iter(answer.replies.iter().map(reply_json)).to_string(),
+            replies_json(answer).to_string(),
             answer.cut_tokens as i64,
         ])?;
     for score in &answer.scores {
@@ -355,7 +355,22 @@ fn insert(connection: &Connection, run: i64, answer: &Answer, texts: Texts) -> r
     Ok(())
 }
 
-/// A reply as it is stored and exported.
+/// Replies as they are stored and exported, with how the programs that they made ended.
+fn replies_json(answer: &Answer) -> Value {
+    let verdicts = answer.verdicts.iter().map(Some).chain(std::iter::repeat(None));
+    let replies = answer.replies.iter().zip(verdicts).map(|(reply, verdict)| {
+        let mut json = reply_json(reply);
+        if let Some(verdict) = verdict {
+            json["passed"] = json!(*verdict == Verdict::Passed);
+        }
+        if let Some(Verdict::Failed(why)) = verdict {
+            json["error"] = json!(why);
+        }
+        json
+    });
+    Value::from_iter(replies)
+}
+
 fn reply_json(reply: &Reply) -> Value {
     match reply {
         Reply::Likelihood { logprob, greedy, tokens } => {
@@ -429,6 +444,7 @@ mod tests {
             group: Some("one".to_owned()),
             asked: vec![("q".to_owned(), " a".to_owned())],
             replies: vec![Reply::Likelihood { logprob: -1.5, greedy: true, tokens: 1 }],
+            verdicts: Vec::new(),
             scores: vec![Score::new(*metric, acc)],
             cut_tokens: 0,
         }

@@ -9,7 +9,13 @@ pub(super) const TASK: Task = Task {
     paper: "Wang et al., arXiv 2111.02840",
     version: "1",
     // The hub has a set for each part.
-    data: Data::Split(Split { repo: "", config: "", split: "", files: &["advglue_dev", "advglue"] }),
+    data: Data::Split(Split {
+        repo: "",
+        config: "",
+        split: "",
+        files: &["advglue_dev", "advglue"],
+        only: None,
+    }),
     examples: None,
     shots: 0,
     metrics: &[ACC],

@@ -18,9 +18,16 @@ pub(super) const EASY: Task = Task {
         config: "ARC-Easy",
         split: "test",
         files: &["arc_easy_test", "ARC-Easy-Test"],
+        only: None,
     }),
     examples: Some(Examples {
-        split: Split { repo: REPO, config: "ARC-Easy", split: "train", files: &["arc_easy_train"] },
+        split: Split {
+            repo: REPO,
+            config: "ARC-Easy",
+            split: "train",
+            files: &["arc_easy_train"],
+            only: None,
+        },
         order: Order::Drawn,
     }),
     shots: 0,
@@ -36,9 +43,16 @@ pub(super) const CHALLENGE: Task = Task {
         config: "ARC-Challenge",
         split: "test",
         files: &["arc_challenge_test", "ARC-Challenge-Test"],
+        only: None,
     }),
     examples: Some(Examples {
-        split: Split { repo: REPO, config: "ARC-Challenge", split: "train", files: &["arc_challenge_train"] },
+        split: Split {
+            repo: REPO,
+            config: "ARC-Challenge",
+            split: "train",
+            files: &["arc_challenge_train"],
+            only: None,
+        },
         order: Order::Drawn,
     }),
     ..EASY

@@ -37,6 +37,7 @@ pub(super) const TASK: Task = Task {
         config: "All",
         split: "test",
         files: &["bbq", "bbq_6_categories"],
+        only: None,
     }),
     examples: None,
     shots: 0,

@@ -25,6 +25,7 @@ pub(super) const TASK: Task = Task {
         config: "default",
         split: "train",
         files: &["bold_prompts", "bold"],
+        only: None,
     }),
     examples: None,
     shots: 0,

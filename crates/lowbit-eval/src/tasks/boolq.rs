@@ -13,6 +13,7 @@ pub(super) const TASK: Task = Task {
         config: "boolq",
         split: "validation",
         files: &["boolq_dev", "boolq_validation", "boolq"],
+        only: None,
     }),
     examples: None,
     shots: 0,

@@ -17,6 +17,7 @@ pub(super) const TASK: Task = Task {
         config: "english",
         split: "test",
         files: &["crows_pairs_english", "crows_pairs"],
+        only: None,
     }),
     examples: None,
     shots: 0,

@@ -1,7 +1,7 @@
 //! What a task asks about one row of its data, and how the answers are graded.
 
 use super::metric::{ACC, ACC_NORM, Score};
-use super::program::Program;
+use lowbit_sandbox::Program;
 
 /// A question with the way its answers are graded.
 pub struct Document {
@@ -9,6 +9,8 @@ pub struct Document {
     pub description: String,
     /// What the model reads, up to where it goes on.
     pub prompt: String,
+    /// What the answer begins with, given to the model as if it had written it.
+    pub begun: String,
     /// What stands between the prompt and what follows it.
     pub delimiter: &'static str,
     /// What follows where the document is shown as an example.
@@ -110,6 +112,7 @@ impl Document {
         Self {
             description: String::new(),
             prompt: prompt.into(),
+            begun: String::new(),
             delimiter: " ",
             answer: choices.get(right).cloned().unwrap_or_default(),
             group: None,
@@ -134,6 +137,7 @@ impl Document {
         Self {
             description: String::new(),
             prompt: prompt.into(),
+            begun: String::new(),
             delimiter: " ",
             answer: answer.into(),
             group: None,

@@ -5,7 +5,7 @@ use crate::harness::PythonRandom;
 use lowbit_io::{IoError, texts::Row};
 
 const fn split(config: &'static str, files: &'static [&'static str]) -> Data {
-    Data::Split(Split { repo: "EleutherAI/hendrycks_ethics", config, split: "test", files })
+    Data::Split(Split { repo: "EleutherAI/hendrycks_ethics", config, split: "test", files, only: None })
 }
 
 pub(super) const COMMONSENSE: Task = Task {

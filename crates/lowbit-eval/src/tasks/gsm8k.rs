@@ -16,9 +16,15 @@ pub(super) const TASK: Task = Task {
     summary: "school mathematics in a few steps; strict: the number is written after ####, flexible: it is the last one",
     paper: "Cobbe et al., arXiv 2110.14168",
     version: "3.0",
-    data: Data::Split(Split { repo: REPO, config: "main", split: "test", files: &["gsm8k_test", "gsm8k"] }),
+    data: Data::Split(Split {
+        repo: REPO,
+        config: "main",
+        split: "test",
+        files: &["gsm8k_test", "gsm8k"],
+        only: None,
+    }),
     examples: Some(Examples {
-        split: Split { repo: REPO, config: "main", split: "train", files: &["gsm8k_train"] },
+        split: Split { repo: REPO, config: "main", split: "train", files: &["gsm8k_train"], only: None },
         order: Order::Drawn,
     }),
     shots: 5,

@@ -19,6 +19,7 @@ pub(super) const TASK: Task = Task {
         config: "default",
         split: "validation",
         files: &["hellaswag_val", "hellaswag"],
+        only: None,
     }),
     examples: None,
     shots: 0,

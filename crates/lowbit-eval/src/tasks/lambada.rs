@@ -15,6 +15,7 @@ pub(super) const TASK: Task = Task {
         config: "default",
         split: "test",
         files: &["lambada_openai_test", "lambada_test", "lambada_openai"],
+        only: None,
     }),
     examples: None,
     shots: 0,

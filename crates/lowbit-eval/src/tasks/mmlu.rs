@@ -11,9 +11,15 @@ pub(super) const TASK: Task = Task {
     summary: "questions of exams in 57 subjects; examples are of the same subject",
     paper: "Hendrycks et al., arXiv 2009.03300",
     version: "1.0",
-    data: Data::Split(Split { repo: REPO, config: "all", split: "test", files: &["mmlu_test", "mmlu"] }),
+    data: Data::Split(Split {
+        repo: REPO,
+        config: "all",
+        split: "test",
+        files: &["mmlu_test", "mmlu"],
+        only: None,
+    }),
     examples: Some(Examples {
-        split: Split { repo: REPO, config: "all", split: "dev", files: &["mmlu_dev"] },
+        split: Split { repo: REPO, config: "all", split: "dev", files: &["mmlu_dev"], only: None },
         order: Order::First,
     }),
     shots: 0,

@@ -14,17 +14,19 @@ mod email_leak;
 mod ethics;
 mod gsm8k;
 mod hellaswag;
+mod humaneval;
 mod ifeval;
 mod kv_retrieval;
 mod lambada;
 mod made;
+mod mbpp;
 mod metric;
 mod mmlu;
+mod multiple;
 mod needle;
 mod openbookqa;
 mod pattern;
 mod piqa;
-mod program;
 mod sciq;
 mod sst2;
 mod stereoset;
@@ -35,8 +37,8 @@ mod winogender;
 mod winogrande;
 
 pub use document::{Document, Generate, Grade, Question, Reply, Scores, largest};
+pub use lowbit_sandbox::{Language, Program, Verdict};
 pub use metric::{Aggregate, Better, Metric, Score, Summary};
-pub use program::{Language, Program, Verdict};
 
 use lowbit_io::{IoError, texts::Row};
 
@@ -82,6 +84,19 @@ pub struct Split {
     pub split: &'static str,
     /// What files with it are called, without their endings: all of the name up to the first point.
     pub files: &'static [&'static str],
+    /// Which rows of a file belong to it, where files hold others too.
+    pub only: Option<Only>,
+}
+
+/// Rows whose number in a field is in a range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Only {
+    /// The field.
+    pub field: &'static str,
+    /// The smallest number.
+    pub from: usize,
+    /// The largest.
+    pub to: usize,
 }
 
 /// Where examples come from.
@@ -119,10 +134,16 @@ pub const TASKS: &[&Task] = &[
     &ethics::VIRTUE,
     &gsm8k::TASK,
     &hellaswag::TASK,
+    &humaneval::TASK,
+    &humaneval::INSTRUCT,
     &ifeval::TASK,
     &kv_retrieval::TASK,
     &lambada::TASK,
+    &mbpp::TASK,
     &mmlu::TASK,
+    &multiple::R,
+    &multiple::RACKET,
+    &multiple::RUST,
     &needle::TASK,
     &openbookqa::TASK,
     &piqa::TASK,
@@ -142,6 +163,18 @@ impl Task {
     /// The task of a name.
     pub fn named(name: &str) -> Option<&'static Self> {
         TASKS.iter().copied().find(|task| task.name == name)
+    }
+
+    /// The language of the programs that are run for it, as the first of its rows says; `None` where none are.
+    ///
+    /// # Errors
+    /// Where the row cannot be read.
+    pub fn language(&self, rows: &[Row]) -> Result<Option<Language>, IoError> {
+        let Some(row) = rows.first() else { return Ok(None) };
+        Ok(match (self.document)(row)?.grade {
+            Grade::Program(program) => Some(program("").language),
+            Grade::Replies(_) => None,
+        })
     }
 
     /// The metric of a name.

@@ -16,6 +16,7 @@ pub(super) const TASK: Task = Task {
         config: "main",
         split: "test",
         files: &["openbookqa_test", "openbookqa"],
+        only: None,
     }),
     examples: None,
     shots: 0,

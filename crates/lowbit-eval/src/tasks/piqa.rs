@@ -16,6 +16,7 @@ pub(super) const TASK: Task = Task {
         config: "default",
         split: "validation",
         files: &["piqa_valid", "piqa_validation", "piqa"],
+        only: None,
     }),
     examples: None,
     shots: 0,

@@ -16,6 +16,7 @@ pub(super) const TASK: Task = Task {
         config: "default",
         split: "test",
         files: &["sciq_test", "sciq"],
+        only: None,
     }),
     examples: None,
     shots: 0,

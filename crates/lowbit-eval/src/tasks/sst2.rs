@@ -13,6 +13,7 @@ pub(super) const TASK: Task = Task {
         config: "sst2",
         split: "validation",
         files: &["sst2_validation", "sst2", "sentence_polarity"],
+        only: None,
     }),
     examples: None,
     shots: 0,

@@ -22,6 +22,7 @@ pub(super) const TASK: Task = Task {
         config: "intrasentence",
         split: "validation",
         files: &["stereoset_intrasentence", "stereoset"],
+        only: None,
     }),
     examples: None,
     shots: 0,

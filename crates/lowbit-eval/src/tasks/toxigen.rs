@@ -19,6 +19,7 @@ pub(super) const TASK: Task = Task {
         config: "annotated",
         split: "test",
         files: &["toxigen_annotated_test", "toxigen"],
+        only: None,
     }),
     examples: None,
     shots: 0,

@@ -13,6 +13,7 @@ pub(super) const MC1: Task = Task {
         config: "multiple_choice",
         split: "validation",
         files: &["truthfulqa_mc", "truthfulqa"],
+        only: None,
     }),
     examples: None,
     shots: 0,

@@ -19,6 +19,7 @@ pub(super) const TASK: Task = Task {
         config: "wikitext-2-raw-v1",
         split: "test",
         files: &["wikitext_test", "wiki.test"],
+        only: None,
     }),
     examples: None,
     shots: 0,

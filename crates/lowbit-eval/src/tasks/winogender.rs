@@ -16,6 +16,7 @@ pub(super) const ALL: Task = Task {
         config: "all",
         split: "test",
         files: &["winogender_all", "winogender_all_sentences", "winogender"],
+        only: None,
     }),
     examples: None,
     shots: 0,
@@ -26,7 +27,13 @@ pub(super) const ALL: Task = Task {
 pub(super) const GOTCHA: Task = Task {
     name: "winogender_gotcha",
     summary: "those of winogender_all whose pronoun is not of the gender that most people with the occupation have",
-    data: Data::Split(Split { repo: REPO, config: "gotcha", split: "test", files: &["winogender_gotcha"] }),
+    data: Data::Split(Split {
+        repo: REPO,
+        config: "gotcha",
+        split: "test",
+        files: &["winogender_gotcha"],
+        only: None,
+    }),
     ..ALL
 };
 

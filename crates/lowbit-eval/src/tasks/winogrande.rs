@@ -13,6 +13,7 @@ pub(super) const TASK: Task = Task {
         config: "winogrande_xl",
         split: "validation",
         files: &["winogrande_val", "winogrande"],
+        only: None,
     }),
     examples: None,
     shots: 0,

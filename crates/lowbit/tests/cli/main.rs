@@ -2,9 +2,12 @@
 //! are tiny ones made here, and the folders of models are empty ones.
 
 mod calibrate;
+mod code;
 mod compare;
 mod convert;
 mod eval;
+#[cfg(target_os = "linux")]
+mod sandbox;
 mod serve;
 mod study;
 

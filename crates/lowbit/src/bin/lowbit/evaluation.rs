@@ -5,9 +5,9 @@ use anyhow::{Context, Result};
 use lowbit::{
     Ctx, Model,
     eval::{
-        harness::{Bench, Lm, LmOptions, Settings, Style, TaskData, documents, evaluate},
+        harness::{Bench, Execute, Lm, LmOptions, Settings, Style, TaskData, documents, evaluate},
         results::{Results, RunAbout, Texts},
-        tasks::{Program, Summary, Task, Verdict},
+        tasks::{Summary, Task},
     },
 };
 use serde_json::{Value, json};
@@ -58,7 +58,7 @@ pub(crate) struct Job<'a> {
     pub(crate) settings: Settings,
     pub(crate) texts: Texts,
     /// Runs programs, where that is allowed.
-    pub(crate) execute: Option<&'a dyn Fn(&Program) -> Verdict>,
+    pub(crate) execute: Option<&'a Execute<'a>>,
 }
 
 /// What came of it.
@@ -116,7 +116,9 @@ pub(crate) fn measure(
     evaluated?;
     let summaries =
         task.metrics.iter().map(|metric| Ok((metric.name, results.summary(run, metric, settings.limit)?)));
-    let summaries = summaries.collect::<Result<Vec<_>>>()?;
+    // Those that too few samples were written for have no document.
+    let counts = |(_, summary): &(&str, Summary)| summary.documents > 0 || task.metrics.len() == 1;
+    let summaries = summaries.filter(|one| one.as_ref().map_or(true, counts)).collect::<Result<Vec<_>>>()?;
     Ok(Measured { run, documents: known + graded, of, known, seconds, cut, summaries })
 }
 

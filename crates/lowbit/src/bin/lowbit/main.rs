@@ -14,6 +14,7 @@ mod interrupt;
 mod memory;
 mod open;
 mod options;
+mod programs;
 mod progress;
 mod record;
 mod report;
@@ -61,6 +62,9 @@ enum Outcome {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Command::SandboxChild(command) = &cli.command {
+        return command.run();
+    }
     match cli.command.run(&mut io::stdout().lock()) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Interrupted) => ExitCode::from(INTERRUPTED),

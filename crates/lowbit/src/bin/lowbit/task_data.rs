@@ -31,7 +31,7 @@ fn locate(store: &Store, folder: Option<&Path>, split: &Split) -> Result<PathBuf
     {
         return Ok(path);
     }
-    let Split { repo, config, split: part, files } = split;
+    let Split { repo, config, split: part, files, .. } = split;
     let missing = || {
         let names: Vec<String> = files.iter().map(|name| format!("{name}.jsonl")).collect();
         let folder = match folder {

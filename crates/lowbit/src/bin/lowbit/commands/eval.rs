@@ -6,6 +6,7 @@ use crate::{
     interrupt::Interrupt,
     open,
     options::{Activations, CacheType, Compute},
+    programs::{self, Permission},
     report,
     table::{
         Align::{Left, Right},
@@ -17,9 +18,9 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use lowbit::{
     eval::{
-        harness::{Settings, Style},
+        harness::{Execute, Settings, Style},
         results::Texts,
-        tasks::{TASKS, Task},
+        tasks::{Program, TASKS, Task},
     },
     hub::Store,
     suggest,
@@ -57,6 +58,9 @@ pub(crate) struct Eval {
     /// Draw tokens, of the likeliest that make up 95 % [default: 0, always the likeliest]
     #[arg(long, value_name = "T", default_value_t = 0.0, value_parser = temperature)]
     temperature: f32,
+    /// Run the programs that the model writes for tasks like humaneval, in a sandbox (Linux)
+    #[arg(long)]
+    allow_code_execution: bool,
     /// File of results [default: results.sqlite beside the models]
     #[arg(long, value_name = "FILE")]
     results: Option<PathBuf>,
@@ -87,6 +91,11 @@ impl Eval {
         for task in &self.tasks {
             data.push(task_data::read(&store, self.data.as_deref(), task, &self.settings(task))?);
         }
+        let permission = if self.allow_code_execution { Permission::Given } else { Permission::NotGiven };
+        let tasks: Vec<_> = self.tasks.iter().copied().zip(&data).collect();
+        let runner = programs::runner(&tasks, permission)?;
+        let execute = runner.as_ref().map(|runner| move |program: &Program| Ok(runner.run(program)?));
+        let execute = execute.as_ref().map(|execute| execute as &Execute<'_>);
         let mut results = evaluation::open_results(&store, self.results.as_deref())?;
         let ctx = self.compute.ctx()?;
         let model = open::load_untuned(&ctx, &self.model, &self.compute)?;
@@ -98,7 +107,7 @@ impl Eval {
         let mut measured = Vec::new();
         for (task, data) in self.tasks.iter().zip(&data) {
             let texts = if self.keep_prompts { Texts::Kept } else { Texts::Hashed };
-            let job = Job { task, data, settings: self.settings(task), texts, execute: None };
+            let job = Job { task, data, settings: self.settings(task), texts, execute };
             let one = evaluation::measure(&subject, &job, &mut results, &|| over.is_over())
                 .with_context(|| format!("task {}", task.name))?;
             measured.push((*task, one));

@@ -140,7 +140,7 @@ fn tasks() -> (Table, Value) {
     for task in TASKS {
         let metrics: Vec<&str> = task.metrics.iter().map(|metric| metric.name).collect();
         let (source, data) = match task.data {
-            Data::Split(Split { repo, config, split, files }) => {
+            Data::Split(Split { repo, config, split, files, .. }) => {
                 let source = if repo.is_empty() { format!("{}.*", files[0]) } else { repo.to_owned() };
                 (source, json!({ "repo": repo, "config": config, "split": split, "files": files }))
             }

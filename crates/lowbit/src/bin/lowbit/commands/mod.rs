@@ -15,6 +15,7 @@ mod pull;
 pub(crate) mod quantize;
 mod results;
 pub(crate) mod run;
+mod sandbox_child;
 mod serve;
 mod study;
 mod synth;
@@ -66,6 +67,9 @@ pub(crate) enum Command {
     Doctor(doctor::Doctor),
     /// Print the completion script of a shell
     Completions(completions::Completions),
+    /// Run a program that a model wrote; started by lowbit itself
+    #[command(hide = true, name = crate::programs::CHILD)]
+    SandboxChild(sandbox_child::SandboxChild),
 }
 
 impl Command {
@@ -90,6 +94,8 @@ impl Command {
             Self::Synth(command) => command.run(out)?,
             Self::Doctor(command) => command.run(out)?,
             Self::Completions(command) => command.run(out)?,
+            // `main` runs it, before there is anything else.
+            Self::SandboxChild(_) => {}
         }
         Ok(Outcome::Done)
     }

@@ -9,18 +9,18 @@ pub struct Program {
     pub language: Language,
     /// Its text, tests included.
     pub source: String,
-    /// When it has failed.
+    /// Processor time after which it has failed; it has three times as much by the clock.
     pub deadline: Duration,
 }
 
 /// A language that programs are written in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Language {
     /// Run by `python3`.
     Python,
     /// Run by `Rscript`.
     R,
-    /// Run by `racket`.
+    /// Run by `racket`. What it says on standard error is a test that failed.
     Racket,
     /// Compiled by `rustc`.
     Rust,
@@ -29,8 +29,8 @@ pub enum Language {
 /// How a program ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Status 0.
+    /// As it should.
     Passed,
-    /// Another status, a signal or a limit; the end of what it said.
+    /// Otherwise: with another status, by a signal or a limit, which is said, and the end of what it wrote.
     Failed(String),
 }
