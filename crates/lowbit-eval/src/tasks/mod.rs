@@ -177,6 +177,11 @@ impl Task {
         })
     }
 
+    /// Whether it runs programs that the model writes.
+    pub fn runs_programs(&self) -> bool {
+        self.metrics.iter().any(|metric| metric.name.starts_with("pass@"))
+    }
+
     /// The metric of a name.
     pub fn metric(&self, name: &str) -> Option<&'static Metric> {
         self.metrics.iter().find(|metric| metric.name == name)

@@ -43,6 +43,9 @@ pub(crate) struct Study {
     /// Documents of each task, in place of the recipe's
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
+    /// Let tasks run the programs that models write, in a sandbox (docs/sandbox.md)
+    #[arg(long)]
+    allow_code_execution: bool,
     /// Keep the quantized models; without it each is removed when it is measured
     #[arg(long)]
     keep_models: bool,
@@ -63,6 +66,7 @@ impl Study {
         let inputs = Inputs {
             data: self.data.clone().map(absolute).transpose()?,
             text: self.text.clone().map(absolute).transpose()?,
+            allow_code_execution: self.allow_code_execution,
         };
         let folder = absolute(self.out.clone())?;
         for part in [&folder, &folder.join("steps"), &folder.join("models")] {

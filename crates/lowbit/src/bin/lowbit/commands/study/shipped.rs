@@ -2,8 +2,12 @@
 
 const SHIPPED: &[(&str, &str)] = &[
     ("code-bits", include_str!("../../../../../studies/code-bits.toml")),
+    ("give-me-bf16", include_str!("../../../../../studies/give-me-bf16.toml")),
+    ("knowledge", include_str!("../../../../../studies/knowledge.toml")),
     ("low-bit-models", include_str!("../../../../../studies/low-bit-models.toml")),
     ("methods-by-bits", include_str!("../../../../../studies/methods-by-bits.toml")),
+    ("r-and-racket", include_str!("../../../../../studies/r-and-racket.toml")),
+    ("trust", include_str!("../../../../../studies/trust.toml")),
 ];
 
 /// The text of the recipe of a name.

@@ -24,6 +24,8 @@ pub(super) struct Inputs {
     pub(super) data: Option<PathBuf>,
     /// Text for divergence.
     pub(super) text: Option<PathBuf>,
+    /// Whether programs of models are run.
+    pub(super) allow_code_execution: bool,
 }
 
 impl Inputs {
@@ -77,6 +79,12 @@ impl<'a> Steps<'a> {
             if needs != Needs::NONE && recipe.calib.is_none() && one.calib().is_none() {
                 bail!("{} looks at data; name a text with --calib", one.label());
             }
+        }
+        let mut tasks = recipe.tasks.iter().filter_map(|name| Task::named(name));
+        if let Some(task) = tasks.find(|task| task.runs_programs())
+            && !inputs.allow_code_execution
+        {
+            bail!("{} runs programs that models write; allow it with --allow-code-execution", task.name);
         }
         let program = std::env::current_exe().context("cannot find this program")?;
         Ok(Self { recipe, inputs, folder, program })
@@ -183,6 +191,9 @@ impl<'a> Steps<'a> {
                 if let Some(number) = number {
                     args.extend(texts(&[option, &number.to_string()]));
                 }
+            }
+            if inputs.allow_code_execution {
+                args.extend(texts(&["--allow-code-execution"]));
             }
             add("eval", activations(args));
         }
