@@ -115,7 +115,7 @@ mod tests {
         assert_eq!(command.target_bpw, Some(3.5));
         assert_eq!(command.settings, ["act_order=none", "damp=0.1", "damp=0.2"]);
         assert_eq!(
-            super::settings(&command.settings).unwrap(),
+            crate::commands::quantize::settings(&command.settings).unwrap(),
             serde_json::json!({"act_order": "none", "damp": 0.2})
         );
         assert_eq!(command.roles, ["down=int4-asym-g64"]);
