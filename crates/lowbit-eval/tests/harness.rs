@@ -133,7 +133,7 @@ fn examples_are_drawn_by_the_seed_and_whatever_came_before() {
     for (answer, drawn) in answers.iter().zip(drawn) {
         let example = |i: usize| {
             let i = i + 10;
-            format!("Question: Q{i}\nAnswer: {}{i}\n\n", if i % 2 == 0 { "a" } else { "b" })
+            format!("Question: Q{i}\nAnswer: {}{i}\n\n", if i.is_multiple_of(2) { "a" } else { "b" })
         };
         let expected: String = drawn.iter().map(|i| example(*i)).collect();
         assert_eq!(answer.asked[0].0, format!("{expected}Question: Q{}\nAnswer:", answer.place));

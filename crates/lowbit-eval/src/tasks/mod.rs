@@ -19,7 +19,7 @@ mod sst2;
 mod truthfulqa;
 mod winogrande;
 
-pub use document::{Document, Generate, Grade, Question, Reply, largest};
+pub use document::{Assemble, Document, Generate, Grade, Judge, Question, Reply, largest};
 pub use lowbit_sandbox::{Language, Program, Verdict};
 pub use metric::{Aggregate, Better, Metric, Score, Summary};
 
