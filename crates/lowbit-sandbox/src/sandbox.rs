@@ -38,7 +38,7 @@ impl Sandbox {
         return crate::linux::run(&self.launcher, job);
         #[cfg(not(target_os = "linux"))]
         {
-            let _ = job;
+            let _ = (&self.launcher, job);
             Err(SandboxError::System { system: std::env::consts::OS })
         }
     }

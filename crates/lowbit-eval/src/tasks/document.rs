@@ -94,15 +94,17 @@ impl Reply {
     }
 }
 
-/// Scores of replies.
-pub type Scores = dyn Fn(&[Reply]) -> Vec<Score> + Send + Sync;
+/// What replies are worth.
+pub type Judge = dyn Fn(&[Reply]) -> Vec<Score> + Send + Sync;
+/// The program that a reply makes.
+pub type Assemble = dyn Fn(&str) -> Program + Send + Sync;
 
 /// How replies become scores.
 pub enum Grade {
     /// By what they say.
-    Replies(Box<Scores>),
+    Replies(Box<Judge>),
     /// By running the program that each of them makes: it passes or does not.
-    Program(Box<dyn Fn(&str) -> Program + Send + Sync>),
+    Program(Box<Assemble>),
 }
 
 impl Document {

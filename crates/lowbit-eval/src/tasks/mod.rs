@@ -36,7 +36,7 @@ mod wikitext;
 mod winogender;
 mod winogrande;
 
-pub use document::{Document, Generate, Grade, Question, Reply, Scores, largest};
+pub use document::{Assemble, Document, Generate, Grade, Judge, Question, Reply, largest};
 pub use lowbit_sandbox::{Language, Program, Verdict};
 pub use metric::{Aggregate, Better, Metric, Score, Summary};
 

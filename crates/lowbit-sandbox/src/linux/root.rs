@@ -213,7 +213,7 @@ fn unescaped(path: &[u8]) -> Vec<u8> {
 pub(super) fn work_folder() -> Result<OwnedFd, Problem> {
     use rustix::fs::{Mode, OFlags, open};
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    open(&inside(Path::new(WORK)), flags, Mode::empty()).step("open the work folder")
+    open(inside(Path::new(WORK)), flags, Mode::empty()).step("open the work folder")
 }
 
 #[cfg(test)]
