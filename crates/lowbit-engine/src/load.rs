@@ -159,18 +159,17 @@ impl Model {
         let wrong = |source: ModelError| EngineError::Model { path: path.to_owned(), source };
         let spec = spec(&checkpoint).map_err(wrong)?;
         let layers: RefCell<Vec<LinearLayer>> = RefCell::default();
-        let decoder =
-            Decoder::build_with(spec, &Tensors(&checkpoint), ActPrecision::Float, &|id, stored| {
-                let weight = stored.tensor();
-                layers.borrow_mut().push(LinearLayer {
-                    id,
-                    format: weight.spec(),
-                    shape: weight.shape(),
-                    bytes: weight.bytes(),
-                });
-                Box::new(stored)
-            })
-            .map_err(wrong)?;
+        let decoder = Decoder::build_with(spec, &Tensors(&checkpoint), ActPrecision::Float, &|id, stored| {
+            let weight = stored.tensor();
+            layers.borrow_mut().push(LinearLayer {
+                id,
+                format: weight.spec(),
+                shape: weight.shape(),
+                bytes: weight.bytes(),
+            });
+            Box::new(stored)
+        })
+        .map_err(wrong)?;
         Ok(Linears {
             embedding: decoder.embedding().spec(),
             tied: decoder.tied(),

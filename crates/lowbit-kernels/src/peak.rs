@@ -62,29 +62,30 @@ const LANES: usize = 16;
 fn float_chains(isa: Isa, steps: usize) -> f32 {
     // Without an instruction for both, a fused multiplication is a call of a function.
     if cfg!(target_arch = "x86_64") && isa.level() == IsaLevel::Scalar {
-        return float_chains_of(steps, |sum, a, b| sum + a * b);
+        return float_chains_of::<false>(steps);
     }
-    fused_chains(isa, steps)
+    match isa.level() {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the ISA value proves the instructions.
+        IsaLevel::Avx512 => unsafe { x86::avx512_floats(steps) },
+        _ => fused_chains(isa, steps),
+    }
 }
 
 multiversion! {
-    fn fused_chains(steps: usize) -> f32 = fused_chains_of;
+    fn fused_chains(steps: usize) -> f32 = float_chains_of::<true>;
 }
 
 #[inline(always)]
-fn fused_chains_of(steps: usize) -> f32 {
-    float_chains_of(steps, |sum, a, b| a.mul_add(b, sum))
-}
-
-#[inline(always)]
-fn float_chains_of(steps: usize, add: impl Fn(f32, f32, f32) -> f32) -> f32 {
+fn float_chains_of<const FUSED: bool>(steps: usize) -> f32 {
     // Products of one and zero, so that sums stay what they are: no operand is slow.
     let (a, b) = (black_box([1f32; LANES]), black_box([0f32; LANES]));
     let mut sums = [[1f32; LANES]; CHAINS];
     for _ in 0..steps {
-        for sums in &mut sums {
-            for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
-                *sum = add(*sum, a, b);
+        for chain in 0..CHAINS {
+            for i in 0..LANES {
+                let sum = sums[chain][i];
+                sums[chain][i] = if FUSED { a[i].mul_add(b[i], sum) } else { sum + a[i] * b[i] };
             }
         }
     }
@@ -164,6 +165,31 @@ mod x86 {
             }
         }
         _mm512_reduce_add_epi32(sums.into_iter().fold(zero, |all, sum| _mm512_add_epi32(all, sum)))
+    }
+
+    /// Spelt out too: the auto-vectorizer makes gathers of these chains.
+    ///
+    /// # Safety
+    /// - The CPU has AVX-512 F.
+    #[target_feature(enable = "avx512f")]
+    pub(super) unsafe fn avx512_floats(steps: usize) -> f32 {
+        let (a, b) = (_mm512_set1_ps(1.0), _mm512_setzero_ps());
+        let mut sums = [a; CHAINS];
+        for _ in 0..steps {
+            for sum in &mut sums {
+                // SAFETY: arithmetic on registers, with instructions that this function's features have.
+                unsafe {
+                    std::arch::asm!(
+                        "vfmadd231ps {sum}, {a}, {b}",
+                        sum = inout(zmm_reg) *sum,
+                        a = in(zmm_reg) a,
+                        b = in(zmm_reg) b,
+                        options(nomem, nostack, preserves_flags),
+                    );
+                }
+            }
+        }
+        _mm512_reduce_add_ps(sums.into_iter().fold(b, |all, sum| _mm512_add_ps(all, sum)))
     }
 
     /// # Safety

@@ -80,13 +80,7 @@ impl Attention {
     ///
     /// # Panics
     /// Where queries are no whole number of rows, a store holds too few tokens, or `out` is of another length.
-    pub fn forward(
-        &self,
-        ctx: &Ctx,
-        sequences: &[Queries<'_>],
-        parts: &mut Vec<f32>,
-        mut out: &mut [f32],
-    ) {
+    pub fn forward(&self, ctx: &Ctx, sequences: &[Queries<'_>], parts: &mut Vec<f32>, mut out: &mut [f32]) {
         let wide = self.heads * self.head_dim;
         let per_token = self.group() * self.head_dim;
         let (mut work, mut size, mut most_seen) = (Vec::new(), 0, 0);

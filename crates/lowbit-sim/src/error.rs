@@ -21,7 +21,9 @@ pub enum SimError {
         known: Vec<String>,
     },
     /// Rows of a layer are no whole number of a format's blocks.
-    #[error("{layer} of {shape} cannot be {format}: a row is no whole number of its blocks of {block} weights")]
+    #[error(
+        "{layer} of {shape} cannot be {format}: a row is no whole number of its blocks of {block} weights"
+    )]
     RowNotBlocks {
         /// What the layer is for.
         layer: &'static str,

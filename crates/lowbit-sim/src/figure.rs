@@ -9,7 +9,8 @@ const SIZE: (f64, f64) = (860.0, 560.0);
 const FIELD: (f64, f64, f64, f64) = (80.0, 60.0, 640.0, 490.0);
 /// Colours of the series, distinct also for the colour-blind; the shapes differ too.
 const COLOURS: [&str; 4] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7"];
-/// Points in a column of the legend below.
+/// Points nearer than this share a list of names.
+const NEAR: f64 = 14.0;
 const CEILING: &str = "#888";
 
 /// An operator in the drawing.
@@ -43,33 +44,56 @@ pub fn figure(
     text(&mut svg, (20.0, 25.0), "start", &escaped(title));
     field.axes(&mut svg);
     field.roof(&mut svg, machine, ceilings);
-    let mut taken: Vec<(f64, f64)> = Vec::new();
     for mark in &marks {
-        let (x, y) = field.place(mark.intensity, mark.rate);
-        shape(&mut svg, mark.series, (x, y), &format!(
+        let title = format!(
             "{}: {:.3} operations/byte, {} operations/s",
-            escaped(&mark.name), mark.intensity, si(mark.rate)
-        ));
-        // A name that would lie on another goes below it.
-        let mut at = (x + 9.0, y + 5.0);
-        while taken.iter().any(|(a, b)| (a - at.0).abs() < 80.0 && (b - at.1).abs() < 13.0) {
-            at.1 += 14.0;
-        }
-        taken.push(at);
-        let _ = writeln!(
-            svg,
-            "<text x=\"{:.1}\" y=\"{:.1}\" font-size=\"12\">{}</text>",
-            at.0,
-            at.1,
-            escaped(&mark.name)
+            escaped(&mark.name),
+            mark.intensity,
+            si(mark.rate)
         );
+        shape(&mut svg, mark.series, field.place(mark.intensity, mark.rate), &title);
     }
+    labels(&mut svg, &field, &marks);
     for (i, name) in series.iter().enumerate() {
         let y = FIELD.1 + 20.0 * i as f64;
         shape(&mut svg, i, (FIELD.2 + 60.0, y), name);
         text(&mut svg, (FIELD.2 + 75.0, y + 5.0), "start", &escaped(name));
     }
     svg + "</svg>\n"
+}
+
+/// The names of points, those that lie together in one list beside them.
+fn labels(svg: &mut String, field: &Field, marks: &[&Mark]) {
+    let mut lists: Vec<((f64, f64), usize, Vec<&str>)> = Vec::new();
+    for mark in marks {
+        let at = field.place(mark.intensity, mark.rate);
+        let near = |place: (f64, f64)| (place.0 - at.0).abs() < NEAR && (place.1 - at.1).abs() < NEAR;
+        match lists.iter_mut().find(|(place, series, _)| *series == mark.series && near(*place)) {
+            Some((.., names)) if names.contains(&mark.name.as_str()) => {}
+            Some((.., names)) => names.push(&mark.name),
+            None => lists.push((at, mark.series, vec![&mark.name])),
+        }
+    }
+    // Every line of every list has a place of its own, from above to below.
+    lists.sort_by(|a, b| a.0.1.total_cmp(&b.0.1));
+    let mut taken: Vec<(f64, f64)> = Vec::new();
+    for ((x, y), _, names) in lists {
+        // On the right side of the field names stand to the left of their point.
+        let left = x > (FIELD.0 + FIELD.2) / 2.0;
+        let (x, anchor) = if left { (x - 9.0, "end") } else { (x + 9.0, "start") };
+        let mut y = y + 4.0;
+        for line in names.chunks(3) {
+            while taken.iter().any(|(a, b)| (a - x).abs() < 130.0 && (b - y).abs() < 13.0) {
+                y += 1.0;
+            }
+            taken.push((x, y));
+            let _ = writeln!(
+                svg,
+                "<text x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"12\" text-anchor=\"{anchor}\">{}</text>",
+                escaped(&line.join(", "))
+            );
+        }
+    }
 }
 
 /// Powers of ten at the ends of the axes.
@@ -95,10 +119,7 @@ impl Field {
     fn place(&self, intensity: f64, rate: f64) -> (f64, f64) {
         let (left, top, right, bottom) = FIELD;
         let share = |value: f64, (low, high): (f64, f64)| (value.log10() - low) / (high - low);
-        (
-            left + (right - left) * share(intensity, self.x),
-            bottom - (bottom - top) * share(rate, self.y),
-        )
+        (left + (right - left) * share(intensity, self.x), bottom - (bottom - top) * share(rate, self.y))
     }
 
     fn axes(&self, svg: &mut String) {
@@ -155,10 +176,16 @@ fn line(svg: &mut String, class: &str, from: (f64, f64), to: (f64, f64)) {
 fn shape(svg: &mut String, series: usize, (x, y): (f64, f64), title: &str) {
     let colour = COLOURS[series % COLOURS.len()];
     let _ = if series.is_multiple_of(2) {
-        writeln!(svg, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"5\" fill=\"{colour}\"><title>{title}</title></circle>")
+        writeln!(
+            svg,
+            "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"5\" fill=\"{colour}\"><title>{title}</title></circle>"
+        )
     } else {
         let (x, y) = (x - 4.5, y - 4.5);
-        writeln!(svg, "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"9\" height=\"9\" fill=\"{colour}\"><title>{title}</title></rect>")
+        writeln!(
+            svg,
+            "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"9\" height=\"9\" fill=\"{colour}\"><title>{title}</title></rect>"
+        )
     };
 }
 
@@ -199,8 +226,7 @@ mod tests {
     #[test]
     fn every_operator_has_a_point_and_names_cannot_leave_their_place() {
         let peaks = Peaks { f32: 1e11, f16: None, int8: Some(4e11), int4: None };
-        let machine =
-            Roofline { name: "toy".into(), bytes_per_s: 3e10, cache_bytes: None, peaks };
+        let machine = Roofline { name: "toy".into(), bytes_per_s: 3e10, cache_bytes: None, peaks };
         let mark = |name: &str, series, intensity, rate| Mark { name: name.into(), series, intensity, rate };
         let marks = [mark("a<b", 0, 4.0, 1e11), mark("c", 1, 600.0, 3e11), mark("none", 0, 0.0, 0.0)];
         let ceilings = [("f32", 1e11), ("int8", 4e11)];

@@ -82,8 +82,10 @@ pub fn named(name: &str) -> Result<Hardware, SimError> {
         Some(at) => Ok(all.swap_remove(at)),
         None => {
             let known: Vec<String> = all.into_iter().map(|machine| machine.name).collect();
-            let names = known.iter().map(String::as_str).chain([MEASURED]);
-            let nearest = suggest::nearest(name, names).map(str::to_owned);
+            let names = || known.iter().map(String::as_str).chain([MEASURED]);
+            // Who types a beginning means what begins so.
+            let begins = |known: &&str| !name.is_empty() && known.starts_with(&name.to_lowercase());
+            let nearest = names().find(begins).or_else(|| suggest::nearest(name, names())).map(str::to_owned);
             Err(SimError::UnknownMachine { name: name.to_owned(), nearest, known })
         }
     }

@@ -416,9 +416,7 @@ impl Trace<'_> {
             (Precision::F32, _) => Numbers::F32,
             (Precision::F16, _) => Numbers::F16,
             _ if !whole => Numbers::F32,
-            (_, Some(Precision::Int4)) | (Precision::Int4, None)
-                if layer.format.bits_per_weight() < 5.0 =>
-            {
+            (_, Some(Precision::Int4)) | (Precision::Int4, None) if layer.format.bits_per_weight() < 5.0 => {
                 Numbers::Int4
             }
             (_, Some(_)) | (Precision::Int8 | Precision::Int4, None) => Numbers::Int8 { terms: 1 },

@@ -68,12 +68,13 @@ pub use lowbit_hub as hub;
 pub use lowbit_io::{Access, container::annotate, texts};
 pub use lowbit_kernels::{
     ActPrecision, ActRounding, Cache, Candidate, Ctx, DotPeak, Explanation, ForkJoin, Isa, IsaLevel, KERNELS,
-    KernelCard, Machine, Method, Plan, PlanKey, Planner, Query, ReadBandwidth, Record, Refusal, Source, Subject,
-    Timing as KernelTiming, TokenBucket, WeightLayout, dot_peak, float_peak, fork_join, kernel_set, read_bandwidth,
+    KernelCard, Machine, Method, Plan, PlanKey, Planner, Query, ReadBandwidth, Record, Refusal, Source,
+    Subject, Timing as KernelTiming, TokenBucket, WeightLayout, dot_peak, float_peak, fork_join, kernel_set,
+    read_bandwidth,
 };
 pub use lowbit_model::{
-    ARCHITECTURES, Architecture, BlockSpec, Ffn, KvElement, LinearOp, Linears, Logits, ModelSpec, Part, Profile,
-    Role, Stored, WeightCoding,
+    ARCHITECTURES, Architecture, BlockSpec, Ffn, KvElement, LinearOp, Linears, Logits, ModelSpec, Part,
+    Profile, Role, Stored, WeightCoding,
 };
 pub use lowbit_quant as quant;
 pub use lowbit_server as server;

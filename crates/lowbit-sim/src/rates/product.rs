@@ -44,8 +44,7 @@ impl Product {
         let mut once = |layer: &dyn LinearOp| {
             let act = Act::new(MatRef::new(&x, rows, k));
             let prepare = timed(|| layer.prepare(subject.ctx, &act));
-            let multiply =
-                timed(|| layer.forward(subject.ctx, &act, MatMut::new(&mut out, rows, n_part)));
+            let multiply = timed(|| layer.forward(subject.ctx, &act, MatMut::new(&mut out, rows, n_part)));
             (prepare, multiply)
         };
         // The first time faults pages in.

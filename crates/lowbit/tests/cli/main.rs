@@ -4,6 +4,7 @@
 mod calibrate;
 mod compare;
 mod convert;
+mod roofline;
 mod serve;
 
 use lowbit_testing::{Template, tiny_gguf};

@@ -25,13 +25,12 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use indicatif::ProgressBar;
 use lowbit::{
-    Ctx, ForkJoin, Model, Planner, Profile, ReadBandwidth, Session, fork_join, hub::Store,
-    read_bandwidth,
+    Ctx, ForkJoin, Model, Planner, Profile, ReadBandwidth, Session, fork_join, hub::Store, read_bandwidth,
 };
 use parts::Parts;
-use test::{Kind, Test, median, time, tokens};
 use serde_json::{Value, json};
 use std::io::Write;
+use test::{Kind, Test, median, time, tokens};
 
 /// Rounds in which the cost of a parallel call is measured.
 const FORK_JOIN_ROUNDS: usize = 101;

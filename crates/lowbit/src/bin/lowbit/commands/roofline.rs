@@ -25,7 +25,7 @@ use lowbit::{
     synth::{Synth, SynthRequest, shape_names},
 };
 use machine::Here;
-use report::{Report, Table};
+use report::{Measured, Report, Table};
 use std::{
     io::Write,
     path::{Path, PathBuf},
@@ -166,10 +166,7 @@ impl RooflineCommand {
         let usual = listed.as_ref().map_or(Precision::Int16, |machine| machine.activations);
         let precision = self.activations.map_or(usual, Numbers::precision);
         let (batch, context) = (self.batch as usize, self.context as usize);
-        let passes = [
-            ("decode", Pass::decode(batch, context)),
-            ("prefill", Pass::prefill(batch, context)),
-        ];
+        let passes = [("decode", Pass::decode(batch, context)), ("prefill", Pass::prefill(batch, context))];
         let mut tables = Vec::new();
         for (name, pass) in passes {
             let ops = sim::trace(&linears, &pass, precision, self.cache_type.0)?;
@@ -204,7 +201,11 @@ impl RooflineCommand {
             precision,
             tables: &tables,
         };
-        if self.json { text::json(out, &report.json())? } else { report.write(out)? }
+        if self.json {
+            text::json(out, &report.json())?
+        } else {
+            report.write(out)?
+        }
         if let Some(path) = &self.svg {
             std::fs::write(path, report.svg()).with_context(|| format!("cannot write {}", path.display()))?;
         }
@@ -299,7 +300,7 @@ impl RooflineCommand {
         let tokens = test::tokens(&model, context + 1);
         let prompt = Test { kind: Kind::Prompt, tokens: context, depth: 0 };
         let token = Test { kind: Kind::Generate, tokens: 1, depth: context };
-        let mut times = |test: Test, runs: usize| -> Result<f64> {
+        let mut times = |test: Test, runs: usize| -> Result<Measured> {
             let tokens = &tokens[..test.depth + test.tokens];
             let mut times = Vec::new();
             // The first run faults weights in and grows buffers.
@@ -308,12 +309,12 @@ impl RooflineCommand {
             }
             times.remove(0);
             times.sort_by(f64::total_cmp);
-            Ok(test::median(&times))
+            Ok(Measured { median_s: test::median(&times), fastest_s: times[0] })
         };
         // The prompt first: the token comes after it.
         let of_prompt = times(prompt, PROMPT_RUNS)?;
-        tables[0].measured_s = Some(times(token, TOKEN_RUNS)?);
-        tables[1].measured_s = Some(of_prompt);
+        tables[0].measured = Some(times(token, TOKEN_RUNS)?);
+        tables[1].measured = Some(of_prompt);
         Ok(())
     }
 }

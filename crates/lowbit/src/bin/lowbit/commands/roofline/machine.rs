@@ -37,7 +37,12 @@ impl Here {
             integers: dot_peak(ctx, PEAK_PASSES),
             floats: float_peak(ctx, PEAK_PASSES),
             cache_bytes: machine.caches.last().map(|cache| cache.bytes as f64),
-            memory_bytes: machine.memory_limit_bytes.into_iter().chain(machine.memory_bytes).min().map(|b| b as f64),
+            memory_bytes: machine
+                .memory_limit_bytes
+                .into_iter()
+                .chain(machine.memory_bytes)
+                .min()
+                .map(|b| b as f64),
         }
     }
 

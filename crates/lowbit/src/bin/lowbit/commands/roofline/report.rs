@@ -23,9 +23,22 @@ pub(super) struct Table {
     pub(super) name: &'static str,
     pub(super) pass: Pass,
     pub(super) lines: Vec<Line>,
-    /// Seconds that the model took for the pass.
-    pub(super) measured_s: Option<f64>,
+    /// What the model took for the pass.
+    pub(super) measured: Option<Measured>,
 }
+
+/// Seconds of runs of a pass.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Measured {
+    pub(super) median_s: f64,
+    pub(super) fastest_s: f64,
+}
+
+/// Least share of a pass that an operator takes to be drawn.
+const DRAWN: f64 = 0.005;
+
+/// Median over fastest run from which on a machine is called busy.
+const BUSY: f64 = 1.15;
 
 /// An operator and what it takes, once.
 pub(super) struct Line {
@@ -48,7 +61,7 @@ impl Line {
 impl Table {
     pub(super) fn new(name: &'static str, pass: Pass, ops: Vec<Op>) -> Self {
         let lines = ops.into_iter().map(|op| Line { op, cost: None, predicted_s: None }).collect();
-        Self { name, pass, lines, measured_s: None }
+        Self { name, pass, lines, measured: None }
     }
 
     /// Fills in the least times.
@@ -206,7 +219,7 @@ impl Report<'_> {
     }
 
     fn table(&self, table: &Table) -> Text {
-        let mut text = Text::new(&[
+        let head = [
             ("operator", Left),
             ("weights", Left),
             ("numbers", Left),
@@ -216,13 +229,19 @@ impl Report<'_> {
             ("ops/byte", Right),
             ("bound", Left),
             ("µs at least", Right),
-            ("share", Right),
             ("µs predicted", Right),
-        ]);
-        let all = table.least_s();
+            ("share", Right),
+        ];
+        let (least, predicted) = (table.least_s(), table.predicted_s());
+        // Where nothing is predicted there is no column for it.
+        let kept = |i: &usize| predicted.is_some() || head[*i].0 != "µs predicted";
+        let kept: Vec<usize> = (0..head.len()).filter(kept).collect();
+        let mut text = Text::new(&kept.iter().map(|i| head[*i]).collect::<Vec<_>>());
         for row in table.rows() {
             let (kind, format, numbers) = &row.key;
-            text.row([
+            let seconds =
+                if predicted.is_some() { row.predicted_s.unwrap_or(row.least_s) } else { row.least_s };
+            let cells = [
                 (*kind).to_owned(),
                 format.clone(),
                 numbers.name().to_owned(),
@@ -232,24 +251,30 @@ impl Report<'_> {
                 row.intensity().map_or_else(|| "-".to_owned(), |value| format!("{value:.1}")),
                 row.bound().name().to_owned(),
                 format!("{:.1}", 1e6 * row.least_s),
-                format!("{:.1} %", 100.0 * row.least_s / all),
                 row.predicted_s.map_or_else(|| "-".to_owned(), |s| format!("{:.1}", 1e6 * s)),
-            ]);
+                format!("{:.1} %", 100.0 * seconds / predicted.unwrap_or(least)),
+            ];
+            text.row_of(kept.iter().map(|i| cells[*i].clone()).collect());
         }
         text
     }
 
     /// The pass in a line.
     fn summary(&self, table: &Table) -> String {
-        let of = |seconds: f64| {
-            format!("{:.2} ms ({:.2} tokens/s)", 1e3 * seconds, table.tokens() / seconds)
-        };
+        let of = |seconds: f64| format!("{:.2} ms ({:.2} tokens/s)", 1e3 * seconds, table.tokens() / seconds);
         let mut text = format!("at least {}", of(table.least_s()));
         let Some(predicted) = table.predicted_s() else { return text };
         text += &format!(", predicted {}", of(predicted));
-        if let Some(measured) = table.measured_s {
-            text += &format!(", measured {}", of(measured));
-            text += &format!(": predicted / measured {:.2}", predicted / measured);
+        if let Some(Measured { median_s, fastest_s }) = table.measured {
+            text += &format!(", measured {}", of(median_s));
+            text += &format!(": predicted / measured {:.2}", predicted / median_s);
+            if median_s > BUSY * fastest_s {
+                text += &format!(
+                    "\nthe machine was busy: the fastest run took {}, {:.2} of it predicted",
+                    of(fastest_s),
+                    predicted / fastest_s
+                );
+            }
         }
         text
     }
@@ -287,9 +312,13 @@ impl Report<'_> {
         let mut marks = Vec::new();
         let mut used: Vec<Numbers> = Vec::new();
         for (series, table) in self.tables.iter().enumerate() {
-            for row in table.rows().iter().filter(|row| row.operations > 0.0) {
+            let all = table.predicted_s().unwrap_or(table.least_s());
+            for row in table.rows().iter() {
                 let seconds = row.predicted_s.unwrap_or(row.least_s);
-                if let (Some(intensity), true) = (row.intensity(), seconds > 0.0) {
+                if seconds < DRAWN * all {
+                    continue;
+                }
+                if let Some(intensity) = row.intensity() {
                     marks.push(Mark {
                         name: row.key.0.to_owned(),
                         series,
@@ -309,7 +338,11 @@ impl Report<'_> {
         } else {
             "at best"
         };
-        let title = format!("{} on {}, {reached}", self.model, self.machine.name);
+        let machine = match self.threads {
+            Some(threads) => format!("this machine, {}", report::count(threads, "thread")),
+            None => self.machine.name.clone(),
+        };
+        let title = format!("{} on {machine}, {reached}", self.model);
         let names: Vec<&str> = self.tables.iter().map(|table| table.name).collect();
         sim::figure(&title, self.machine, &ceilings, (&names, &marks))
     }
@@ -351,7 +384,8 @@ fn pass_json(table: &Table) -> Value {
         "least_s": least,
         "most_tokens_per_s": table.tokens() / least,
         "predicted_s": table.predicted_s(),
-        "measured_s": table.measured_s,
+        "measured_s": table.measured.map(|measured| measured.median_s),
+        "fastest_s": table.measured.map(|measured| measured.fastest_s),
         "operators": ops,
     })
 }
