@@ -152,7 +152,9 @@ impl Field {
             text(svg, (FIELD.2 + 8.0, to.1 + 5.0), "start", &format!("{name} {}/s", si(*rate)));
         }
         let label = format!("{:.1} GB/s", bandwidth / 1e9);
-        text(svg, (from.0 + 12.0, from.1 - 24.0), "start", &label);
+        // Above the slope, where no point can lie, towards its upper end.
+        let at = (from.0 + 0.7 * (to.0 - from.0) - 8.0, from.1 + 0.7 * (to.1 - from.1));
+        text(svg, at, "end", &label);
     }
 }
 
