@@ -10,7 +10,9 @@ use crate::{
 use lowbit_format::{ActSpec, QuantTensor, TensorData};
 use lowbit_io::{Access, Checkpoint, Config};
 use lowbit_kernels::{ActPrecision, ActRounding, Ctx, Planner};
-use lowbit_model::{Architecture, Decoder, Llama2c, ModelError, ModelSpec, WeightCoding};
+use lowbit_model::{
+    Architecture, Decoder, LinearLayer, Linears, Llama2c, ModelError, ModelSpec, WeightCoding,
+};
 use std::{
     cell::RefCell,
     path::Path,
@@ -146,6 +148,34 @@ impl Model {
         })
         .map_err(wrong)?;
         Ok(layers.into_inner())
+    }
+
+    /// Every linear layer of a checkpoint by what it is for, read without arranging any weight.
+    ///
+    /// # Errors
+    /// As [`Self::load`], the vocabulary apart.
+    pub fn linears(path: &Path, access: Access) -> Result<Linears, EngineError> {
+        let checkpoint = Checkpoint::open(path, access)?;
+        let wrong = |source: ModelError| EngineError::Model { path: path.to_owned(), source };
+        let spec = spec(&checkpoint).map_err(wrong)?;
+        let layers: RefCell<Vec<LinearLayer>> = RefCell::default();
+        let decoder = Decoder::build_with(spec, &Tensors(&checkpoint), ActPrecision::Float, &|id, stored| {
+            let weight = stored.tensor();
+            layers.borrow_mut().push(LinearLayer {
+                id,
+                format: weight.spec(),
+                shape: weight.shape(),
+                bytes: weight.bytes(),
+            });
+            Box::new(stored)
+        })
+        .map_err(wrong)?;
+        Ok(Linears {
+            embedding: decoder.embedding().spec(),
+            tied: decoder.tied(),
+            spec: decoder.spec().clone(),
+            layers: layers.into_inner(),
+        })
     }
 
     /// What a checkpoint holds, read without loading it: hyper-parameters and every tensor.

@@ -47,7 +47,7 @@ pub use machine::{Cache, Machine};
 pub use mat::{MatMut, MatRef, SharedMut};
 pub use mpgemm::{ActPrecision, Codes, Integers, mpgemm, prepare};
 pub use packed::Packed;
-pub use peak::{DotPeak, dot_peak};
+pub use peak::{DotPeak, dot_peak, float_peak};
 pub use plan::{
     Candidate, Explanation, Plan, PlanKey, Planner, Query, Record, Refusal, Source, Subject, Timing,
     TokenBucket,

@@ -1,10 +1,10 @@
-//! The most products of 8-bit integers a second that the instructions of a level make: the limit of many tokens,
-//! measured in the same run as what is compared with it.
+//! The most products a second that the instructions of a level make, of 8-bit integers and of floats: the limit of many
+//! tokens, measured in the same run as what is compared with it.
 //!
 //! Independent chains of the level's dot product, operands in registers: what a kernel loses against it are loads,
 //! unpacking and scales. Chains are as many as hide the latency and leave registers for operands.
 
-use crate::{Ctx, Isa, IsaLevel};
+use crate::{Ctx, Isa, IsaLevel, isa::multiversion};
 use std::{hint::black_box, time::Instant};
 
 /// Independent sums.
@@ -13,7 +13,7 @@ const CHAINS: usize = 12;
 /// Instructions of a chain in a pass: some hundred microseconds.
 const STEPS: usize = 1 << 15;
 
-/// Measured rate of 8-bit dot products.
+/// Measured rate of multiplications with their additions.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DotPeak {
     /// Workers that multiplied.
@@ -24,24 +24,72 @@ pub struct DotPeak {
     pub best_g_mac_per_s: f64,
 }
 
-/// Multiplies in registers on all workers, `passes` times.
+/// Multiplies 8-bit integers in registers on all workers, `passes` times.
 pub fn dot_peak(ctx: &Ctx, passes: usize) -> DotPeak {
+    peak(ctx, passes, width(ctx.isa()), |steps| {
+        black_box(chains(ctx.isa(), steps));
+    })
+}
+
+/// The same with floats in single precision.
+pub fn float_peak(ctx: &Ctx, passes: usize) -> DotPeak {
+    peak(ctx, passes, LANES, |steps| {
+        black_box(float_chains(ctx.isa(), steps));
+    })
+}
+
+/// Times `chains(steps)`, whose steps are of `width` products for each chain.
+fn peak(ctx: &Ctx, passes: usize, width: usize, chains: impl Fn(usize) + Sync) -> DotPeak {
     let threads = ctx.threads();
-    let mut products = 0;
     let mut times: Vec<f64> = (0..passes.max(1) + 1)
         .map(|_| {
             let start = Instant::now();
-            ctx.run(threads, |_, _| {
-                black_box(chains(ctx.isa(), black_box(STEPS)));
-            });
-            products = threads * STEPS * CHAINS * width(ctx.isa());
+            ctx.run(threads, |_, _| chains(black_box(STEPS)));
             start.elapsed().as_secs_f64()
         })
         .skip(1) // the first pass raises the clock
         .collect();
     times.sort_by(f64::total_cmp);
+    let products = threads * STEPS * CHAINS * width;
     let rate = |seconds: f64| products as f64 / seconds / 1e9;
     DotPeak { threads, median_g_mac_per_s: rate(times[times.len() / 2]), best_g_mac_per_s: rate(times[0]) }
+}
+
+/// Floats of a chain: those of the widest vector; narrower ones take several.
+const LANES: usize = 16;
+
+/// Runs chains of floats and returns their sum, so that none is left out.
+fn float_chains(isa: Isa, steps: usize) -> f32 {
+    // Without an instruction for both, a fused multiplication is a call of a function.
+    if cfg!(target_arch = "x86_64") && isa.level() == IsaLevel::Scalar {
+        return float_chains_of::<false>(steps);
+    }
+    match isa.level() {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the ISA value proves the instructions.
+        IsaLevel::Avx512 => unsafe { x86::avx512_floats(steps) },
+        _ => fused_chains(isa, steps),
+    }
+}
+
+multiversion! {
+    fn fused_chains(steps: usize) -> f32 = float_chains_of::<true>;
+}
+
+#[inline(always)]
+fn float_chains_of<const FUSED: bool>(steps: usize) -> f32 {
+    // Products of one and zero, so that sums stay what they are: no operand is slow.
+    let (a, b) = (black_box([1f32; LANES]), black_box([0f32; LANES]));
+    let mut sums = [[1f32; LANES]; CHAINS];
+    for _ in 0..steps {
+        for chain in 0..CHAINS {
+            for i in 0..LANES {
+                let sum = sums[chain][i];
+                sums[chain][i] = if FUSED { a[i].mul_add(b[i], sum) } else { sum + a[i] * b[i] };
+            }
+        }
+    }
+    sums.iter().flatten().sum()
 }
 
 /// Products of one step of a chain.
@@ -117,6 +165,31 @@ mod x86 {
             }
         }
         _mm512_reduce_add_epi32(sums.into_iter().fold(zero, |all, sum| _mm512_add_epi32(all, sum)))
+    }
+
+    /// Spelt out too: the auto-vectorizer makes gathers of these chains.
+    ///
+    /// # Safety
+    /// - The CPU has AVX-512 F.
+    #[target_feature(enable = "avx512f")]
+    pub(super) unsafe fn avx512_floats(steps: usize) -> f32 {
+        let (a, b) = (_mm512_set1_ps(1.0), _mm512_setzero_ps());
+        let mut sums = [a; CHAINS];
+        for _ in 0..steps {
+            for sum in &mut sums {
+                // SAFETY: arithmetic on registers, with instructions that this function's features have.
+                unsafe {
+                    std::arch::asm!(
+                        "vfmadd231ps {sum}, {a}, {b}",
+                        sum = inout(zmm_reg) *sum,
+                        a = in(zmm_reg) a,
+                        b = in(zmm_reg) b,
+                        options(nomem, nostack, preserves_flags),
+                    );
+                }
+            }
+        }
+        _mm512_reduce_add_ps(sums.into_iter().fold(b, |all, sum| _mm512_add_ps(all, sum)))
     }
 
     /// # Safety
@@ -216,9 +289,13 @@ mod tests {
             let products = (100 * CHAINS * width(isa)) as i32;
             assert_eq!(chains(isa, 100), -15 * products, "{}", isa.level());
         }
-        let measured = dot_peak(&Ctx::new(Isa::detect(), 2), 3);
-        assert!(
-            measured.best_g_mac_per_s >= measured.median_g_mac_per_s && measured.median_g_mac_per_s > 0.0
-        );
+        for isa in Isa::available() {
+            assert_eq!(float_chains(isa, 100), (CHAINS * LANES) as f32, "{}", isa.level());
+        }
+        let ctx = Ctx::new(Isa::detect(), 2);
+        for measured in [dot_peak(&ctx, 3), float_peak(&ctx, 3)] {
+            let (best, median) = (measured.best_g_mac_per_s, measured.median_g_mac_per_s);
+            assert!(best >= median && median > 0.0);
+        }
     }
 }

@@ -30,25 +30,28 @@ const MULTIPLICATIONS_PER_NUMBER: usize = 4;
 /// Floats beside a row of mixed values that hold its [`SoftmaxPart`]: a cache line, so that rows stay aligned.
 const STATE: usize = 16;
 
-/// Everything but the numbers.
-pub(crate) struct Attention {
-    pub(crate) heads: usize,
-    pub(crate) kv_heads: usize,
-    pub(crate) head_dim: usize,
+/// The attention of one block, everything but the numbers. The decoder runs it; it is public for those who measure it.
+pub struct Attention {
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads; divides `heads`.
+    pub kv_heads: usize,
+    /// Elements of a head.
+    pub head_dim: usize,
     /// Soft cap of scores.
-    pub(crate) cap: Option<f32>,
+    pub cap: Option<f32>,
     /// Keys that a token sees, itself included.
-    pub(crate) window: Option<usize>,
+    pub window: Option<usize>,
 }
 
 /// Tokens of one sequence that ask.
-pub(crate) struct Queries<'a> {
+pub struct Queries<'a> {
     /// Holds at least the keys and values of all positions up to the last of these tokens.
-    pub(crate) store: &'a dyn KvStore,
+    pub store: &'a dyn KvStore,
     /// A row of all heads for each token, rotated and scaled.
-    pub(crate) q: &'a [f32],
+    pub q: &'a [f32],
     /// Position of the first token in its sequence.
-    pub(crate) position: usize,
+    pub position: usize,
 }
 
 /// A run of tokens of one key head.
@@ -74,13 +77,10 @@ struct Call<'a> {
 impl Attention {
     /// `out` gets `[kv_heads][tokens][heads / kv_heads][head_dim]` of one sequence after the other; `parts` is working
     /// memory.
-    pub(crate) fn forward(
-        &self,
-        ctx: &Ctx,
-        sequences: &[Queries<'_>],
-        parts: &mut Vec<f32>,
-        mut out: &mut [f32],
-    ) {
+    ///
+    /// # Panics
+    /// Where queries are no whole number of rows, a store holds too few tokens, or `out` is of another length.
+    pub fn forward(&self, ctx: &Ctx, sequences: &[Queries<'_>], parts: &mut Vec<f32>, mut out: &mut [f32]) {
         let wide = self.heads * self.head_dim;
         let per_token = self.group() * self.head_dim;
         let (mut work, mut size, mut most_seen) = (Vec::new(), 0, 0);

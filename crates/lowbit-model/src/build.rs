@@ -95,6 +95,8 @@ pub(crate) struct Parts {
     pub(crate) blocks: Vec<Block>,
     pub(crate) final_norm: Vec<f32>,
     pub(crate) head: Linear,
+    /// Whether the head is the token embeddings.
+    pub(crate) tied: bool,
     pub(crate) rope_divisors: RopeDivisors,
 }
 
@@ -134,6 +136,7 @@ pub(crate) fn parts(
         blocks: (0..spec.blocks.len()).map(|i| loader.block(i)).collect::<Result<_, _>>()?,
         final_norm: loader.gain(&weight(names.final_norm), spec.hidden)?,
         head: wrap(LinearId { block: 0, role: Role::Head, expert: None }, head),
+        tied,
         rope_divisors,
     })
 }

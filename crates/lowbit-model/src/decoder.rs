@@ -13,6 +13,7 @@ use crate::{
     rope::RopeTable,
     rows::share_rows,
 };
+use lowbit_format::QuantTensor;
 use lowbit_kernels::{ActPrecision, Ctx, MatMut, MatRef, ops};
 
 /// A model ready to run.
@@ -82,6 +83,16 @@ impl Decoder {
     /// What the model is.
     pub fn spec(&self) -> &ModelSpec {
         &self.spec
+    }
+
+    /// The token embeddings as they are stored.
+    pub fn embedding(&self) -> &QuantTensor {
+        &self.parts.embed
+    }
+
+    /// Whether the head is the token embeddings.
+    pub fn tied(&self) -> bool {
+        self.parts.tied
     }
 
     /// Bytes of weights read to decode one token: every matrix once, of experts as many as a token uses, of the token

@@ -60,23 +60,26 @@
 
 pub use lowbit_engine::{
     EngineError, Event, Finish, GenerateRequest, Generated, Layer, LoadOptions, LoadStats, Model, Session,
-    TensorSummary, Timing, sampler, synth, tuning,
+    TensorSummary, Timing, pack, sampler, synth, tuning,
 };
 pub use lowbit_eval as eval;
 pub use lowbit_format::{FormatError, NK, SpecInfo, SpecSource, WeightSpec, all_specs, suggest};
 pub use lowbit_hub as hub;
 pub use lowbit_io::{Access, container::annotate, texts};
 pub use lowbit_kernels::{
-    ActPrecision, ActRounding, Cache, Candidate, Ctx, Explanation, ForkJoin, Isa, IsaLevel, KERNELS,
-    KernelCard, Machine, Plan, PlanKey, Planner, Query, ReadBandwidth, Record, Refusal, Source, Subject,
-    Timing as KernelTiming, TokenBucket, WeightLayout, fork_join, kernel_set, read_bandwidth,
+    ActPrecision, ActRounding, Cache, Candidate, Ctx, DotPeak, Explanation, ForkJoin, Isa, IsaLevel, KERNELS,
+    KernelCard, Machine, Method, Plan, PlanKey, Planner, Query, ReadBandwidth, Record, Refusal, Source,
+    Subject, Timing as KernelTiming, TokenBucket, WeightLayout, dot_peak, float_peak, fork_join, kernel_set,
+    read_bandwidth,
 };
 pub use lowbit_model::{
-    ARCHITECTURES, Architecture, BlockSpec, Ffn, KvElement, Logits, ModelSpec, Part, Profile,
+    ARCHITECTURES, Architecture, BlockSpec, Ffn, KvElement, LinearOp, Linears, Logits, ModelSpec, Part,
+    Profile, Role, Stored, WeightCoding,
 };
 pub use lowbit_quant as quant;
 pub use lowbit_sandbox as sandbox;
 pub use lowbit_server as server;
+pub use lowbit_sim as sim;
 pub use lowbit_text::{
     Affixes, ChatTemplate, Grammar, GrammarSource, Message, SpecialText, SpecialTokens, Tokenizer,
 };

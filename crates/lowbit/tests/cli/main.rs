@@ -6,6 +6,7 @@ mod code;
 mod compare;
 mod convert;
 mod eval;
+mod roofline;
 #[cfg(target_os = "linux")]
 mod sandbox;
 mod serve;

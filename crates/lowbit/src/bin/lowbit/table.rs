@@ -25,8 +25,16 @@ impl Table {
     /// # Panics
     /// Where it does not have a cell for each column.
     pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
-        assert_eq!(N, self.columns.len(), "a cell for each column");
-        self.rows.push(cells.into());
+        self.row_of(cells.into());
+    }
+
+    /// The same, of a table whose columns are chosen when it is made.
+    ///
+    /// # Panics
+    /// As [`Self::row`].
+    pub(crate) fn row_of(&mut self, cells: Vec<String>) {
+        assert_eq!(cells.len(), self.columns.len(), "a cell for each column");
+        self.rows.push(cells);
     }
 
     pub(crate) fn write(&self, out: &mut dyn Write) -> io::Result<()> {

@@ -6,6 +6,7 @@
 
 mod kernels;
 mod parts;
+pub(super) mod test;
 
 use crate::{
     commands::doctor::{BANDWIDTH_BYTES, BANDWIDTH_PASSES, bandwidth_json},
@@ -24,12 +25,12 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use indicatif::ProgressBar;
 use lowbit::{
-    Ctx, ForkJoin, Logits, Model, Planner, Profile, ReadBandwidth, Session, fork_join, hub::Store,
-    read_bandwidth,
+    Ctx, ForkJoin, Model, Planner, Profile, ReadBandwidth, Session, fork_join, hub::Store, read_bandwidth,
 };
 use parts::Parts;
 use serde_json::{Value, json};
-use std::{io::Write, time::Instant};
+use std::io::Write;
+use test::{Kind, Test, median, time, tokens};
 
 /// Rounds in which the cost of a parallel call is measured.
 const FORK_JOIN_ROUNDS: usize = 101;
@@ -73,24 +74,6 @@ pub(crate) struct Bench {
     json: bool,
     #[command(flatten)]
     kernels: kernels::Options,
-}
-
-/// What is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Test {
-    kind: Kind,
-    tokens: usize,
-    /// Tokens in the context before.
-    depth: usize,
-}
-
-/// How tokens go through the model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    /// As a prompt, at once.
-    Prompt,
-    /// As they are written, one by one.
-    Generate,
 }
 
 /// Speeds of one test with one number of threads.
@@ -178,9 +161,7 @@ impl Bench {
     fn measure(&self, model: &Model, ctx: &Ctx, test: Test, meter: Option<&Meter>) -> Result<Row> {
         let length = test.depth + test.tokens;
         let mut session = Session::new(model, ctx, length, self.cache_type.element())?;
-        let vocab = model.spec().vocab as u32;
-        // Any tokens do, but not always the same: experts are chosen by them.
-        let tokens: Vec<u32> = (0..length as u32).map(|i| i.wrapping_mul(2_654_435_761) % vocab).collect();
+        let tokens = tokens(model, length);
         if test.depth > 0 {
             session.prefill(&tokens[..test.depth], |_| true)?;
         }
@@ -205,36 +186,6 @@ impl Bench {
     }
 }
 
-/// One run of a test, in seconds; `tokens` begins with those that are in the context before.
-fn time(session: &mut Session<'_>, test: Test, tokens: &[u32]) -> Result<f64> {
-    session.truncate(test.depth);
-    let start = Instant::now();
-    match test.kind {
-        Kind::Prompt => {
-            session.prefill(tokens, |_| true)?;
-        }
-        Kind::Generate => {
-            for token in &tokens[test.depth..] {
-                session.feed(std::slice::from_ref(token), Logits::Last)?;
-            }
-        }
-    }
-    Ok(start.elapsed().as_secs_f64())
-}
-
-impl Test {
-    fn name(self) -> String {
-        let kind = match self.kind {
-            Kind::Prompt => "pp",
-            Kind::Generate => "tg",
-        };
-        match self.depth {
-            0 => format!("{kind}{}", self.tokens),
-            depth => format!("{kind}{} @ d{depth}", self.tokens),
-        }
-    }
-}
-
 impl Row {
     fn median(&self) -> f64 {
         median(&self.rates)
@@ -247,12 +198,6 @@ impl Row {
     fn fastest(&self) -> f64 {
         self.rates[self.rates.len() - 1]
     }
-}
-
-/// The median of ascending numbers.
-fn median(sorted: &[f64]) -> f64 {
-    let middle = sorted.len() / 2;
-    if sorted.len().is_multiple_of(2) { (sorted[middle - 1] + sorted[middle]) / 2.0 } else { sorted[middle] }
 }
 
 struct Report<'a> {
@@ -383,23 +328,5 @@ impl Report<'_> {
             json["profile"] = parts.json();
         }
         json
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tests_are_named_as_llama_bench_names_them() {
-        let name = |kind, depth| Test { kind, tokens: 64, depth }.name();
-        assert_eq!(name(Kind::Prompt, 0), "pp64");
-        assert_eq!(name(Kind::Generate, 4096), "tg64 @ d4096");
-    }
-
-    #[test]
-    fn the_median_lies_in_the_middle() {
-        assert_eq!(median(&[1.0, 2.0, 9.0]), 2.0);
-        assert_eq!(median(&[1.0, 2.0, 4.0, 9.0]), 3.0);
     }
 }

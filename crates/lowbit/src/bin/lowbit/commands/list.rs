@@ -1,4 +1,4 @@
-//! `lowbit list`: models, calibration texts, tasks, formats, architectures, samplers, environment variables.
+//! `lowbit list`: models, calibration texts, tasks, formats, architectures, samplers, machines, environment variables.
 
 use crate::{
     env, report,
@@ -13,7 +13,7 @@ use lowbit::{
     ARCHITECTURES, SpecSource, all_specs,
     eval::tasks::{Data, Split, TASKS},
     hub::{DataSet, Store},
-    sampler,
+    sampler, sim,
 };
 use serde_json::{Value, json};
 use std::io::Write;
@@ -43,6 +43,8 @@ enum Topic {
     Architectures,
     /// Stages of the sampler, in their default order
     Samplers,
+    /// Machines of `lowbit roofline`
+    Hardware,
     /// Environment variables
     Knobs,
 }
@@ -56,10 +58,45 @@ impl List {
             Topic::Formats => formats(),
             Topic::Architectures => architectures(),
             Topic::Samplers => samplers(),
+            Topic::Hardware => hardware(),
             Topic::Knobs => knobs(),
         };
-        if self.json { report::json(out, &json) } else { Ok(table.write(out)?) }
+        write(out, (table, json), self.json)
     }
+}
+
+/// Writes a list as a table or as JSON.
+pub(super) fn write(out: &mut dyn Write, (table, json): (Table, Value), as_json: bool) -> Result<()> {
+    if as_json { report::json(out, &json) } else { Ok(table.write(out)?) }
+}
+
+/// Machines that rooflines are drawn for.
+pub(super) fn hardware() -> (Table, Value) {
+    let mut table = Table::new(&[
+        ("machine", Left),
+        ("GB/s", Right),
+        ("GiB", Right),
+        ("f32", Right),
+        ("f16", Right),
+        ("int8", Right),
+        ("int4", Right),
+        ("what it is (peaks in 10^12 operations a second)", Left),
+    ]);
+    let all = sim::hardware::all();
+    for machine in &all {
+        let peak = |peak: Option<f64>| peak.map_or_else(|| "-".to_owned(), |peak| peak.to_string());
+        table.row([
+            machine.name.clone(),
+            machine.memory_gb_per_s.to_string(),
+            machine.memory_gib.to_string(),
+            peak(Some(machine.f32)),
+            peak(machine.f16),
+            peak(machine.int8),
+            peak(machine.int4),
+            machine.what.clone(),
+        ]);
+    }
+    (table, json!(all))
 }
 
 fn models() -> Result<(Table, Value)> {

@@ -14,6 +14,7 @@ mod perplexity;
 mod pull;
 pub(crate) mod quantize;
 mod results;
+mod roofline;
 pub(crate) mod run;
 mod sandbox_child;
 mod serve;
@@ -35,7 +36,7 @@ pub(crate) enum Command {
     Serve(Box<serve::Serve>),
     /// Fetch a model
     Pull(pull::Pull),
-    /// List models, texts, formats, architectures, samplers or environment variables
+    /// List models, texts, formats, architectures, samplers, machines or environment variables
     List(list::List),
     /// Show what a model file holds: hyper-parameters, every tensor, memory
     Inspect(inspect::Inspect),
@@ -45,6 +46,8 @@ pub(crate) enum Command {
     Kernels(kernels::Kernels),
     /// Measure which kernels are fastest for a model on this machine
     Tune(tune::Tune),
+    /// Predict what a model takes on a machine, operator by operator
+    Roofline(Box<roofline::RooflineCommand>),
     /// Measure perplexity on a text
     Perplexity(perplexity::PerplexityCommand),
     /// Compare two models on a text: perplexity, divergence, error by block
@@ -83,6 +86,7 @@ impl Command {
             Self::Bench(command) => command.run(out)?,
             Self::Kernels(command) => command.run(out)?,
             Self::Tune(command) => return command.run(out),
+            Self::Roofline(command) => command.run(out)?,
             Self::Perplexity(command) => command.run(out)?,
             Self::Eval(command) => return command.run(out),
             Self::Results(command) => command.run(out)?,
