@@ -73,7 +73,7 @@ impl Runner {
             Language::Racket => (vec![name, "program.rkt".to_owned()], vec![file("program.rkt", source)]),
             Language::Rust => match self.compile(interpreter, source)? {
                 Ok(bytes) => {
-                    (vec!["/work/program".to_owned()], vec![File { name: "program".to_owned(), bytes }])
+                    (vec!["/box/program".to_owned()], vec![File { name: "program".to_owned(), bytes }])
                 }
                 Err(verdict) => return Ok(verdict),
             },

@@ -19,7 +19,7 @@ use std::process::ExitCode;
 /// The argument that tells the second start from the first.
 const INNER: &str = "inner";
 /// Where the command works, as it sees it.
-const WORK: &str = "/work";
+const WORK: &str = "/box";
 
 pub(crate) fn child(stage: Option<&str>) -> ExitCode {
     match stage {

@@ -224,7 +224,7 @@ print(os.path.expanduser('~'))
     let said = python.says(&source);
     let (errors, work) = said.rsplit_once('\n').unwrap();
     assert_eq!(errors.lines().collect::<Vec<_>>(), ["FileNotFoundError"; 5], "{said}");
-    assert_eq!(work, "/work");
+    assert_eq!(work, "/box");
     assert_eq!(fs::read_to_string(&secret).unwrap(), "1234");
 }
 
@@ -237,8 +237,8 @@ for folder in ['/', '/usr', '/usr/bin', '/etc', '/dev', '/proc', os.path.dirname
     attempt(lambda: open(folder + '/new', 'w'))
 attempt(lambda: open('/proc/self/oom_score_adj', 'w').write('0'))
 attempt(lambda: open('/etc/shadow').read())
-attempt(os.mount if hasattr(os, 'mount') else os.chroot, '/work')
-attempt(lambda: open('/work/new', 'w').write('x'))
+attempt(os.mount if hasattr(os, 'mount') else os.chroot, '/box')
+attempt(lambda: open('/box/new', 'w').write('x'))
 attempt(lambda: open('/tmp/other', 'w').write('x'))
 "
     );
@@ -246,7 +246,7 @@ attempt(lambda: open('/tmp/other', 'w').write('x'))
     let lines: Vec<&str> = said.lines().collect();
     assert!(lines[..10].iter().all(|line| *line != "done"), "{said}");
     assert_eq!(lines[10..], ["done"; 2]);
-    assert!(!Path::new("/tmp/other").exists() && !Path::new("/work/new").exists());
+    assert!(!Path::new("/tmp/other").exists() && !Path::new("/box/new").exists());
 }
 
 #[test]
@@ -289,7 +289,7 @@ print(open(0).read() == '', os.getcwd())
     let said = python.says(source);
     let none = "'0000000000000000'";
     let expected = format!(
-        "['HOME', 'LANG', 'PATH', 'TMPDIR']\n[{none}, {none}, {none}, {none}, {none}, '1', '2']\nTrue /work"
+        "['HOME', 'LANG', 'PATH', 'TMPDIR']\n[{none}, {none}, {none}, {none}, {none}, '1', '2']\nTrue /box"
     );
     assert_eq!(said, expected);
 }
