@@ -3,7 +3,8 @@
 use super::StoredDocument;
 use std::collections::BTreeMap;
 
-/// The second run against the first, over the documents that both have with the same texts.
+/// The second run against the first, over the documents that both have with the same texts. Each counts by the mean of its two
+/// weights, and not where one of them is 0.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Paired {
     /// Documents that both have.
@@ -20,7 +21,7 @@ pub struct Paired {
     pub more: usize,
     /// Documents where it has less.
     pub less: usize,
-    /// Probability of a difference at least as large where there is none. Of values that are 0 or 1 by McNemar's exact test,
+    /// Probability of a difference at least as large where there is none. Of values that are 0 or 1 and count alike by McNemar's exact test,
     /// else by the normal distribution of the mean difference.
     pub p_value: f64,
 }
@@ -39,20 +40,26 @@ impl Paired {
             if one.asked_sha256 != two.asked_sha256 {
                 asked_otherwise += 1;
             } else if *a_weight != 0.0 && *b_weight != 0.0 {
-                pairs.push((*a, *b));
+                pairs.push((*a, *b, (a_weight + b_weight) / 2.0));
             }
         }
         if pairs.is_empty() {
             return None;
         }
         let n = pairs.len() as f64;
-        let mean = |of: &dyn Fn(&(f64, f64)) -> f64| pairs.iter().map(of).sum::<f64>() / n;
-        let difference = mean(&|(a, b)| b - a);
-        let squares = mean(&|(a, b)| (b - a - difference).powi(2));
-        let stderr = if pairs.len() < 2 { f64::NAN } else { (squares / (n - 1.0)).sqrt() };
+        let weights: f64 = pairs.iter().map(|pair| pair.2).sum();
+        let mean = |of: &dyn Fn(f64, f64) -> f64| {
+            pairs.iter().map(|(a, b, w)| w * of(*a, *b)).sum::<f64>() / weights
+        };
+        let difference = mean(&|a, b| b - a);
+        let squares: f64 = pairs.iter().map(|(a, b, w)| (w * (b - a - difference)).powi(2)).sum();
+        let stderr = if pairs.len() < 2 { f64::NAN } else { (squares * n / (n - 1.0)).sqrt() / weights };
         let (more, less) =
-            (pairs.iter().filter(|(a, b)| b > a).count(), pairs.iter().filter(|(a, b)| b < a).count());
-        let right_or_wrong = pairs.iter().all(|(a, b)| [*a, *b].iter().all(|x| *x == 0.0 || *x == 1.0));
+            (pairs.iter().filter(|(a, b, _)| b > a).count(), pairs.iter().filter(|(a, b, _)| b < a).count());
+        let plain = |(a, b, weight): &(f64, f64, f64)| {
+            *weight == 1.0 && [*a, *b].iter().all(|x| *x == 0.0 || *x == 1.0)
+        };
+        let right_or_wrong = pairs.iter().all(plain);
         let p_value = match right_or_wrong {
             true => mcnemar(more, less),
             false if difference == 0.0 => 1.0,
@@ -61,8 +68,8 @@ impl Paired {
         Some(Self {
             documents: pairs.len(),
             asked_otherwise,
-            first: mean(&|(a, _)| *a),
-            second: mean(&|(_, b)| *b),
+            first: mean(&|a, _| a),
+            second: mean(&|_, b| b),
             stderr,
             more,
             less,
@@ -124,6 +131,20 @@ mod tests {
         assert_eq!((paired.more, paired.less, paired.difference()), (1, 1, 0.0));
         assert_eq!(paired.p_value, 1.0);
         assert!(Paired::of(&first, &second, "none").is_none());
+    }
+
+    #[test]
+    fn documents_count_by_their_weights() {
+        let (mut first, mut second) = (documents(&[0.0, 0.5, 1.0]), documents(&[1.0, 0.5, 0.0]));
+        for one in [&mut first, &mut second] {
+            for (document, weight) in one.iter_mut().zip([3.0, 1.0, 0.0]) {
+                document.scores.get_mut("acc").unwrap().1 = weight;
+            }
+        }
+        let paired = Paired::of(&first, &second, "acc").unwrap();
+        assert_eq!((paired.documents, paired.first, paired.second), (2, 0.125, 0.875));
+        // 3 (1 - 0.75) and 1 (0 - 0.75): sqrt(2 (0.5625 + 0.5625)) / 4.
+        assert!((paired.stderr - 1.5 / 4.0).abs() < 1e-12, "{}", paired.stderr);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use lowbit::{
     eval::{
         results::{Paired, Results, Run, StoredDocument},
-        tasks::{Metric, Task},
+        tasks::{Aggregate, Metric, Task},
     },
     hub::Store,
 };
@@ -224,9 +224,14 @@ impl ResultsCommand {
             let (first, second) = (results.documents(one.id)?, results.documents(two.id)?);
             for metric in metrics(one) {
                 let Some(paired) = Paired::of(&first, &second, metric.name) else { continue };
+                // A perplexity is of the mean: what documents have is its logarithm.
+                let name = match metric.aggregate {
+                    Aggregate::Mean => metric.name.to_owned(),
+                    Aggregate::Perplexity | Aggregate::Bits => format!("ln p of {}", metric.name),
+                };
                 table.row([
                     one.about.task.clone(),
-                    metric.name.to_owned(),
+                    name,
                     format!("{}, {}", one.id, two.id),
                     paired.documents.to_string(),
                     format!("{:.4}", paired.first),
