@@ -143,7 +143,7 @@ mod tests {
         };
         std::fs::write(&path, [1, 2, 3, 4, 5, 10, 11, 12, 510, 511].map(row).concat()).unwrap();
         let task = Task::named("mbpp").unwrap();
-        let data = TaskData::read(task, 3, |_| Ok::<_, EvalError>(path.clone())).unwrap();
+        let data = TaskData::read(task, &Settings::of(task), |_| Ok::<_, EvalError>(path.clone())).unwrap();
         let ids = |rows: &[Row]| rows.iter().map(|row| row.number("task_id").unwrap()).collect::<Vec<_>>();
         assert_eq!(ids(&data.rows.rows), [11, 12, 510]);
         assert_eq!(ids(&data.examples), [2, 3, 4]);

@@ -5,13 +5,13 @@ use crate::{
     harness::Answer,
     tasks::{Metric, Reply, Summary, Verdict},
 };
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::{
     collections::{BTreeMap, HashSet},
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// "lbev": tells the file from other SQLite files.
@@ -110,26 +110,19 @@ impl Results {
     }
 
     fn prepare(&mut self) -> Result<(), EvalError> {
-        let number = |name: &str| -> Result<i32, EvalError> {
-            self.connection.pragma_query_value(None, name, |row| row.get(0)).map_err(|e| self.wrong(e))
-        };
-        let (application, version) = (number("application_id")?, number("user_version")?);
         let set_up = |connection: &Connection| {
             connection.busy_timeout(PATIENCE)?;
             connection.pragma_update(None, "foreign_keys", true)?;
             // A killed process loses no row; a machine without power may lose the last ones.
-            connection.pragma_update(None, "journal_mode", "wal")?;
+            write_ahead(connection)?;
             connection.pragma_update(None, "synchronous", "normal")
         };
         set_up(&self.connection).map_err(|error| self.wrong(error))?;
-        let tables: i64 = self.one("SELECT count(*) FROM sqlite_master")?;
-        if application == 0 && version == 0 && tables == 0 {
-            let text = format!(
-                "BEGIN; {}; PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;",
-                include_str!("schema.sql")
-            );
-            return self.connection.execute_batch(&text).map_err(|error| self.wrong(error));
-        }
+        self.make().map_err(|error| self.wrong(error))?;
+        let number = |name: &str| -> Result<i32, EvalError> {
+            self.connection.pragma_query_value(None, name, |row| row.get(0)).map_err(|e| self.wrong(e))
+        };
+        let (application, version) = (number("application_id")?, number("user_version")?);
         if application != APPLICATION {
             return Err(self.content("no file of results; choose another with --results"));
         }
@@ -139,6 +132,24 @@ impl Results {
             );
         }
         Ok(())
+    }
+
+    /// Makes the tables of a file that has nothing in it. Of two processes that find it so, the second waits for the first.
+    fn make(&self) -> rusqlite::Result<()> {
+        let nothing = "SELECT (SELECT application_id = 0 FROM pragma_application_id) \
+                       AND (SELECT user_version = 0 FROM pragma_user_version) \
+                       AND NOT EXISTS (SELECT * FROM sqlite_master)";
+        let is_empty = || self.connection.query_row(nothing, [], |row| row.get::<_, bool>(0));
+        if !is_empty()? {
+            return Ok(());
+        }
+        let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?;
+        if is_empty()? {
+            transaction.execute_batch(include_str!("schema.sql"))?;
+            transaction.pragma_update(None, "application_id", APPLICATION)?;
+            transaction.pragma_update(None, "user_version", VERSION)?;
+        }
+        transaction.commit()
     }
 
     /// The run of these settings: the one that is there, or a new one.
@@ -311,16 +322,28 @@ impl Results {
         self.connection.prepare_cached(query)?.query_map([run], read)?.collect()
     }
 
-    fn one(&self, query: &str) -> Result<i64, EvalError> {
-        self.connection.query_row(query, [], |row| row.get(0)).map_err(|error| self.wrong(error))
-    }
-
     fn wrong(&self, source: rusqlite::Error) -> EvalError {
         EvalError::Results { path: self.path.clone(), source }
     }
 
     fn content(&self, problem: impl Into<String>) -> EvalError {
         EvalError::ResultsContent { path: self.path.clone(), problem: problem.into() }
+    }
+}
+
+/// Has changes written ahead. While another process changes to that, SQLite refuses instead of waiting.
+fn write_ahead(connection: &Connection) -> rusqlite::Result<()> {
+    let start = Instant::now();
+    loop {
+        match connection.pragma_update(None, "journal_mode", "wal") {
+            Err(error)
+                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+                    && start.elapsed() < PATIENCE =>
+            {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            changed => return changed,
+        }
     }
 }
 
@@ -482,6 +505,21 @@ mod tests {
         assert!(results.remove(run).unwrap() && !results.remove(run).unwrap());
         assert!(results.documents(run).unwrap().is_empty());
         assert_eq!(results.runs().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn many_may_find_the_file_empty_at_once() {
+        for _ in 0..20 {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("results.sqlite");
+            std::thread::scope(|scope| {
+                for name in ["a", "b", "c", "d"] {
+                    let path = &path;
+                    scope.spawn(move || Results::open(path).unwrap().begin(&about(name)).unwrap());
+                }
+            });
+            assert_eq!(Results::open(&path).unwrap().runs().unwrap().len(), 4);
+        }
     }
 
     #[test]
