@@ -142,8 +142,10 @@ impl Row {
 
     fn need(&self, path: &str) -> Result<&Value, IoError> {
         self.get(path).ok_or_else(|| {
-            let names = self.fields.keys().take(NAMED_FIELDS).map(|name| format!("{name:?}"));
-            let names = names.collect::<Vec<_>>().join(", ");
+            let mut names: Vec<String> = self.fields.keys().map(|name| format!("{name:?}")).collect();
+            names.sort();
+            names.truncate(NAMED_FIELDS);
+            let names = names.join(", ");
             let names = if names.is_empty() { "no field at all".to_owned() } else { names };
             self.invalid(path, names, "this field too")
         })
