@@ -4,7 +4,7 @@
 //! Independent chains of the level's dot product, operands in registers: what a kernel loses against it are loads,
 //! unpacking and scales. Chains are as many as hide the latency and leave registers for operands.
 
-use crate::{Ctx, Isa, IsaLevel, isa::multiversion};
+use crate::{Ctx, Isa, IsaLevel};
 use std::{hint::black_box, time::Instant};
 
 /// Independent sums.
@@ -60,32 +60,27 @@ const LANES: usize = 16;
 
 /// Runs chains of floats and returns their sum, so that none is left out.
 fn float_chains(isa: Isa, steps: usize) -> f32 {
-    // Without an instruction for both, a fused multiplication is a call of a function.
-    if cfg!(target_arch = "x86_64") && isa.level() == IsaLevel::Scalar {
-        return float_chains_of::<false>(steps);
-    }
     match isa.level() {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the ISA value proves the instructions.
         IsaLevel::Avx512 => unsafe { x86::avx512_floats(steps) },
-        _ => fused_chains(isa, steps),
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the ISA value proves the instructions.
+        IsaLevel::Avx2 => unsafe { x86::avx2_floats(steps) },
+        _ => plain_floats(steps),
     }
 }
 
-multiversion! {
-    fn fused_chains(steps: usize) -> f32 = float_chains_of::<true>;
-}
-
-#[inline(always)]
-fn float_chains_of<const FUSED: bool>(steps: usize) -> f32 {
+/// What the auto-vectorizer makes of them.
+fn plain_floats(steps: usize) -> f32 {
     // Products of one and zero, so that sums stay what they are: no operand is slow.
     let (a, b) = (black_box([1f32; LANES]), black_box([0f32; LANES]));
     let mut sums = [[1f32; LANES]; CHAINS];
     for _ in 0..steps {
-        for chain in 0..CHAINS {
-            for i in 0..LANES {
-                let sum = sums[chain][i];
-                sums[chain][i] = if FUSED { a[i].mul_add(b[i], sum) } else { sum + a[i] * b[i] };
+        for sums in &mut sums {
+            for ((sum, a), b) in sums.iter_mut().zip(&a).zip(&b) {
+                // Without an instruction for both, a fused multiplication is a call of a function.
+                *sum = if cfg!(target_arch = "aarch64") { a.mul_add(*b, *sum) } else { *sum + a * b };
             }
         }
     }
@@ -190,6 +185,29 @@ mod x86 {
             }
         }
         _mm512_reduce_add_ps(sums.into_iter().fold(b, |all, sum| _mm512_add_ps(all, sum)))
+    }
+
+    /// # Safety
+    /// - The CPU has AVX2 and FMA.
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) unsafe fn avx2_floats(steps: usize) -> f32 {
+        let (a, b) = (_mm256_set1_ps(1.0), _mm256_setzero_ps());
+        let mut sums = [a; CHAINS];
+        for _ in 0..2 * steps {
+            for sum in &mut sums {
+                // SAFETY: arithmetic on registers, with instructions that this function's features have.
+                unsafe {
+                    std::arch::asm!(
+                        "vfmadd231ps {sum}, {a}, {b}",
+                        sum = inout(ymm_reg) *sum,
+                        a = in(ymm_reg) a,
+                        b = in(ymm_reg) b,
+                        options(nomem, nostack, preserves_flags),
+                    );
+                }
+            }
+        }
+        _mm256_cvtss_f32(sums.into_iter().fold(b, |all, sum| _mm256_add_ps(all, sum)))
     }
 
     /// # Safety
