@@ -331,6 +331,22 @@ fn scores_of_the_end_of_a_prompt_are_those_of_all_of_it_and_its_beginning_may_co
 }
 
 #[test]
+fn the_token_that_ends_an_answer_is_told_and_is_no_part_of_it() {
+    let place = Place::new();
+    let scheduler = place.scheduler(SchedulerOptions::default());
+    let mut asked = request("the end", 0, 5);
+    asked.generate.sampling = SamplingParams { top_logprobs: 1, ..SamplingParams::greedy() };
+    // The end of a text, and nothing else.
+    asked.generate.sampling.logit_bias = [(2, 100.0)].into();
+    let (tokens, text, done) = submit(&scheduler, "one", vec![asked.clone()])[0].answer();
+    let end = done.end.unwrap();
+    assert_eq!((tokens.len(), text.as_str(), end.id, end.top.len()), (0, "", 2, 1));
+    assert_eq!((done.finish, done.generated_tokens), (Finish::EndOfText, 1));
+    asked.generate.sampling.logit_bias = [(2, -100.0)].into();
+    assert_eq!(submit(&scheduler, "one", vec![asked])[0].answer().2.end, None);
+}
+
+#[test]
 fn penalties_count_the_prompt_or_do_not() {
     let place = Place::new();
     let scheduler = place.scheduler(SchedulerOptions::default());

@@ -207,7 +207,12 @@ mod x86 {
                 }
             }
         }
-        _mm256_cvtss_f32(sums.into_iter().fold(b, |all, sum| _mm256_add_ps(all, sum)))
+        let all = sums.into_iter().fold(b, |all, sum| _mm256_add_ps(all, sum));
+        let mut lanes = [0f32; 8];
+        // SAFETY: eight floats are written to eight.
+        unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), all) };
+        // Both halves of a step went through the same sums.
+        2.0 * lanes.iter().sum::<f32>()
     }
 
     /// # Safety

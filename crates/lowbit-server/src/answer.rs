@@ -66,6 +66,8 @@ pub(crate) struct More {
     pub(crate) finish: Option<Finish>,
     /// The stop string that ended it.
     pub(crate) stop: Option<String>,
+    /// The token by which the model ended it.
+    pub(crate) end: Option<Scored>,
 }
 
 /// A choice that is complete.
@@ -78,6 +80,7 @@ pub(crate) struct Whole {
     pub(crate) prompt: Option<Vec<Scored>>,
     pub(crate) finish: Option<Finish>,
     pub(crate) stop: Option<String>,
+    pub(crate) end: Option<Scored>,
 }
 
 /// A call of a tool.
@@ -115,6 +118,7 @@ impl Whole {
         self.prompt = self.prompt.take().or(more.prompt);
         self.finish = self.finish.or(more.finish);
         self.stop = self.stop.take().or(more.stop);
+        self.end = self.end.take().or(more.end);
     }
 }
 
@@ -216,10 +220,19 @@ impl Answering {
                 self.parts[index].push(&text, &mut more.parts);
                 more.tokens.push(token);
             }
-            Update::Done(Done { text, finish, stop, prompt_tokens, cached_tokens, generated_tokens }) => {
+            Update::Done(Done {
+                text,
+                finish,
+                stop,
+                end,
+                prompt_tokens,
+                cached_tokens,
+                generated_tokens,
+            }) => {
                 self.parts[index].push(&text, &mut more.parts);
                 self.parts[index].finish(&mut more.parts);
                 more.finish = Some(finish);
+                more.end = end;
                 more.stop = stop.and_then(|place| self.stops.get(place).cloned());
                 self.open -= 1;
                 // The choices of one prompt share it.

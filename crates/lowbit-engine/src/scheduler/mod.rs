@@ -124,6 +124,8 @@ pub struct Done {
     pub finish: Finish,
     /// Place of the stop string that ended it, in the request's list.
     pub stop: Option<usize>,
+    /// The token by which the model ended it, which is not part of the text.
+    pub end: Option<Scored>,
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
     /// Tokens of the prompt whose keys and values were there already.

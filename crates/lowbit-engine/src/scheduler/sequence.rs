@@ -161,11 +161,11 @@ impl Sequence {
             self.listener.update(Update::Prompt(scores.done));
         }
         if self.answer.is_full() {
-            return Ok(self.over(Finish::MaxTokens));
+            return Ok(self.over(Finish::MaxTokens, None));
         }
         let drawn = self.answer.draw(tokenizer, &rows[rows.len() - vocab..])?;
         if drawn.ends == Some(Finish::EndOfText) {
-            return Ok(self.over(Finish::EndOfText));
+            return Ok(self.over(Finish::EndOfText, Some(drawn.token.into())));
         }
         self.tokens.push(drawn.token.id);
         self.listener.update(Update::Token(drawn.token.into(), drawn.text));
@@ -173,17 +173,18 @@ impl Sequence {
         // The last token has to be computed before another can be drawn.
         let no_room = || (self.tokens.len() > capacity).then_some(Finish::ContextFull);
         match drawn.ends.or_else(full).or_else(no_room) {
-            Some(finish) => Ok(self.over(finish)),
+            Some(finish) => Ok(self.over(finish, None)),
             None => Ok(Progress::Wrote),
         }
     }
 
-    fn over(&mut self, finish: Finish) -> Progress {
+    fn over(&mut self, finish: Finish, end: Option<Scored>) -> Progress {
         let text = self.answer.rest(finish);
         self.listener.update(Update::Done(Done {
             text,
             finish,
             stop: self.answer.stopped,
+            end,
             prompt_tokens: self.prompt_tokens,
             cached_tokens: self.cached_tokens.unwrap_or(0),
             generated_tokens: self.answer.tokens.len(),

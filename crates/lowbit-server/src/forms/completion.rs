@@ -57,15 +57,16 @@ impl Completion {
         })
     }
 
-    /// Scores of the prompt's tokens, where there are some, and of those drawn.
+    /// Scores of the prompt's tokens, where there are some, and of those drawn. The one by which the model ended is among
+    /// them: clients that ask for one token after a prompt count on a score for it.
     fn lists(
         &mut self,
         served: &Served,
         index: usize,
         scores: Option<&[Scored]>,
-        tokens: &[Scored],
+        (tokens, end): (&[Scored], Option<&Scored>),
     ) -> Option<Lists> {
-        if !self.logprobs || scores.is_none() && tokens.is_empty() {
+        if !self.logprobs || scores.is_none() && tokens.is_empty() && end.is_none() {
             return None;
         }
         let Choice { prompt, offsets, .. } = &mut self.choices[index];
@@ -74,7 +75,7 @@ impl Completion {
             let scored = place.checked_sub(1).and_then(|place| scores.and_then(|scores| scores.get(place)));
             lists.push(served, offsets, *id, scored);
         }
-        tokens.iter().for_each(|token| lists.push(served, offsets, token.id, Some(token)));
+        tokens.iter().chain(end).for_each(|token| lists.push(served, offsets, token.id, Some(token)));
         Some(lists)
     }
 }
@@ -82,7 +83,8 @@ impl Completion {
 impl Form for Completion {
     fn whole(&mut self, served: &Served, choices: Vec<Whole>, used: Usage) -> Value {
         let choices = choices.into_iter().enumerate().map(|(index, whole)| {
-            let lists = self.lists(served, index, whole.prompt.as_deref(), &whole.tokens);
+            let lists =
+                self.lists(served, index, whole.prompt.as_deref(), (&whole.tokens, whole.end.as_ref()));
             let text = self.choices[index].echo.take().unwrap_or_default() + &whole.content;
             json!({
                 "index": index,
@@ -98,7 +100,7 @@ impl Form for Completion {
     }
 
     fn events(&mut self, served: &Served, more: More) -> String {
-        let lists = self.lists(served, more.index, more.prompt.as_deref(), &more.tokens);
+        let lists = self.lists(served, more.index, more.prompt.as_deref(), (&more.tokens, more.end.as_ref()));
         let mut text = self.choices[more.index].echo.take().unwrap_or_default();
         for part in more.parts {
             if let Part::Content(content) = part {

@@ -153,6 +153,27 @@ fn completions_echo_their_prompt_with_exact_scores() {
 }
 
 #[test]
+fn scores_of_a_completion_have_the_token_that_ended_it_too() {
+    let place = Place::new();
+    // What lm-evaluation-harness asks: one token after the prompt, whose score it takes off.
+    let body = json!({
+        "model": "tiny", "prompt": "né!", "echo": true, "logprobs": 1, "max_tokens": 1, "temperature": 0,
+        "logit_bias": { "2": 100 },
+    });
+    let value = place.json("/v1/completions", &body);
+    let choice = &value["choices"][0];
+    assert_eq!((&choice["text"], &choice["finish_reason"]), (&json!("né!"), &json!("stop")));
+    let lists = &choice["logprobs"];
+    for list in ["tokens", "token_logprobs", "top_logprobs", "text_offset"] {
+        assert_eq!(lists[list].as_array().unwrap().len(), 6, "{list}: {lists}");
+    }
+    assert_eq!((&lists["tokens"][5], &lists["text_offset"][5]), (&json!("</s>"), &json!(3)));
+    let streamed = events(&place.post("/v1/completions", &with(body, json!({ "stream": true }))));
+    let tokens = streamed.iter().filter_map(|event| event["choices"][0]["logprobs"]["tokens"].as_array());
+    assert_eq!(tokens.flatten().count(), 6);
+}
+
+#[test]
 fn models_tokens_health_and_metrics_answer() {
     let place = Place::new();
     assert_eq!(place.get("/v1/models").1["data"][0]["id"], "tiny");
