@@ -65,9 +65,10 @@ fn thousands_of_requests_made_of_the_description_get_the_answers_that_it_promise
     let url = format!("http://{}/openapi.json", place.address);
     let checks =
         "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance";
+    // One worker: Python 3.11 loses count of its parser's depth where two threads parse at once, which ends a run.
     let output = Command::new("python3")
         .args(["-m", "schemathesis.cli", "run", &url, "--checks", checks])
-        .args(["--phases", "coverage,fuzzing", "--max-examples", "40", "--seed", "1", "--workers", "2"])
+        .args(["--phases", "coverage,fuzzing", "--max-examples", "40", "--seed", "1", "--workers", "1"])
         .args(["--exclude-path", "/metrics", "--no-color"])
         .env("PYTHONPATH", folder)
         .current_dir(env!("CARGO_TARGET_TMPDIR"))
