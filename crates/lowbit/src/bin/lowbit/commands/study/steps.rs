@@ -32,9 +32,9 @@ impl Inputs {
     /// What a report says of the setting.
     pub(super) fn setting(&self, recipe: &Recipe) -> Vec<String> {
         let mut lines = vec![format!("program lowbit {}", env!("CARGO_PKG_VERSION"))];
-        let of = |path: &Option<PathBuf>| {
-            path.as_ref().map_or("none".to_owned(), |path| path.display().to_string())
-        };
+        // Names are enough: the commands below have the paths.
+        let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let of = |path: &Option<PathBuf>| path.as_deref().map_or("none".to_owned(), name);
         let chunks = recipe.chunks;
         lines.push(format!(
             "divergence and perplexity: {chunks} windows of 512 tokens, the second half scored, of {}",
@@ -42,7 +42,7 @@ impl Inputs {
         ));
         let limit = recipe.limit.map_or("all".to_owned(), |limit| format!("the first {limit}"));
         lines.push(format!("tasks: {limit} documents of each, data {}", of(&self.data)));
-        let calib = recipe.calib.as_deref().unwrap_or("none");
+        let calib = recipe.calib.as_deref().map_or("none".to_owned(), |calib| name(Path::new(calib)));
         let number = |number: Option<usize>| number.map_or("the default".to_owned(), |n| n.to_string());
         lines.push(format!(
             "calibration: {calib}, samples {}, tokens each {}",
