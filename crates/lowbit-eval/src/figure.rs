@@ -1,7 +1,10 @@
 //! A comparison as a drawing: the error after every block, and how divergence is distributed. SVG that reads on light
 //! and on dark pages.
 
-use crate::Comparison;
+use crate::{
+    Comparison,
+    svg::{STYLE, line, text},
+};
 use std::fmt::Write;
 
 const WIDTH: f64 = 760.0;
@@ -23,10 +26,9 @@ pub fn figure(comparison: &Comparison, names: [&str; 2]) -> String {
     let height = if layers { 700.0 } else { 370.0 };
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" font-family=\"sans-serif\" font-size=\"14\">\n\
-         <style>text {{ fill: #222 }} .axis {{ stroke: #888 }} .grid {{ stroke: #8884 }}\n\
-         @media (prefers-color-scheme: dark) {{ text {{ fill: #ddd }} }}</style>\n"
+         <style>{STYLE}</style>\n"
     );
-    let title = format!("{} against {}", escaped(names[1]), escaped(names[0]));
+    let title = format!("{} against {}", names[1], names[0]);
     text(&mut svg, (20.0, 25.0), "start", &title);
     distribution(&mut svg, comparison, 60.0);
     if layers {
@@ -140,10 +142,7 @@ impl Frame {
             let value = self.least + f64::from(fifth) * (self.most - self.least) / 5.0;
             let (y, class) = (self.y(value), if fifth == 0 { "axis" } else { "grid" });
             let (left, right) = FIELD;
-            let _ = writeln!(
-                svg,
-                "<line class=\"{class}\" x1=\"{left}\" y1=\"{y:.1}\" x2=\"{right}\" y2=\"{y:.1}\"/>"
-            );
+            line(svg, class, (left, y), (right, y));
             text(svg, (left - 8.0, y + 5.0), "end", &label(value));
         }
     }
@@ -153,16 +152,6 @@ impl Frame {
 fn nice(value: f64) -> f64 {
     let power = 10f64.powf(value.log10().floor());
     [1.0, 2.0, 5.0].map(|digit| digit * power).into_iter().find(|nice| *nice >= value).unwrap_or(10.0 * power)
-}
-
-fn text(svg: &mut String, (x, y): (f64, f64), anchor: &str, content: &str) {
-    let _ = writeln!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{content}</text>");
-}
-
-/// Names of files as text of the drawing.
-fn escaped(name: &str) -> String {
-    let kept = name.chars().filter(|c| !c.is_control());
-    kept.collect::<String>().replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[cfg(test)]

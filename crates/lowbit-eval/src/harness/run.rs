@@ -340,13 +340,9 @@ impl Asking<'_> {
     /// back hold one that passes with probability `1 - C(n-c, k) / C(n, k)` (Chen et al., arXiv 2107.03374, equation 1).
     fn pass_at_k(&self, verdicts: &[Verdict]) -> Vec<Score> {
         let (n, c) = (verdicts.len(), verdicts.iter().filter(|verdict| **verdict == Verdict::Passed).count());
-        let k = |name: &str| {
-            let k = name.strip_prefix("pass@").or(name.strip_prefix("pass_at_"));
-            k.and_then(|k| k.parse::<usize>().ok())
-        };
         let metrics = self.task.metrics.iter();
         metrics
-            .filter_map(|metric| k(metric.name).filter(|k| *k <= n).map(|k| (metric, k)))
+            .filter_map(|metric| metric.pass_at().filter(|k| *k <= n).map(|k| (metric, k)))
             .map(|(metric, k)| Score::new(*metric, pass_at(n, c, k)))
             .collect()
     }

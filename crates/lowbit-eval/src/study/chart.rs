@@ -1,5 +1,6 @@
 //! Charts of a study, as SVG that reads on light and on dark pages.
 
+use crate::svg::{STYLE, escaped, line, text};
 use std::fmt::Write;
 
 /// Of the whole drawing.
@@ -227,8 +228,7 @@ impl Axis {
 fn head((width, height): (f64, f64), title: &str) -> String {
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" font-family=\"sans-serif\" font-size=\"14\">\n\
-         <style>text {{ fill: #222 }} .axis {{ stroke: #888 }} .grid {{ stroke: #8883 }} .front {{ stroke: #888 }}\n\
-         @media (prefers-color-scheme: dark) {{ text {{ fill: #ddd }} }}</style>\n"
+         <style>{STYLE} .front {{ stroke: #888 }}</style>\n"
     );
     text(&mut svg, (20.0, 25.0), "start", title);
     svg
@@ -264,29 +264,11 @@ fn mark(svg: &mut String, series: usize, (x, y): (f64, f64), note: &str) {
     let _ = writeln!(svg, "{shape}<title>{}</title></{end}>", escaped(note));
 }
 
-fn line(svg: &mut String, class: &str, from: (f64, f64), to: (f64, f64)) {
-    let _ = writeln!(
-        svg,
-        "<line class=\"{class}\" x1=\"{:.1}\" y1=\"{:.1}\" x2=\"{:.1}\" y2=\"{:.1}\"/>",
-        from.0, from.1, to.0, to.1
-    );
-}
-
-fn text(svg: &mut String, (x, y): (f64, f64), anchor: &str, text: &str) {
-    let _ =
-        writeln!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{}</text>", escaped(text));
-}
-
 /// A number of an axis, in as few digits as it needs.
 fn number(value: f64) -> String {
     let text = format!("{value:.4}");
     let text = text.trim_end_matches('0').trim_end_matches('.');
     if text.is_empty() || text == "-0" { "0".to_owned() } else { text.to_owned() }
-}
-
-/// Text inside of SVG and HTML.
-pub(super) fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]

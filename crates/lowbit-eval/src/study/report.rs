@@ -2,8 +2,9 @@
 
 use super::{
     Recipe,
-    chart::{Chart, Front, Scale, Series, bars, escaped},
+    chart::{Chart, Front, Scale, Series, bars},
 };
+use crate::svg::escaped;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 
@@ -88,6 +89,8 @@ fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
 /// A chart with a name for its file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Drawing {
+    /// The model that it is of.
+    pub model: String,
     /// Without ending.
     pub name: String,
     /// The SVG.
@@ -101,8 +104,8 @@ pub fn drawings(recipe: &Recipe, all: &[Measured]) -> Vec<Drawing> {
         let cells: Vec<&Measured> = all.iter().filter(|cell| cell.model == *model).collect();
         let mut add = |name: &str, svg: Option<String>| {
             let letter = |c: char| if c.is_ascii_alphanumeric() || "-.".contains(c) { c } else { '_' };
-            let file: String = format!("{model}-{name}").chars().map(letter).collect();
-            drawings.extend(svg.map(|svg| Drawing { name: file, svg }));
+            let name: String = format!("{model}-{name}").chars().map(letter).collect();
+            drawings.extend(svg.map(|svg| Drawing { model: model.clone(), name, svg }));
         };
         let points = |x: &dyn Fn(&Measured) -> Option<f64>, y: &dyn Fn(&Measured) -> Option<f64>| {
             series(&cells, |cell| Some((x(cell)?, y(cell)?)))
@@ -152,7 +155,7 @@ fn series(cells: &[&Measured], point: impl Fn(&Measured) -> Option<(f64, f64)>) 
     all
 }
 
-/// Bars for each task: the source, and every method at its fewest bits.
+/// Bars for each task: the source, and every method in every format.
 fn by_task(model: &str, cells: &[&Measured]) -> Option<String> {
     let tasks: Vec<String> = cells
         .first()?
@@ -202,11 +205,7 @@ pub fn html(recipe: &Recipe, all: &[Measured], setting: &[String]) -> String {
         let cells: Vec<&Measured> = all.iter().filter(|cell| cell.model == *model).collect();
         let _ = writeln!(page, "<h2>{}</h2>", escaped(model));
         table(&mut page, &cells);
-        let prefix: String = model
-            .chars()
-            .map(|c| if c.is_ascii_alphanumeric() || "-.".contains(c) { c } else { '_' })
-            .collect();
-        for drawing in drawings.iter().filter(|drawing| drawing.name.starts_with(&format!("{prefix}-"))) {
+        for drawing in drawings.iter().filter(|drawing| drawing.model == *model) {
             let _ = writeln!(page, "<figure id=\"{}\">{}</figure>", drawing.name, drawing.svg);
         }
     }
@@ -324,6 +323,17 @@ mod tests {
         assert!((cells[1].recovery(&cells[0]).unwrap() - 75.0).abs() < 1e-9);
         assert_eq!(cells[1].mean_accuracy(), Some(0.6));
         assert_eq!(Measured::default().mean_accuracy(), None);
+    }
+
+    #[test]
+    fn a_model_whose_name_begins_like_another_s_has_its_own_charts_only() {
+        let text =
+            "title = \"t\"\nmodels = [\"a\", \"a-b\"]\nmethods = [\"rtn\"]\nformats = [\"int4-sym-g32\"]";
+        let mut all = cells();
+        all.extend(cells().into_iter().map(|cell| Measured { model: "a-b".to_owned(), ..cell }));
+        let page = html(&Recipe::parse(text).unwrap(), &all, &[]);
+        assert_eq!(page.matches("id=\"a-b-kl-bits\"").count(), 1);
+        assert_eq!(page.matches("<figure").count(), 8);
     }
 
     #[test]

@@ -62,6 +62,13 @@ impl Metric {
         Self { name, aggregate: Aggregate::Mean, better: Better::Higher }
     }
 
+    /// How many programs the metric allows for: `pass@k`, which some tasks of the harness spell `pass_at_k`. `None` of a metric
+    /// that is not of programs.
+    pub fn pass_at(&self) -> Option<usize> {
+        let k = self.name.strip_prefix("pass@").or(self.name.strip_prefix("pass_at_"))?;
+        k.parse().ok()
+    }
+
     /// Another way is better.
     pub const fn better(self, better: Better) -> Self {
         Self { better, ..self }

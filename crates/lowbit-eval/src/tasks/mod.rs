@@ -179,7 +179,7 @@ impl Task {
 
     /// Whether it runs programs that the model writes.
     pub fn runs_programs(&self) -> bool {
-        self.metrics.iter().any(|metric| metric.name.starts_with("pass@"))
+        self.metrics.iter().any(|metric| metric.pass_at().is_some())
     }
 
     /// The metric of a name.
