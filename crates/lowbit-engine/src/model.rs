@@ -124,11 +124,6 @@ impl Model {
         tools: &[serde_json::Value],
     ) -> Result<Vec<u32>, EngineError> {
         let tokenizer = self.tokenizer()?;
-        let spell = |id: Option<u32>| match id {
-            Some(id) => tokenizer.decode(&[id], SpecialText::Show),
-            None => Ok(String::new()),
-        };
-        let (bos, eos) = (spell(tokenizer.bos())?, spell(tokenizer.eos())?);
         // What somebody wrote is text, also where it is spelt like a control token.
         let (mut messages, mut tools) = (messages.to_vec(), tools.to_vec());
         for message in &mut messages {
@@ -136,8 +131,7 @@ impl Model {
             message.extra.values_mut().for_each(|value| cut_control_tokens(tokenizer, value));
         }
         tools.iter_mut().for_each(|tool| cut_control_tokens(tokenizer, tool));
-        let input = ChatInput { bos: &bos, eos: &eos, tools: &tools, ..ChatInput::new(&messages) };
-        let text = template.render(&input)?;
+        let text = self.render_conversation(template, &messages, &tools)?;
         let mut ids = Vec::new();
         for piece in text.split(Tokenizer::CUT) {
             ids.extend(tokenizer.encode(piece, SpecialTokens::Parse, Affixes::None)?);
@@ -147,6 +141,27 @@ impl Model {
             ids.insert(0, bos);
         }
         Ok(ids)
+    }
+
+    /// The text of a conversation that ends with a question, as it stands: what is spelt like a control token will be one
+    /// where that is parsed.
+    ///
+    /// # Errors
+    /// Where the template refuses the conversation, or the model has no tokenizer.
+    pub fn render_conversation(
+        &self,
+        template: &ChatTemplate,
+        messages: &[Message],
+        tools: &[serde_json::Value],
+    ) -> Result<String, EngineError> {
+        let tokenizer = self.tokenizer()?;
+        let spell = |id: Option<u32>| match id {
+            Some(id) => tokenizer.decode(&[id], SpecialText::Show),
+            None => Ok(String::new()),
+        };
+        let (bos, eos) = (spell(tokenizer.bos())?, spell(tokenizer.eos())?);
+        let input = ChatInput { bos: &bos, eos: &eos, tools, ..ChatInput::new(messages) };
+        Ok(template.render(&input)?)
     }
 
     /// What an answer of a given shape has to follow. The first call takes as long as reading the vocabulary.

@@ -64,28 +64,59 @@ impl DataSet {
     }
 }
 
+/// A file of a repository of data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DataFile<'a> {
+    /// `user/repo`.
+    pub repo: &'a str,
+    /// The commit, branch or tag.
+    pub revision: &'a str,
+    /// Path inside the repository.
+    pub file: &'a str,
+}
+
+impl DataSet {
+    /// Its file.
+    pub fn data_file(&self) -> DataFile<'_> {
+        DataFile { repo: &self.repo, revision: &self.revision, file: &self.file }
+    }
+}
+
 impl Store {
+    /// A file of data, where it is on this machine.
+    pub fn local_data_file(&self, data: DataFile<'_>) -> Option<PathBuf> {
+        let cache = RepoCache::new(&self.settings().hub_cache, Kind::DataSet, data.repo);
+        cache.file(&cache.commit(data.revision)?, data.file)
+    }
+
     /// The file of a data set, where it is on this machine.
     pub fn local_data_set(&self, set: &DataSet) -> Option<PathBuf> {
-        let cache = RepoCache::new(&self.settings().hub_cache, Kind::DataSet, &set.repo);
-        cache.file(&cache.commit(&set.revision)?, &set.file)
+        self.local_data_file(set.data_file())
     }
 
     /// The file of a data set, fetched where it is not on this machine.
     ///
     /// # Errors
-    /// Where it cannot be fetched, or its repository or file are none that can be named.
+    /// As [`Self::pull_data_file`].
     pub fn pull_data_set(&self, set: &DataSet, progress: &mut dyn Progress) -> Result<PathBuf, Error> {
-        if !names::is_repo_id(&set.repo) || !names::is_relative_path(&set.file) {
-            let problem = format!("{:?} of {:?} cannot be used", set.file, set.repo);
-            return Err(Error::Malformed { what: set.name.clone(), problem });
+        self.pull_data_file(set.data_file(), progress)
+    }
+
+    /// A file of data, fetched where it is not on this machine.
+    ///
+    /// # Errors
+    /// Where it cannot be fetched, or its repository or file are none that can be named.
+    pub fn pull_data_file(&self, data: DataFile<'_>, progress: &mut dyn Progress) -> Result<PathBuf, Error> {
+        let DataFile { repo, revision, file } = data;
+        if !names::is_repo_id(repo) || !names::is_relative_path(file) {
+            let problem = format!("{file:?} cannot be used");
+            return Err(Error::Malformed { what: repo.to_owned(), problem });
         }
-        if let Some(path) = self.local_data_set(set) {
+        if let Some(path) = self.local_data_file(data) {
             return Ok(path);
         }
         let client = HubClient::new(self.settings())?;
-        let address =
-            Address { kind: Kind::DataSet, repo: &set.repo, revision: &set.revision, file: &set.file };
+        let address = Address { kind: Kind::DataSet, repo, revision, file };
         transfer::fetch(&client, self.settings(), address, None, progress)
     }
 }

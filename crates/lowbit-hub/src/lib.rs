@@ -37,7 +37,7 @@ mod transfer;
 mod wheel;
 
 pub use catalogue::{Catalogue, Entry, HubFile, Source, WheelPart};
-pub use data_sets::DataSet;
+pub use data_sets::{DataFile, DataSet};
 pub use digest::Digest;
 pub use env::{Environment, VARIABLES, Variable};
 pub use error::{Error, TokenState};

@@ -4,18 +4,14 @@ use crate::{
     Access, IoError, RawTensor, TensorInfo,
     bytes::{self, Opened},
     container::Container,
+    digest,
     gguf::{self, Gguf, Metadata},
     hf::HfFolder,
     llama2c::{Llama2c, Llama2cHeader},
     problem,
 };
 use lowbit_format::{ActSpec, OnlineOp, QuantTensor};
-use sha2::{Digest, Sha256};
-use std::{
-    fs::File,
-    io::Read,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 /// An opened checkpoint.
 #[derive(Clone, Debug)]
@@ -201,21 +197,7 @@ impl Checkpoint {
     /// # Errors
     /// Where one cannot be read.
     pub fn sha256(&self) -> Result<String, IoError> {
-        let mut hash = Sha256::new();
-        let mut buffer = vec![0; 1 << 20];
-        for path in self.files() {
-            let mut read = || {
-                let mut file = File::open(path)?;
-                loop {
-                    match file.read(&mut buffer)? {
-                        0 => return Ok(()),
-                        bytes => hash.update(&buffer[..bytes]),
-                    }
-                }
-            };
-            read().map_err(|error| IoError::os("read", error).in_file(path))?;
-        }
-        Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+        digest::sha256(self.files())
     }
 
     /// Checks that no file has changed since it was opened: call it when loading is done, before what was read is

@@ -50,6 +50,7 @@ mod bytes;
 mod checkpoint;
 pub mod container;
 mod cursor;
+mod digest;
 mod error;
 pub mod gguf;
 pub mod hf;

@@ -65,7 +65,7 @@ pub use lowbit_engine::{
 pub use lowbit_eval as eval;
 pub use lowbit_format::{FormatError, NK, SpecInfo, SpecSource, WeightSpec, all_specs, suggest};
 pub use lowbit_hub as hub;
-pub use lowbit_io::{Access, container::annotate, texts};
+pub use lowbit_io::{Access, container::annotate, texts, write_file};
 pub use lowbit_kernels::{
     ActPrecision, ActRounding, Cache, Candidate, Ctx, DotPeak, Explanation, ForkJoin, Isa, IsaLevel, KERNELS,
     KernelCard, Machine, Method, Plan, PlanKey, Planner, Query, ReadBandwidth, Record, Refusal, Source,

@@ -3,10 +3,10 @@
 use super::Settings;
 use crate::{
     EvalError,
+    results::sha256,
     tasks::{Data, Only, Split, Task},
 };
 use lowbit_io::texts::{Row, Rows};
-use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
 /// Folders in folders that are looked through.
@@ -107,12 +107,8 @@ impl TaskData {
 
 /// Of the rows as lines of JSON.
 fn rows_sha256(rows: &[Row]) -> String {
-    let mut hash = Sha256::new();
-    for row in rows {
-        hash.update(serde_json::json!(row.fields).to_string());
-        hash.update("\n");
-    }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    let lines: String = rows.iter().map(|row| format!("{}\n", serde_json::json!(row.fields))).collect();
+    sha256(lines.as_bytes())
 }
 
 /// The rows of a file that belong to a split.

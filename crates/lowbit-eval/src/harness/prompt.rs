@@ -4,8 +4,8 @@ use crate::{
     EvalError,
     tasks::{Document, Question},
 };
-use lowbit_engine::{EngineError, Model};
-use lowbit_text::{ChatInput, ChatTemplate, Message, SpecialText};
+use lowbit_engine::Model;
+use lowbit_text::{ChatTemplate, Message};
 
 /// Stands between examples.
 const BETWEEN_EXAMPLES: &str = "\n\n";
@@ -43,14 +43,7 @@ impl<'m> Form<'m> {
                     messages.push(Message::new("assistant", example.answer.clone()));
                 }
                 messages.push(Message::new("user", prompt));
-                let tokenizer = model.tokenizer()?;
-                let spell = |id: Option<u32>| match id {
-                    Some(id) => tokenizer.decode(&[id], SpecialText::Show).map_err(EngineError::from),
-                    None => Ok(String::new()),
-                };
-                let (bos, eos) = (spell(tokenizer.bos())?, spell(tokenizer.eos())?);
-                let input = ChatInput { bos: &bos, eos: &eos, ..ChatInput::new(&messages) };
-                Ok(template.render(&input).map_err(EngineError::from)? + &document.begun)
+                Ok(model.render_conversation(template, &messages, &[])? + &document.begun)
             }
         }
     }

@@ -5,4 +5,5 @@ mod paired;
 mod store;
 
 pub use paired::Paired;
+pub(crate) use store::sha256;
 pub use store::{Results, Run, RunAbout, StoredDocument, Texts};

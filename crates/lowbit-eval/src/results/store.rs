@@ -5,7 +5,9 @@ use crate::{
     harness::Answer,
     tasks::{Metric, Reply, Summary, Verdict},
 };
-use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Transaction, TransactionBehavior, params};
+use rusqlite::{
+    Connection, ErrorCode, OptionalExtension, Params, Row, Transaction, TransactionBehavior, params,
+};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::{
@@ -193,7 +195,7 @@ impl Results {
     /// # Errors
     /// Where the file cannot be read.
     pub fn done(&self, run: i64) -> Result<HashSet<usize>, EvalError> {
-        self.all("SELECT place FROM document WHERE run = ?1", run, |row| place(row, 0))
+        self.all("SELECT place FROM document WHERE run = ?1", [run], |row| place(row, 0))
             .map(HashSet::from_iter)
     }
 
@@ -238,8 +240,8 @@ impl Results {
         self.all(
             "SELECT id, created, model, model_sha256, task, task_version, shots, settings, data, data_sha256, \
              examples_sha256, rows, about, seconds, (SELECT count(*) FROM document WHERE run = run.id) \
-             FROM run WHERE id > ?1 ORDER BY id",
-            -1,
+             FROM run ORDER BY id",
+            [],
             run,
         )
     }
@@ -261,7 +263,7 @@ impl Results {
     /// Where the file cannot be read.
     pub fn documents(&self, run: i64) -> Result<Vec<StoredDocument>, EvalError> {
         let scores =
-            self.all("SELECT place, metric, value, weight FROM score WHERE run = ?1", run, |row| {
+            self.all("SELECT place, metric, value, weight FROM score WHERE run = ?1", [run], |row| {
                 Ok((place(row, 0)?, row.get::<_, String>(1)?, (row.get(2)?, row.get(3)?)))
             })?;
         let mut of: BTreeMap<usize, BTreeMap<String, (f64, f64)>> = BTreeMap::new();
@@ -270,7 +272,7 @@ impl Results {
         }
         self.all(
             "SELECT place, category, asked_sha256, asked, replies FROM document WHERE run = ?1 ORDER BY place",
-            run,
+            [run],
             |row| {
                 let place = place(row, 0)?;
                 let asked: Option<String> = row.get(3)?;
@@ -291,35 +293,30 @@ impl Results {
     /// # Errors
     /// Where the file cannot be read.
     pub fn summary(&self, run: i64, metric: &Metric, limit: Option<usize>) -> Result<Summary, EvalError> {
-        let scores =
-            self.all("SELECT place, value, weight, metric FROM score WHERE run = ?1", run, |row| {
-                Ok((place(row, 0)?, (row.get(1)?, row.get(2)?), row.get::<_, String>(3)?))
-            })?;
-        let counts = |place: usize| limit.is_none_or(|limit| place < limit);
-        let scores: Vec<(f64, f64)> = scores
-            .into_iter()
-            .filter(|(place, _, name)| name == metric.name && counts(*place))
-            .map(|(_, score, _)| score)
-            .collect();
+        let scores = self.all(
+            "SELECT value, weight FROM score WHERE run = ?1 AND metric = ?2 AND place < ?3 ORDER BY place",
+            params![run, metric.name, limit.map_or(i64::MAX, |limit| limit as i64)],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )?;
         Ok(metric.aggregate.of(&scores))
     }
 
     fn all<T>(
         &self,
         query: &str,
-        run: i64,
+        params: impl Params,
         read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Vec<T>, EvalError> {
-        self.query(query, run, read).map_err(|error| self.wrong(error))
+        self.query(query, params, read).map_err(|error| self.wrong(error))
     }
 
     fn query<T>(
         &self,
         query: &str,
-        run: i64,
+        params: impl Params,
         read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
     ) -> rusqlite::Result<Vec<T>> {
-        self.connection.prepare_cached(query)?.query_map([run], read)?.collect()
+        self.connection.prepare_cached(query)?.query_map(params, read)?.collect()
     }
 
     fn wrong(&self, source: rusqlite::Error) -> EvalError {

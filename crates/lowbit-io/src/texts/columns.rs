@@ -4,8 +4,8 @@
 //! everything that it would make room for is checked before: the schema and the places of columns here and in
 //! [`footer`], and pages are unpacked here, where a limit holds.
 
-use super::{Texts, footer, source};
-use crate::{IoError, bytes::open_regular};
+use super::{Texts, footer};
+use crate::{IoError, bytes::open_regular, digest};
 use flate2::read::MultiGzDecoder;
 use parquet::{
     basic::{Compression, Encoding, Type},
@@ -20,7 +20,6 @@ use parquet::{
         serialized_reader::SerializedPageReader,
     },
 };
-use sha2::{Digest, Sha256};
 use std::{fs::File, io::Read, panic::catch_unwind, path::Path, sync::Arc};
 
 /// Most bytes of a page as it is unpacked: writers make pages of a megabyte, one long document apart.
@@ -102,7 +101,7 @@ fn documents(path: &Path, field: &str, most: u64) -> Result<Texts, IoError> {
     if documents.all.is_empty() {
         return Err(IoError::invalid(what(), "no row", "at least one"));
     }
-    Ok(Texts { documents: documents.all, sha256: sha256(path)? })
+    Ok(Texts { documents: documents.all, sha256: digest::sha256([path])? })
 }
 
 /// The number of a column that has one text a row.
@@ -283,18 +282,5 @@ impl PageReader for Unpacked {
 
     fn at_record_boundary(&mut self) -> Result<bool, ParquetError> {
         self.pages.at_record_boundary()
-    }
-}
-
-/// Of the file as it lies there.
-pub(super) fn sha256(path: &Path) -> Result<String, IoError> {
-    let mut file = open_regular(path)?.0;
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        match file.read(&mut buffer).map_err(|error| IoError::os("read", error))? {
-            0 => return Ok(source::hexadecimal(hash)),
-            bytes => hash.update(&buffer[..bytes]),
-        }
     }
 }

@@ -5,11 +5,11 @@
 //! every article is a row, with its text in `page`.
 
 use super::{
-    columns::{self, Columns},
+    columns::Columns,
     lines::MAX_LINE,
     source::{MAX_TEXT, Source},
 };
-use crate::IoError;
+use crate::{IoError, digest};
 use parquet::{
     bloom_filter::Sbbf,
     column::page::PageReader,
@@ -293,7 +293,7 @@ fn of_columns(path: &Path) -> Result<Rows, IoError> {
             rows.push(Row { fields, number: rows.len() + 1 });
         }
     }
-    Ok(Rows { rows, sha256: columns::sha256(path)? })
+    Ok(Rows { rows, sha256: digest::sha256([path])? })
 }
 
 /// Bytes of memory, roughly.

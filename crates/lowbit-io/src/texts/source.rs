@@ -1,6 +1,6 @@
 //! The bytes of a text file as they are unpacked, hashed and counted as they pass.
 
-use crate::{IoError, bytes::open_regular};
+use crate::{IoError, bytes::open_regular, digest::hexadecimal};
 use flate2::bufread::MultiGzDecoder;
 use sha2::{Digest, Sha256};
 use std::{
@@ -78,10 +78,6 @@ impl Source {
     pub(super) fn sha256(self) -> String {
         hexadecimal(self.hash)
     }
-}
-
-pub(super) fn hexadecimal(hash: Sha256) -> String {
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

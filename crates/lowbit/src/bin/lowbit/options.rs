@@ -62,7 +62,12 @@ impl Compute {
     }
 
     pub(crate) fn load_options<'a>(&self, planner: Planner<'a>) -> LoadOptions<'a> {
-        load_options(self.activations.unwrap_or(Activations::Int16), planner)
+        load_options(self.activations(), planner)
+    }
+
+    /// As asked for, else the usual ones.
+    pub(crate) fn activations(&self) -> Activations {
+        self.activations.unwrap_or(Activations::Int16)
     }
 }
 

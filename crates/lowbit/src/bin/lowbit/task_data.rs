@@ -7,7 +7,7 @@ use lowbit::{
         harness::{Settings, TaskData, find_split},
         tasks::{Split, Task},
     },
-    hub::{DataSet, Store},
+    hub::{DataFile, Store},
 };
 use std::path::{Path, PathBuf};
 
@@ -43,20 +43,8 @@ fn locate(store: &Store, folder: Option<&Path>, split: &Split) -> Result<PathBuf
     if repo.is_empty() {
         bail!("{}; the hub has it in other forms only", missing());
     }
-    let set = DataSet {
-        name: repo.to_string(),
-        description: String::new(),
-        licence: String::new(),
-        licence_url: String::new(),
-        repo: repo.to_string(),
-        revision: REVISION.to_owned(),
-        file: format!("{config}/{part}/0000.parquet"),
-        field: String::new(),
-    };
-    if let Some(path) = store.local_data_set(&set) {
-        return Ok(path);
-    }
+    let file = format!("{config}/{part}/0000.parquet");
     store
-        .pull_data_set(&set, &mut Download::new())
+        .pull_data_file(DataFile { repo, revision: REVISION, file: &file }, &mut Download::new())
         .with_context(|| format!("{}; and it could not be fetched from the hub ({repo})", missing()))
 }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, builder::PossibleValuesParser};
 use lowbit::{
     eval::study::{Measured, Recipe, drawings, html},
-    suggest,
+    suggest, write_file,
 };
 use serde_json::json;
 use std::{
@@ -157,15 +157,15 @@ impl Study {
 
     /// Report, charts and figures, as far as it is.
     fn write(&self, recipe: &Recipe, measured: &[Measured], inputs: &Inputs, folder: &Path) -> Result<()> {
-        steps::write_whole(&folder.join("figures.json"), &serde_json::to_string_pretty(measured)?)?;
+        write_file(&folder.join("figures.json"), &serde_json::to_vec_pretty(measured)?)?;
         if self.format == "none" {
             return Ok(());
         }
         for drawing in drawings(recipe, measured) {
-            steps::write_whole(&folder.join(format!("{}.svg", drawing.name)), &drawing.svg)?;
+            write_file(&folder.join(format!("{}.svg", drawing.name)), drawing.svg.as_bytes())?;
         }
         let page = html(recipe, measured, &inputs.setting(recipe));
-        steps::write_whole(&folder.join("report.html"), &page)
+        Ok(write_file(&folder.join("report.html"), page.as_bytes())?)
     }
 }
 

@@ -8,6 +8,7 @@ use lowbit::{
         tasks::{Aggregate, Better, Task},
     },
     quant::{method, stats::Needs},
+    write_file,
 };
 use serde_json::{Map, Value, json};
 use std::{
@@ -219,7 +220,7 @@ impl<'a> Steps<'a> {
 
     fn keep(&self, cell: &Cell, step: &Step, result: &Value) -> Result<()> {
         let kept = json!({ "args": step.args, "result": result });
-        write_whole(&self.path(cell, step), &serde_json::to_string_pretty(&kept)?)
+        Ok(write_file(&self.path(cell, step), &serde_json::to_vec_pretty(&kept)?)?)
     }
 
     fn run(&self, cell: &Cell, step: &Step) -> Result<Value> {
@@ -294,13 +295,4 @@ fn task_figure(measured: &Value) -> Option<TaskFigure> {
 fn needs(name: &str, settings: &[String]) -> Result<Needs> {
     let method = method(name)?;
     Ok((method.recipe)(&crate::commands::quantize::settings(settings)?)?.needs())
-}
-
-/// Writes a file that is there whole or not at all.
-pub(super) fn write_whole(path: &Path, text: &str) -> Result<()> {
-    let cannot = || format!("cannot write {}", path.display());
-    let part = path.with_extension("part");
-    std::fs::write(&part, text).with_context(cannot)?;
-    std::fs::File::open(&part).and_then(|file| file.sync_all()).with_context(cannot)?;
-    std::fs::rename(&part, path).with_context(cannot)
 }
