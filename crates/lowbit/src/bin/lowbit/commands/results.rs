@@ -287,9 +287,9 @@ impl ResultsCommand {
                         for (metric, (value, weight)) in &document.scores {
                             let place = document.place;
                             let category = document.category.as_deref().unwrap_or_default();
-                            let texts = [&about.model, &about.task].map(|text| cell(text));
-                            let [model, task] = texts;
-                            let (category, shots) = (cell(category), about.shots);
+                            // Names of metrics have commas too: exact_match,strict-match.
+                            let texts = [&about.model, &about.task, category, metric].map(cell);
+                            let ([model, task, category, metric], shots) = (texts, about.shots);
                             writeln!(
                                 out,
                                 "{},{model},{task},{shots},{place},{category},{metric},{value},{weight}",
@@ -426,5 +426,17 @@ fn cell(text: &str) -> String {
         format!("\"{}\"", text.replace('"', "\"\""))
     } else {
         text.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_with_commas_and_quotes_stay_one_cell() {
+        assert_eq!(cell("acc"), "acc");
+        assert_eq!(cell("exact_match,strict-match"), "\"exact_match,strict-match\"");
+        assert_eq!(cell("a \"b\"\n"), "\"a \"\"b\"\"\n\"");
     }
 }
