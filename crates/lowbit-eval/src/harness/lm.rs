@@ -34,7 +34,7 @@ pub struct LmOptions {
 
 impl Default for LmOptions {
     fn default() -> Self {
-        Self { cache: KvElement::F16, kv_bytes: 1 << 30, parallel: 16 }
+        Self { cache: KvElement::F16, kv_bytes: 1 << 30, parallel: 32 }
     }
 }
 

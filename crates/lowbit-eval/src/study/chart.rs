@@ -6,7 +6,7 @@ use std::fmt::Write;
 /// Of the whole drawing.
 const SIZE: (f64, f64) = (760.0, 460.0);
 /// Left, top, right and bottom of the field in which points lie.
-const FIELD: (f64, f64, f64, f64) = (80.0, 50.0, 560.0, 400.0);
+const FIELD: (f64, f64, f64, f64) = (70.0, 70.0, 590.0, 400.0);
 /// Distinct for the colour-blind too (Okabe and Ito); the shapes differ as well.
 const COLOURS: [&str; 8] =
     ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#999999", "#8a8a00"];
@@ -68,7 +68,7 @@ impl Chart {
             |a: f64, b: f64| (left + x.share(a) * (right - left), bottom - y.share(b) * (bottom - top));
         let mut svg = head(SIZE, &self.title);
         text(&mut svg, ((left + right) / 2.0, bottom + 45.0), "middle", &self.x);
-        text(&mut svg, (left - 10.0, top - 10.0), "start", &self.y);
+        text(&mut svg, (20.0, top - 18.0), "start", &self.y);
         for mark in x.marks() {
             let (px, _) = place(mark, y.least);
             line(&mut svg, "grid", (px, top), (px, bottom));
@@ -230,7 +230,9 @@ fn head((width, height): (f64, f64), title: &str) -> String {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" font-family=\"sans-serif\" font-size=\"14\">\n\
          <style>{STYLE} .front {{ stroke: #888 }}</style>\n"
     );
-    text(&mut svg, (20.0, 25.0), "start", title);
+    svg += "<g font-size=\"16\" font-weight=\"600\">";
+    text(&mut svg, (20.0, 26.0), "start", title);
+    svg += "</g>\n";
     svg
 }
 

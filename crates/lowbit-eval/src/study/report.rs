@@ -179,10 +179,11 @@ fn by_task(model: &str, cells: &[&Measured]) -> Option<String> {
     bars(&format!("{model}: each task"), &tasks, &series)
 }
 
-const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;\
+const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:68rem;margin:2rem auto;padding:0 1rem;\
 color:#222;background:#fff}table{border-collapse:collapse;margin:1rem 0;display:block;overflow-x:auto}th,td{padding:.25rem .6rem;\
-border-bottom:1px solid #8884;text-align:right;white-space:nowrap}th:first-child,td:first-child,th:nth-child(2),td:nth-child(2){text-align:left}\
-figure{margin:2rem 0}svg{max-width:100%;height:auto}pre{overflow-x:auto;background:#8881;padding:.6rem}\
+border-bottom:1px solid #8884;text-align:right;white-space:nowrap}th{white-space:normal;vertical-align:bottom}th:first-child,td:first-child,th:nth-child(2),td:nth-child(2){text-align:left}\
+figure{margin:0}figure:last-child{grid-column:1/-1}\
+.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(26rem,100%),1fr));gap:1.5rem 1rem}svg{max-width:100%;height:auto}pre{overflow-x:auto;background:#8881;padding:.6rem}\
 .source td{font-weight:600}@media(prefers-color-scheme:dark){body{color:#ddd;background:#181818}}";
 
 /// The whole file. `setting` are lines that say what the figures were measured with.
@@ -204,10 +205,12 @@ pub fn html(recipe: &Recipe, all: &[Measured], setting: &[String]) -> String {
     for model in &recipe.models {
         let cells: Vec<&Measured> = all.iter().filter(|cell| cell.model == *model).collect();
         let _ = writeln!(page, "<h2>{}</h2>", escaped(model));
-        table(&mut page, &cells);
+        tables(&mut page, &cells);
+        page += "<div class=\"charts\">\n";
         for drawing in drawings.iter().filter(|drawing| drawing.model == *model) {
             let _ = writeln!(page, "<figure id=\"{}\">{}</figure>", drawing.name, drawing.svg);
         }
+        page += "</div>\n";
     }
     let _ = writeln!(page, "<h2>Commands</h2><p>Every figure came of one of these.</p>");
     for cell in all {
@@ -224,53 +227,69 @@ pub fn html(recipe: &Recipe, all: &[Measured], setting: &[String]) -> String {
     page + "</body></html>\n"
 }
 
-fn table(page: &mut String, cells: &[&Measured]) {
+/// Size, distance from the source and speed in one table, tasks in another: together they are wider than a page.
+fn tables(page: &mut String, cells: &[&Measured]) {
     let Some(source) = cells.iter().find(|cell| cell.is_source()) else { return };
-    let tasks: Vec<&TaskFigure> = source.tasks.iter().collect();
-    let heads = ["method", "format", "bits a weight", "in blocks", "MB", "KL", "perplexity"];
-    let ends = ["recovery, %", "decode t/s", "prompt t/s", "quantize s"];
-    let tasks_heads =
-        tasks.iter().map(|figure| format!("{} {}, n {}", figure.task, figure.metric, figure.documents));
-    let all: Vec<String> = heads
-        .iter()
-        .map(|head| (*head).to_owned())
-        .chain(tasks_heads)
-        .chain(ends.iter().map(|head| (*head).to_owned()))
-        .map(|head| format!("<th>{}</th>", escaped(&head)))
-        .collect();
-    let _ = writeln!(page, "<table><thead><tr>{}</tr></thead><tbody>", all.join(""));
-    for cell in cells {
-        let with_error = |pair: Option<(f64, f64)>, digits: usize| {
-            pair.map(|(value, error)| format!("{value:.digits$} ± {error:.digits$}"))
-        };
+    let heads =
+        ["bits a weight", "in blocks", "MB", "KL", "perplexity", "decode t/s", "prompt t/s", "quantize s"];
+    table(page, &heads.map(str::to_owned), cells, |cell| {
         let plain = |value: Option<f64>, digits: usize| value.map(|value| format!("{value:.digits$}"));
-        let mut row = vec![
-            Some(cell.method().to_owned()),
-            cell.format.clone(),
+        vec![
             plain(cell.bits_per_weight, 3),
             plain(cell.block_bits, 3),
             plain(cell.bytes.map(|bytes| bytes as f64 / 1e6), 0),
-            with_error(cell.kl, 4),
-            with_error(cell.perplexity, 2),
-        ];
-        for figure in &tasks {
-            let own = cell.tasks.iter().find(|own| own.task == figure.task);
-            row.push(own.map(|own| match own.stderr {
-                Some(error) => format!("{:.3} ± {error:.3}", own.value),
-                None => format!("{:.3}", own.value),
-            }));
-        }
-        let recovery = if cell.is_source() { None } else { cell.recovery(source) };
-        row.extend([
-            plain(recovery, 1),
+            cell.kl.map(|kl| with_error(kl, 4)),
+            cell.perplexity.map(|perplexity| with_error(perplexity, 2)),
             plain(cell.decode_tokens_per_s, 1),
             plain(cell.prompt_tokens_per_s, 0),
             plain(cell.quantize_s, 0),
-        ]);
+        ]
+    });
+    if source.tasks.is_empty() {
+        return;
+    }
+    let of_task = |figure: &TaskFigure| format!("{} {}, n {}", figure.task, figure.metric, figure.documents);
+    let mut heads: Vec<String> = source.tasks.iter().map(of_task).collect();
+    heads.push("recovery, %".to_owned());
+    table(page, &heads, cells, |cell| {
+        let value = |figure: &TaskFigure| match figure.stderr {
+            Some(error) => with_error((figure.value, error), 3),
+            None => format!("{:.3}", figure.value),
+        };
+        let own = |task: &str| cell.tasks.iter().find(|own| own.task == task).map(value);
+        let mut row: Vec<Option<String>> = source.tasks.iter().map(|figure| own(&figure.task)).collect();
+        let recovery = if cell.is_source() { None } else { cell.recovery(source) };
+        row.push(recovery.map(|recovery| format!("{recovery:.1}")));
+        row
+    });
+}
+
+/// Of numbers that are beyond telling apart by digits, the power of ten.
+fn with_error((value, error): (f64, f64), digits: usize) -> String {
+    if value.abs() < 1e4 {
+        return format!("{value:.digits$} ± {error:.digits$}");
+    }
+    let power = value.abs().log10().floor() as i32;
+    let unit = 10f64.powi(power);
+    format!("({:.2} ± {:.2})·10^{power}", value / unit, error / unit)
+}
+
+/// A row for each model, which begins with method and format.
+fn table(
+    page: &mut String,
+    heads: &[String],
+    cells: &[&Measured],
+    row: impl Fn(&Measured) -> Vec<Option<String>>,
+) {
+    let heads: Vec<String> =
+        ["method", "format"].into_iter().chain(heads.iter().map(String::as_str)).map(escaped).collect();
+    let _ = writeln!(page, "<table><thead><tr><th>{}</th></tr></thead><tbody>", heads.join("</th><th>"));
+    for cell in cells {
         let class = if cell.is_source() { " class=\"source\"" } else { "" };
-        let row: Vec<String> =
-            row.into_iter().map(|text| format!("<td>{}</td>", escaped(&text.unwrap_or_default()))).collect();
-        let _ = writeln!(page, "<tr{class}>{}</tr>", row.join(""));
+        let start = [Some(cell.method().to_owned()), cell.format.clone()];
+        let texts = start.into_iter().chain(row(cell)).map(|text| escaped(&text.unwrap_or_default()));
+        let texts: Vec<String> = texts.collect();
+        let _ = writeln!(page, "<tr{class}><td>{}</td></tr>", texts.join("</td><td>"));
     }
     let _ = writeln!(page, "</tbody></table>");
 }

@@ -1,7 +1,7 @@
 //! `study`: a recipe from its models to the report.
 
 use super::{Place, text};
-use std::fs;
+use std::{fs, process::Stdio};
 
 const RECIPE: &str = r#"
 title = "A tiny study"
@@ -126,4 +126,28 @@ fn what_is_wrong_with_a_study_is_said_before_it_begins() {
     }
     let error = place.error(&["study", "recipe.toml", "--out", "out", "--models", "smollm2"]);
     assert!(error.contains("--models smollm2: the recipe has base.gguf"), "{error}");
+}
+
+#[test]
+fn two_studies_do_not_work_in_one_folder() {
+    let place = place();
+    fs::create_dir(place.path("out")).unwrap();
+    let file = fs::File::create(place.path("out/lock")).unwrap();
+    file.lock().unwrap();
+    let error = place.error(&ARGS);
+    assert!(error.contains("a study is at work in"), "{error}");
+    drop(file);
+    assert!(place.run(&["study", "recipe.toml", "--out", "out", "--report"]).status.success());
+}
+
+#[test]
+fn a_step_ends_when_what_started_it_is_gone() {
+    let place = place();
+    let mut command = place.command(&["serve", "base.gguf", "--port", "0"]);
+    command.env("LOWBIT_END_WITH_INPUT", "1").stdin(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let input = child.stdin.take().unwrap();
+    assert_eq!(child.try_wait().unwrap(), None);
+    drop(input);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
 }

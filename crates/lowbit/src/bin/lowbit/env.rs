@@ -12,10 +12,14 @@ pub(crate) const LOWBIT_THREADS: hub::Variable = hub::Variable {
     name: "LOWBIT_THREADS",
     description: "Worker threads where --threads is not given; unset: one for each physical core that may be used.",
 };
+pub(crate) const LOWBIT_END_WITH_INPUT: hub::Variable = hub::Variable {
+    name: "LOWBIT_END_WITH_INPUT",
+    description: "Set to `1`: end, as by Ctrl-C, when standard input is closed, which is read for nothing else; so a program that starts lowbit with a pipe leaves none behind, however it ends.",
+};
 
 /// All of them, in the order of documentation.
 pub(crate) fn knobs() -> impl Iterator<Item = &'static hub::Variable> {
-    const OWN: &[hub::Variable] = &[LOWBIT_ISA, LOWBIT_THREADS];
+    const OWN: &[hub::Variable] = &[LOWBIT_END_WITH_INPUT, LOWBIT_ISA, LOWBIT_THREADS];
     OWN.iter().chain(hub::VARIABLES)
 }
 
@@ -36,6 +40,21 @@ pub(crate) fn threads() -> Result<Option<usize>> {
             "environment variable LOWBIT_THREADS is {text:?}, expected a number from 1 to {}",
             crate::options::MOST_THREADS
         ),
+    }
+}
+
+/// Ends the process when standard input is closed, where that is asked for.
+pub(crate) fn end_with_input() -> Result<()> {
+    match value(LOWBIT_END_WITH_INPUT)?.as_deref() {
+        None => Ok(()),
+        Some("1") => {
+            std::thread::spawn(|| {
+                let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+                std::process::exit(i32::from(crate::INTERRUPTED));
+            });
+            Ok(())
+        }
+        Some(other) => bail!("environment variable LOWBIT_END_WITH_INPUT is {other:?}, expected 1"),
     }
 }
 

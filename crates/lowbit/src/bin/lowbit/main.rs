@@ -65,7 +65,7 @@ fn main() -> ExitCode {
     if let Command::SandboxChild(command) = &cli.command {
         return command.run();
     }
-    match cli.command.run(&mut io::stdout().lock()) {
+    match env::end_with_input().and_then(|()| cli.command.run(&mut io::stdout().lock())) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Interrupted) => ExitCode::from(INTERRUPTED),
         Err(error) if is_broken_pipe(&error) => ExitCode::from(BROKEN_PIPE),

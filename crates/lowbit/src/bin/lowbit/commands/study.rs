@@ -13,6 +13,7 @@ use lowbit::{
 };
 use serde_json::json;
 use std::{
+    fs::{File, TryLockError},
     io::Write,
     path::{Path, PathBuf},
 };
@@ -72,6 +73,7 @@ impl Study {
         for part in [&folder, &folder.join("steps"), &folder.join("models")] {
             std::fs::create_dir_all(part).with_context(|| format!("cannot make {}", part.display()))?;
         }
+        let _lock = lock(&folder)?;
         let steps = Steps::new(&recipe, &inputs, &folder)?;
         let interrupt = Interrupt::install()?;
         let over = interrupt.answering();
@@ -166,6 +168,19 @@ impl Study {
         }
         let page = html(recipe, measured, &inputs.setting(recipe));
         Ok(write_file(&folder.join("report.html"), page.as_bytes())?)
+    }
+}
+
+/// Keeps a second study out of a folder, until it is dropped.
+fn lock(folder: &Path) -> Result<File> {
+    let path = folder.join("lock");
+    let file = File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => {
+            bail!("a study is at work in {}; wait for it or name another folder", folder.display())
+        }
+        // Not every file system has locks.
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(file),
     }
 }
 

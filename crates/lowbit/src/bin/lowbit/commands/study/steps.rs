@@ -225,13 +225,18 @@ impl<'a> Steps<'a> {
 
     fn run(&self, cell: &Cell, step: &Step) -> Result<Value> {
         let mut command = Command::new(&self.program);
-        command.args(&step.args).stdin(Stdio::null());
+        // It ends with this process: at the latest when the other end of its input is gone.
+        command.args(&step.args).env(crate::env::LOWBIT_END_WITH_INPUT.name, "1");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         if step.name == "quantize" && Path::new(&format!("{}.partial", self.model(cell))).exists() {
             command.arg("--resume");
         }
         // What a step says while it works is for a terminal; here only why it failed.
         let start = std::time::Instant::now();
-        let output = command.output().with_context(|| format!("cannot start lowbit {}", step.name))?;
+        let mut child = command.spawn().with_context(|| format!("cannot start lowbit {}", step.name))?;
+        let _input = child.stdin.take();
+        let output =
+            child.wait_with_output().with_context(|| format!("cannot wait for lowbit {}", step.name))?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
             let said = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("nothing was said");
