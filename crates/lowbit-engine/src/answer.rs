@@ -56,7 +56,12 @@ impl Answer {
 
     /// Whether it has as many tokens as were asked for.
     pub(crate) fn is_full(&self) -> bool {
-        self.max_tokens.is_some_and(|most| self.tokens.len() >= most)
+        self.left() == 0
+    }
+
+    /// Tokens that may still be drawn, where there is a limit.
+    pub(crate) fn left(&self) -> usize {
+        self.max_tokens.map_or(usize::MAX, |most| most.saturating_sub(self.tokens.len()))
     }
 
     /// The next token, from the model's logits.

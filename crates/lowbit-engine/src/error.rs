@@ -77,6 +77,29 @@ pub enum EngineError {
     /// Sampling parameters out of range, or logits that cannot be sampled from.
     #[error(transparent)]
     Sampling(#[from] SamplerError),
+    /// A draft model whose tokens are others.
+    #[error(
+        "the draft model has another vocabulary: {draft} tokens, the model {vocab}{}; take one of the same family",
+        differs.map_or(String::new(), |id| format!(", and token {id} is another"))
+    )]
+    DraftVocabulary {
+        /// Tokens of the model.
+        vocab: usize,
+        /// Tokens of the draft model.
+        draft: usize,
+        /// The first token that differs.
+        differs: Option<u32>,
+    },
+    /// A draft model for shorter texts.
+    #[error(
+        "the draft model was made for {most} tokens, the context has {context}; lower it with --ctx-size {most}"
+    )]
+    DraftContext {
+        /// Tokens of the model's context.
+        context: usize,
+        /// Tokens that the draft model was made for.
+        most: usize,
+    },
     /// A prompt without a token.
     #[error("the prompt is empty; give at least one token")]
     EmptyPrompt,

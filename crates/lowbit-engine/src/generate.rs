@@ -72,6 +72,10 @@ pub struct Timing {
     pub generated_tokens: usize,
     /// Time from the first drawn token to the last, in seconds.
     pub generate_s: f64,
+    /// Tokens that were guessed, see [`Session::speculate`].
+    pub guessed_tokens: usize,
+    /// Those of them that were drawn.
+    pub guessed_right: usize,
 }
 
 impl Timing {
@@ -125,20 +129,22 @@ impl Session<'_> {
             computed.get_or_insert(remaining);
             watch(Event::Prefill { remaining }).is_continue()
         })?;
-        let Some(mut logits) = prefilled else {
+        if prefilled.is_none() {
             return Ok(Generated { text, tokens: Vec::new(), finish: Finish::Interrupted, timing });
-        };
+        }
         let computed = computed.unwrap_or(0);
         timing.prompt_tokens = computed;
         timing.cached_tokens = request.prompt.len() - computed;
         timing.prompt_s = start.elapsed().as_secs_f64();
 
         let first = Instant::now();
+        // Tokens of the last pass that were guessed, and how many of them were drawn since.
+        let (mut guesses, mut right): (Vec<u32>, usize) = (Vec::new(), 0);
         let finish = loop {
             if answer.is_full() {
                 break Finish::MaxTokens;
             }
-            let drawn = answer.draw(tokenizer, logits)?;
+            let drawn = answer.draw(tokenizer, &self.logits()[right * vocab..][..vocab])?;
             timing.generate_s = first.elapsed().as_secs_f64();
             if drawn.ends == Some(Finish::EndOfText) {
                 break Finish::EndOfText;
@@ -153,11 +159,20 @@ impl Session<'_> {
             if let Some(finish) = drawn.ends {
                 break finish;
             }
+            if guesses.get(right) == Some(&id) {
+                (right, timing.guessed_right) = (right + 1, timing.guessed_right + 1);
+                continue;
+            }
+            self.confirm(guesses.len(), right);
             if self.room() == 0 {
                 break Finish::ContextFull;
             }
-            logits = self.feed(&[id], Logits::Last)?;
+            // The last token of the answer needs no guess.
+            guesses = self.guess(id, (self.room() - 1).min(answer.left().saturating_sub(1)))?;
+            (right, timing.guessed_tokens) = (0, timing.guessed_tokens + guesses.len());
+            self.feed(&[&[id], &guesses[..]].concat(), Logits::From(0))?;
         };
+        self.confirm(guesses.len(), right);
         timing.generated_tokens = answer.tokens.len();
         text.push_str(&answer.rest(finish));
         Ok(Generated { text, tokens: answer.tokens, finish, timing })

@@ -11,6 +11,7 @@
 
 mod adapter;
 mod answer;
+mod draft;
 mod error;
 mod generate;
 mod load;
@@ -24,6 +25,7 @@ pub mod tuning;
 mod vocabulary;
 
 pub use adapter::{Tensors, naming};
+pub use draft::Speculation;
 pub use error::EngineError;
 pub use generate::{Event, Finish, GenerateRequest, Generated, Timing};
 pub use load::{Layer, LoadOptions, LoadStats, spec as model_spec};

@@ -1,8 +1,9 @@
 //! One sequence: its tokens and their cached keys and values.
 
-use crate::{EngineError, Model};
+use crate::{EngineError, Model, Speculation, draft::Drafter};
 use lowbit_kernels::Ctx;
 use lowbit_model::{KvCache, KvElement, Logits, Profile};
+use std::sync::Arc;
 
 /// Tokens of a prompt that go through the model at a time: enough to be bound by arithmetic, few enough that an
 /// interrupted prompt ends soon.
@@ -13,8 +14,10 @@ pub struct Session<'m> {
     model: &'m Model,
     ctx: &'m Ctx,
     cache: KvCache,
+    element: KvElement,
     tokens: Vec<u32>,
     logits: Vec<f32>,
+    drafter: Option<Drafter>,
 }
 
 impl<'m> Session<'m> {
@@ -35,12 +38,17 @@ impl<'m> Session<'m> {
         }
         let capacity = if context == 0 { most } else { context };
         let cache = model.decoder().cache(capacity, element)?;
-        Ok(Self { model, ctx, cache, tokens: Vec::new(), logits: Vec::new() })
+        Ok(Self { model, ctx, cache, element, tokens: Vec::new(), logits: Vec::new(), drafter: None })
     }
 
     /// The model it runs on.
     pub fn model(&self) -> &'m Model {
         self.model
+    }
+
+    /// Workers.
+    pub fn threads(&self) -> usize {
+        self.ctx.threads()
     }
 
     /// Tokens fed so far.
@@ -61,6 +69,33 @@ impl<'m> Session<'m> {
     /// Bytes that keys and values take.
     pub fn cache_bytes(&self) -> usize {
         self.cache.bytes()
+    }
+
+    /// Lets answers be guessed from here on, by a draft model on `ctx`.
+    ///
+    /// # Errors
+    /// Where the draft model has another vocabulary or a shorter context.
+    pub fn speculate(&mut self, speculation: &Speculation, ctx: &Arc<Ctx>) -> Result<(), EngineError> {
+        let cache = (self.cache.capacity(), self.element);
+        self.drafter = Some(Drafter::new(speculation, (self.model, ctx), cache)?);
+        Ok(())
+    }
+
+    /// What may follow, at most `room` tokens; nothing where nobody guesses.
+    pub(crate) fn guess(&mut self, next: u32, room: usize) -> Result<Vec<u32>, EngineError> {
+        let Some(drafter) = &mut self.drafter else { return Ok(Vec::new()) };
+        self.tokens.push(next);
+        let guessed = drafter.guess(&self.tokens, room);
+        self.tokens.pop();
+        guessed
+    }
+
+    /// Forgets guesses but for the first `right`.
+    pub(crate) fn confirm(&mut self, guessed: usize, right: usize) {
+        self.truncate(self.tokens.len() - (guessed - right));
+        if let Some(drafter) = self.drafter.as_mut().filter(|_| guessed > 0) {
+            drafter.learn(right);
+        }
     }
 
     /// Counts from here on where the time of [`feed`](Self::feed) goes, from zero.

@@ -1,7 +1,7 @@
 //! Many answers at once: the text of each is the text alone, whoever comes and goes beside it.
 
 use lowbit_engine::{
-    EngineError, Finish, GenerateRequest, LoadOptions, Model, Session,
+    EngineError, Event, Finish, GenerateRequest, LoadOptions, Model, Session, Speculation,
     sampler::SamplingParams,
     scheduler::{
         Done, Failure, History, Listener, PromptScores, Refused, Request, Scheduler, SchedulerOptions,
@@ -10,7 +10,7 @@ use lowbit_engine::{
 };
 use lowbit_kernels::{Ctx, Isa};
 use lowbit_model::{KvElement, Logits};
-use lowbit_testing::{Template, tiny_gguf};
+use lowbit_testing::{GgufValue, Template, tiny_gguf};
 use std::{
     ops::ControlFlow,
     sync::{
@@ -392,4 +392,96 @@ fn what_cannot_be_answered_is_refused_before_it_waits() {
     ));
     assert!(matches!(refused(&|r| r.generate.sampling.top_p = 7.0), EngineError::Sampling(_)));
     assert!(matches!(refused(&|r| r.generate.stop.push(String::new())), EngineError::Sampling(_)));
+}
+
+/// What guesses, by name: look-up, the model itself, which is always right where tokens are not drawn by chance.
+fn speculations(place: &Place) -> [(&'static str, Speculation); 2] {
+    let of = |draft| Speculation { draft, most: 6 };
+    [("look-up", of(None)), ("draft", of(Some(place.model.clone())))]
+}
+
+#[test]
+fn guesses_change_no_token() {
+    let place = Place::new();
+    let mut requests = mixed(8);
+    // Some greedily, which runs in circles that a look-up guesses well.
+    requests.iter_mut().step_by(2).for_each(|request| request.generate.sampling = SamplingParams::greedy());
+    requests.iter_mut().for_each(|request| request.generate.max_tokens = Some(60));
+    requests[3].generate.stop = vec!["e".to_owned(), "a".to_owned()];
+    let alone: Vec<_> = requests.iter().map(|request| place.alone(request)).collect();
+    for (name, speculation) in speculations(&place) {
+        for parallel in [1, 3, 8] {
+            let options = SchedulerOptions { parallel, ..SchedulerOptions::default() };
+            let (model, ctx) = (place.model.clone(), place.ctx.clone());
+            let scheduler = Scheduler::speculating(model, ctx, options, Some(speculation.clone())).unwrap();
+            for round in 0..2 {
+                let heard = submit(&scheduler, "one", requests.clone());
+                for (heard, alone) in heard.iter().zip(&alone) {
+                    let (tokens, text, done) = heard.answer();
+                    let ended = usize::from(done.finish == Finish::EndOfText);
+                    assert_eq!(tokens, alone.0[..alone.0.len() - ended], "{name}, {parallel}, {round}");
+                    assert_eq!(text, alone.1);
+                }
+            }
+            let counters = settled(&scheduler).counters;
+            assert!(
+                0 < counters.guessed_right && counters.guessed_right < counters.guessed_tokens,
+                "{counters:?}"
+            );
+            assert_eq!((counters.panics, counters.failed), (0, 0));
+            let drawn: usize = alone.iter().map(|alone| 2 * alone.0.len()).sum();
+            assert_eq!(counters.generated_tokens, drawn as u64);
+            assert!(parallel > 1 || counters.steps < counters.generated_tokens, "{name}: {counters:?}");
+        }
+    }
+}
+
+#[test]
+fn guesses_change_nothing_of_a_session() {
+    let place = Place::new();
+    for (name, speculation) in speculations(&place) {
+        let mut session = Session::new(&place.model, &place.ctx, 0, KvElement::F16).unwrap();
+        session.speculate(&speculation, &place.ctx).unwrap();
+        for request in mixed(7) {
+            let mut plain = Session::new(&place.model, &place.ctx, 0, KvElement::F16).unwrap();
+            let mut events = [Vec::new(), Vec::new()];
+            let answer = |session: &mut Session<'_>, events: &mut Vec<_>| {
+                let watch = |event| {
+                    if matches!(event, Event::Token { .. }) {
+                        events.push(event);
+                    }
+                    ControlFlow::Continue(())
+                };
+                session.generate(&request.generate, watch).unwrap()
+            };
+            let (with, without) = (answer(&mut session, &mut events[0]), answer(&mut plain, &mut events[1]));
+            assert_eq!(
+                (&with.text, &with.tokens, with.finish),
+                (&without.text, &without.tokens, without.finish)
+            );
+            assert_eq!(events[0], events[1], "{name}");
+            assert_eq!(session.tokens(), plain.tokens(), "{name}");
+            assert!(with.timing.guessed_right <= with.timing.guessed_tokens);
+            assert_eq!(without.timing.guessed_tokens, 0);
+        }
+    }
+}
+
+#[test]
+fn a_draft_model_of_another_vocabulary_is_refused() {
+    let place = Place::new();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("other.gguf");
+    let mut other = tiny_gguf(Template::None);
+    for (key, value) in &mut other.metadata {
+        if let ("tokenizer.ggml.tokens", GgufValue::Array(_, tokens)) = (key.as_str(), value) {
+            tokens.swap(40, 41);
+        }
+    }
+    other.write(&path).unwrap();
+    let draft = Arc::new(Model::load(&place.ctx, &path, LoadOptions::default()).unwrap());
+    let speculation = Speculation { draft: Some(draft), most: 4 };
+    let mut session = Session::new(&place.model, &place.ctx, 0, KvElement::F16).unwrap();
+    let error = session.speculate(&speculation, &place.ctx).unwrap_err();
+    assert!(matches!(error, EngineError::DraftVocabulary { differs: Some(40), .. }), "{error}");
 }

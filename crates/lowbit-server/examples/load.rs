@@ -77,6 +77,7 @@ fn serve(path: &str, model_id: &str) -> SocketAddr {
         models: vec![ModelEntry { id: model_id.to_owned(), path: path.into() }],
         residency: Residency { bytes: 0, idle: Duration::ZERO },
         scheduler: SchedulerOptions::default(),
+        speculation: None,
         limits: Limits::default(),
     };
     let loader = |ctx: &Ctx, path: &Path| {

@@ -28,7 +28,7 @@ mod server;
 mod tls;
 mod tools;
 
-pub use lowbit_engine::scheduler::SchedulerOptions;
+pub use lowbit_engine::{Speculation, scheduler::SchedulerOptions};
 pub use models::{Loader, ModelEntry, Residency};
 pub use server::{Exposure, Limits, ServeError, Server, ServerOptions, Stop};
 pub use tls::TlsFiles;

@@ -2,7 +2,7 @@
 
 use crate::{app::now, error::ApiError, served::Served};
 use axum::http::StatusCode;
-use lowbit_engine::{EngineError, Model, scheduler::SchedulerOptions};
+use lowbit_engine::{EngineError, Model, Speculation, scheduler::SchedulerOptions};
 use lowbit_kernels::Ctx;
 use serde_json::{Value, json};
 use std::{
@@ -47,6 +47,7 @@ pub(crate) struct Models {
     loader: Loader,
     ctx: Arc<Ctx>,
     options: SchedulerOptions,
+    speculation: Option<Speculation>,
     residency: Residency,
     started: u64,
     draining: std::sync::atomic::AtomicBool,
@@ -58,7 +59,7 @@ impl Models {
         entries: Vec<ModelEntry>,
         loader: Loader,
         ctx: Arc<Ctx>,
-        options: SchedulerOptions,
+        (options, speculation): (SchedulerOptions, Option<Speculation>),
         residency: Residency,
     ) -> Self {
         let place = |entry: ModelEntry| {
@@ -71,6 +72,7 @@ impl Models {
             loader,
             ctx,
             options,
+            speculation,
             residency,
             started: now(),
             draining: false.into(),
@@ -132,7 +134,8 @@ impl Models {
     }
 
     fn start(&self, id: &str, model: Model) -> Result<Arc<Served>, EngineError> {
-        Served::start(id, Arc::new(model), self.ctx.clone(), self.options).map(Arc::new)
+        let how = (self.options, self.speculation.clone());
+        Served::start(id, Arc::new(model), self.ctx.clone(), how).map(Arc::new)
     }
 
     /// Unloads what was not used the longest until a model fits.

@@ -3,7 +3,7 @@
 use crate::{error::ApiError, tools::Dialect};
 use axum::http::StatusCode;
 use lowbit_engine::{
-    Model,
+    Model, Speculation,
     scheduler::{Scheduler, SchedulerOptions},
 };
 use lowbit_kernels::Ctx;
@@ -30,12 +30,12 @@ impl Served {
         id: &str,
         model: Arc<Model>,
         ctx: Arc<Ctx>,
-        options: SchedulerOptions,
+        (options, speculation): (SchedulerOptions, Option<Speculation>),
     ) -> Result<Self, lowbit_engine::EngineError> {
         let template = model.chat_template().map_err(|error| error.to_string());
         let dialect = Dialect::of(model.tokenizer()?.chat_template());
         let bits_per_weight = model.load_stats().bits_per_weight;
-        let scheduler = Scheduler::start(model, ctx.clone(), options)?;
+        let scheduler = Scheduler::speculating(model, ctx.clone(), options, speculation)?;
         Ok(Self { id: id.to_owned(), scheduler, ctx, template, bits_per_weight, dialect })
     }
 

@@ -7,7 +7,7 @@ use crate::{
     tls::TlsFiles,
 };
 use futures_util::future::select;
-use lowbit_engine::scheduler::SchedulerOptions;
+use lowbit_engine::{Speculation, scheduler::SchedulerOptions};
 use lowbit_kernels::Ctx;
 use std::{
     net::{SocketAddr, TcpListener},
@@ -37,6 +37,8 @@ pub struct ServerOptions {
     pub residency: Residency,
     /// How answers are computed.
     pub scheduler: SchedulerOptions,
+    /// What guesses answers ahead, where anything does. A draft model must be of the vocabulary of every model.
+    pub speculation: Option<Speculation>,
     /// What clients may take.
     pub limits: Limits,
 }
@@ -147,8 +149,7 @@ impl Server {
     /// # Errors
     /// Where the address is taken or would be open to everyone, or the first model cannot be loaded or has no tokenizer.
     pub fn bind(loader: Loader, ctx: Arc<Ctx>, options: ServerOptions) -> Result<Self, ServeError> {
-        let ServerOptions { address, exposure, tls, api_key, hosts, models, residency, scheduler, limits } =
-            options;
+        let ServerOptions { address, exposure, tls, api_key, hosts, models, limits, .. } = options;
         if !address.ip().is_loopback() && api_key.is_none() && exposure == Exposure::Protected {
             return Err(ServeError::Unprotected { address });
         }
@@ -164,7 +165,13 @@ impl Server {
         if models.is_empty() {
             return Err(ServeError::Model("there is no model to serve".into()));
         }
-        let models = Arc::new(Models::new(models, loader, ctx, scheduler, residency));
+        let models = Arc::new(Models::new(
+            models,
+            loader,
+            ctx,
+            (options.scheduler, options.speculation),
+            options.residency,
+        ));
         let first = models.load(0).map_err(|error| ServeError::Model(error.to_string()))?;
         let context = first.context();
         let app = App { models, api_key, hosts, limits, embedding: Mutex::default() };

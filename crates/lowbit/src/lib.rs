@@ -60,7 +60,7 @@
 
 pub use lowbit_engine::{
     EngineError, Event, Finish, GenerateRequest, Generated, Layer, LoadOptions, LoadStats, Model, Session,
-    TensorSummary, Timing, pack, sampler, synth, tuning,
+    Speculation, TensorSummary, Timing, pack, sampler, synth, tuning,
 };
 pub use lowbit_eval as eval;
 pub use lowbit_format::{FormatError, NK, SpecInfo, SpecSource, WeightSpec, all_specs, suggest};

@@ -11,6 +11,7 @@
 //!   steps back into the queue and is computed again later.
 //! - **Prefixes** are reused: a sequence takes over or copies the keys and values of whatever begins like its prompt,
 //!   and waits for one that is just being computed.
+//! - **Guesses**: where few are answered at once, each may bring guesses at its next tokens, see [`Speculation`].
 //! - **Isolation**: a panic in a step ends the sequence that it was for. Where several were in it, each is computed
 //!   again alone, so that only the guilty one ends.
 //!
@@ -25,7 +26,7 @@ mod step;
 
 pub use stats::{Counters, Histogram, Stats};
 
-use crate::{EngineError, Finish, GenerateRequest, Model, answer::Answer};
+use crate::{EngineError, Finish, GenerateRequest, Model, Speculation, answer::Answer, draft::Drafter};
 use lowbit_kernels::Ctx;
 use lowbit_model::KvElement;
 use queue::{Inbox, Phase, Shared};
@@ -189,16 +190,28 @@ impl Scheduler {
     /// # Errors
     /// Where the model has no tokenizer, the context is longer than the model's, or `kv_bytes` does not hold one
     /// context.
-    pub fn start(
+    pub fn start(model: Arc<Model>, ctx: Arc<Ctx>, options: SchedulerOptions) -> Result<Self, EngineError> {
+        Self::speculating(model, ctx, options, None)
+    }
+
+    /// Starts a thread that has answers guessed.
+    ///
+    /// # Errors
+    /// As [`Self::start`], and where the draft model has another vocabulary or a shorter context.
+    pub fn speculating(
         model: Arc<Model>,
         ctx: Arc<Ctx>,
         mut options: SchedulerOptions,
+        speculation: Option<Speculation>,
     ) -> Result<Self, EngineError> {
         model.tokenizer()?;
         options.context = keys::context(&model, &options)?;
         options.parallel = options.parallel.max(1);
+        if let Some(speculation) = &speculation {
+            Drafter::new(speculation, (&model, &ctx), (options.context, options.element))?;
+        }
         let shared = Arc::new(Shared::new(options));
-        let engine = Engine::new(shared.clone(), model.clone(), ctx, options);
+        let engine = Engine::new(shared.clone(), model.clone(), ctx, options, speculation);
         let thread = std::thread::Builder::new().name("lowbit-scheduler".into()).spawn(move || engine.run());
         let thread = Some(thread.map_err(|error| EngineError::Thread { why: error.to_string() })?);
         Ok(Self { shared, model, options, thread })

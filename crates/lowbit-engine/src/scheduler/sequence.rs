@@ -11,8 +11,13 @@ pub(super) struct Sequence {
     /// Place in the order of arrival.
     pub(super) arrival: u64,
     pub(super) client: String,
-    /// Prompt and answer so far. The last is never in the cache: its logits are wanted.
+    /// Prompt and answer so far, and in a step what is guessed to follow. The last that is no guess is never in the cache: its
+    /// logits are wanted.
     pub(super) tokens: Vec<u32>,
+    /// Tokens at the end that are guesses.
+    guessed: usize,
+    /// Tokens of its answer that figures were told of.
+    pub(super) counted: usize,
     /// The end of a prompt that is only scored: nothing is predicted from it, so it is not computed.
     last_scored: Option<u32>,
     prompt_tokens: usize,
@@ -67,10 +72,18 @@ impl Scores {
 pub(super) enum Progress {
     /// More of the prompt is to be read.
     Reading,
-    /// A token was drawn, and more are to come.
-    Wrote,
+    /// A token was drawn, one more for each guess that was right, and more are to come.
+    Wrote {
+        /// Guesses that were right.
+        right: usize,
+    },
     /// It is over, and the listener knows.
-    Over(Finish),
+    Over {
+        /// Why.
+        finish: Finish,
+        /// Guesses that were right.
+        right: usize,
+    },
 }
 
 impl Sequence {
@@ -90,6 +103,8 @@ impl Sequence {
             client: client.to_owned(),
             prompt_tokens,
             tokens: prompt.tokens,
+            guessed: 0,
+            counted: 0,
             last_scored,
             cached_tokens: None,
             answer,
@@ -118,13 +133,35 @@ impl Sequence {
     pub(super) fn reusable(&self) -> usize {
         match &self.scores {
             Some(scores) if scores.next() < self.prompt_tokens => scores.next() - 1,
-            _ => self.tokens.len() - 1,
+            _ => self.known() - 1,
         }
+    }
+
+    /// Tokens that are no guesses.
+    fn known(&self) -> usize {
+        self.tokens.len() - self.guessed
+    }
+
+    /// Tokens that may be guessed beside the next: the last token of an answer or of the context needs no guess.
+    pub(super) fn guessable(&self, capacity: usize) -> usize {
+        self.answer.left().saturating_sub(1).min(capacity.saturating_sub(self.tokens.len()))
+    }
+
+    pub(super) fn add_guesses(&mut self, guesses: &[u32]) {
+        self.tokens.extend_from_slice(guesses);
+        self.guessed += guesses.len();
+    }
+
+    /// What was guessed and not drawn.
+    pub(super) fn take_guesses(&mut self) -> Vec<u32> {
+        let known = self.known();
+        self.guessed = 0;
+        self.tokens.split_off(known)
     }
 
     /// Whether logits of many tokens of the prompt are wanted.
     pub(super) fn is_scored(&self) -> bool {
-        self.reusable() + 1 < self.tokens.len()
+        self.reusable() + 1 < self.known()
     }
 
     /// For which of `count` tokens from position `held` on logits are wanted.
@@ -161,24 +198,34 @@ impl Sequence {
             self.listener.update(Update::Prompt(scores.done));
         }
         if self.answer.is_full() {
-            return Ok(self.over(Finish::MaxTokens, None));
+            return Ok(self.over(Finish::MaxTokens, None, 0));
         }
-        let drawn = self.answer.draw(tokenizer, &rows[rows.len() - vocab..])?;
-        if drawn.ends == Some(Finish::EndOfText) {
-            return Ok(self.over(Finish::EndOfText, Some(drawn.token.into())));
+        let guesses = self.take_guesses();
+        let rows = rows[rows.len() - (guesses.len() + 1) * vocab..].chunks_exact(vocab);
+        let mut right = 0;
+        for row in rows {
+            let drawn = self.answer.draw(tokenizer, row)?;
+            if drawn.ends == Some(Finish::EndOfText) {
+                return Ok(self.over(Finish::EndOfText, Some(drawn.token.into()), right));
+            }
+            let id = drawn.token.id;
+            self.tokens.push(id);
+            self.listener.update(Update::Token(drawn.token.into(), drawn.text));
+            let full = || self.answer.is_full().then_some(Finish::MaxTokens);
+            // The last token has to be computed before another can be drawn.
+            let no_room = || (self.tokens.len() > capacity).then_some(Finish::ContextFull);
+            if let Some(finish) = drawn.ends.or_else(full).or_else(no_room) {
+                return Ok(self.over(finish, None, right));
+            }
+            if guesses.get(right) != Some(&id) {
+                break;
+            }
+            right += 1;
         }
-        self.tokens.push(drawn.token.id);
-        self.listener.update(Update::Token(drawn.token.into(), drawn.text));
-        let full = || self.answer.is_full().then_some(Finish::MaxTokens);
-        // The last token has to be computed before another can be drawn.
-        let no_room = || (self.tokens.len() > capacity).then_some(Finish::ContextFull);
-        match drawn.ends.or_else(full).or_else(no_room) {
-            Some(finish) => Ok(self.over(finish, None)),
-            None => Ok(Progress::Wrote),
-        }
+        Ok(Progress::Wrote { right })
     }
 
-    fn over(&mut self, finish: Finish, end: Option<Scored>) -> Progress {
+    fn over(&mut self, finish: Finish, end: Option<Scored>, right: usize) -> Progress {
         let text = self.answer.rest(finish);
         self.listener.update(Update::Done(Done {
             text,
@@ -189,7 +236,7 @@ impl Sequence {
             cached_tokens: self.cached_tokens.unwrap_or(0),
             generated_tokens: self.answer.tokens.len(),
         }));
-        Progress::Over(finish)
+        Progress::Over { finish, right }
     }
 
     /// Ends it without an answer.

@@ -43,6 +43,10 @@ pub struct Counters {
     pub cached_tokens: u64,
     /// Tokens drawn.
     pub generated_tokens: u64,
+    /// Tokens that were guessed, and went through the model to be confirmed or refused.
+    pub guessed_tokens: u64,
+    /// Those of them that were right.
+    pub guessed_right: u64,
     /// Passes through the model.
     pub steps: u64,
 }
@@ -98,12 +102,16 @@ impl Record {
         (self.stats.running, self.stats.kv_bytes) = (running, kv_bytes);
     }
 
-    /// A token was drawn.
-    pub(super) fn token(&mut self, sequence: &mut Sequence, now: Instant) {
-        self.counters.generated_tokens += 1;
-        match sequence.last_token.replace(now) {
-            None => self.stats.first_token_s.observe(now - sequence.submitted),
-            Some(last) => self.stats.next_token_s.observe(now - last),
+    /// Tokens were drawn: as many as the sequence has more than it was counted for.
+    pub(super) fn tokens(&mut self, sequence: &mut Sequence, now: Instant) {
+        let drawn = sequence.generated_tokens() - sequence.counted;
+        sequence.counted += drawn;
+        self.counters.generated_tokens += drawn as u64;
+        for _ in 0..drawn {
+            match sequence.last_token.replace(now) {
+                None => self.stats.first_token_s.observe(now - sequence.submitted),
+                Some(last) => self.stats.next_token_s.observe(now - last),
+            }
         }
     }
 

@@ -6,7 +6,7 @@ use super::{
     queue::{Inbox, Phase, Shared},
     sequence::{Progress, Sequence},
 };
-use crate::{EngineError, Finish, Model};
+use crate::{EngineError, Model, Speculation, draft::Drafter};
 use lowbit_kernels::Ctx;
 use lowbit_model::{KvCache, Logits, Sequence as Rows, Work};
 use std::{
@@ -21,6 +21,8 @@ const READING_TOKENS: usize = 512;
 const READING_BESIDE_WRITING: usize = 128;
 /// Numbers of all logits of a step that are kept for scoring prompts.
 const SCORED_NUMBERS: usize = 1 << 24;
+/// Tokens of a step with guesses in it, those of all sequences together: from there on a token more costs as much as one.
+const GUESSING_TOKENS: usize = 16;
 /// Tokens that another sequence is about to compute, from which on it is worth waiting for them.
 const WORTH_WAITING: usize = 32;
 
@@ -28,8 +30,12 @@ const WORTH_WAITING: usize = 32;
 struct Running {
     sequence: Sequence,
     cache: KvCache,
-    /// Tokens that it brings to the step.
+    /// Guesses what it says next, where anything does.
+    drafter: Option<Drafter>,
+    /// Tokens that it brings to the step, guesses included.
     count: usize,
+    /// Guesses among them.
+    guessed: usize,
 }
 
 impl Running {
@@ -53,6 +59,7 @@ pub(super) struct Engine {
     model: Arc<Model>,
     ctx: Arc<Ctx>,
     options: SchedulerOptions,
+    speculation: Option<Speculation>,
     keys: Keys,
     running: Vec<Running>,
     work: Work,
@@ -65,10 +72,11 @@ impl Engine {
         model: Arc<Model>,
         ctx: Arc<Ctx>,
         options: SchedulerOptions,
+        speculation: Option<Speculation>,
     ) -> Self {
         let keys = Keys::new(&options);
         let (running, work, logits) = (Vec::new(), Work::default(), Vec::new());
-        Self { shared, model, ctx, options, keys, running, work, logits }
+        Self { shared, model, ctx, options, speculation, keys, running, work, logits }
     }
 
     /// Until the scheduler is stopped, or drained.
@@ -156,7 +164,9 @@ impl Engine {
                     sequence.cached_tokens = Some(cache.len());
                     inbox.stats.counters.cached_tokens += cache.len() as u64;
                 }
-                self.running.push(Running { sequence, cache, count: 0 });
+                // What is wrong with a draft model was said at the start.
+                let drafter = self.drafter().ok().flatten();
+                self.running.push(Running { sequence, cache, drafter, count: 0, guessed: 0 });
             }
             Err(_) => {
                 inbox.stats.counters.failed += 1;
@@ -165,11 +175,19 @@ impl Engine {
         }
     }
 
+    /// What guesses for a sequence, where anything does.
+    fn drafter(&self) -> Result<Option<Drafter>, EngineError> {
+        let SchedulerOptions { context, element, .. } = self.options;
+        let new = |speculation| Drafter::new(speculation, (&self.model, &self.ctx), (context, element));
+        self.speculation.as_ref().map(new).transpose()
+    }
+
     /// Bytes of the running sequences when each has got `more` tokens.
     fn running_bytes(&self, more: usize) -> usize {
         let bytes = |running: &Running| {
             let tokens = running.cache.len() + more.min(running.pending());
-            running.cache.bytes().max(self.keys.bytes(&self.model, tokens))
+            let draft = running.drafter.as_ref().map_or(0, Drafter::bytes);
+            running.cache.bytes().max(self.keys.bytes(&self.model, tokens)) + draft
         };
         self.running.iter().map(bytes).sum()
     }
@@ -189,7 +207,7 @@ impl Engine {
     /// first where it does not come out even.
     fn plan(&mut self) {
         self.running.sort_by_key(|running| running.sequence.arrival);
-        self.running.iter_mut().for_each(|running| running.count = 0);
+        self.running.iter_mut().for_each(|running| (running.count, running.guessed) = (0, 0));
         // One that may make the model panic goes alone.
         if let Some(suspect) = self.running.iter_mut().find(|running| running.sequence.suspect) {
             suspect.count = suspect.pending().min(READING_TOKENS);
@@ -205,7 +223,27 @@ impl Engine {
                 (reading, left) = (reading - 1, left.saturating_sub(running.count));
             }
         }
+        self.guess(GUESSING_TOKENS.checked_div(writing).unwrap_or(0));
         self.limit_scored();
+    }
+
+    /// Adds guesses to what sequences bring that are being answered, so that each has at most `most` tokens.
+    fn guess(&mut self, most: usize) {
+        let context = self.options.context;
+        let writing = |running: &&mut Running| running.is_writing() && !running.sequence.is_scored();
+        for running in self.running.iter_mut().filter(writing) {
+            let Running { sequence, drafter: Some(drafter), count, guessed, .. } = running else { continue };
+            let room = sequence.guessable(context).min(most.saturating_sub(*count));
+            let guess = || drafter.guess(&sequence.tokens, room);
+            match catch_unwind(AssertUnwindSafe(guess)) {
+                Ok(Ok(guesses)) => {
+                    sequence.add_guesses(&guesses);
+                    (*count, *guessed) = (*count + guesses.len(), guesses.len());
+                }
+                // The answer does without.
+                Ok(Err(_)) | Err(_) => running.drafter = None,
+            }
+        }
     }
 
     /// Logits of scored prompts are large: as many of their tokens, over all of them, as memory is meant for.
@@ -223,7 +261,7 @@ impl Engine {
         let wants: Vec<Logits> =
             running.iter().map(|running| running.sequence.want(running.cache.len(), running.count)).collect();
         let mut rows: Vec<Rows<'_>> = Vec::with_capacity(running.len());
-        for (Running { sequence, cache, count }, want) in running.iter_mut().zip(&wants) {
+        for (Running { sequence, cache, count, .. }, want) in running.iter_mut().zip(&wants) {
             let tokens = &sequence.tokens[cache.len()..][..*count];
             rows.push(Rows { tokens, cache, want: *want });
         }
@@ -254,6 +292,7 @@ impl Engine {
         }
         for Running { mut sequence, .. } in suspects {
             sequence.suspect = true;
+            sequence.take_guesses();
             inbox.waiting.push(sequence);
         }
     }
@@ -306,17 +345,22 @@ impl Engine {
             let before = running.cache.len() - count;
             let read = sequence.prompt_tokens().clamp(before, before + count) - before;
             stats.counters.prompt_tokens += read as u64;
+            if let Some(Outcome::Went(Progress::Wrote { right } | Progress::Over { right, .. })) = outcome {
+                stats.tokens(sequence, now);
+                stats.counters.guessed_tokens += running.guessed as u64;
+                stats.counters.guessed_right += right as u64;
+                running.cache.truncate(running.cache.len() - (running.guessed - right));
+                if let Some(drafter) = running.drafter.as_mut().filter(|_| running.guessed > 0) {
+                    drafter.learn(right);
+                }
+            }
             match outcome {
                 None | Some(Outcome::Went(Progress::Reading)) => self.running.push(running),
-                Some(Outcome::Went(Progress::Wrote)) => {
+                Some(Outcome::Went(Progress::Wrote { .. })) => {
                     sequence.suspect = false;
-                    stats.token(sequence, now);
                     self.running.push(running);
                 }
-                Some(Outcome::Went(Progress::Over(finish))) => {
-                    if sequence.generated_tokens() > 0 && finish != Finish::Interrupted {
-                        stats.token(sequence, now);
-                    }
+                Some(Outcome::Went(Progress::Over { .. })) => {
                     stats.completed(now - sequence.submitted);
                     self.keys.keep(running.sequence.tokens, running.cache);
                 }

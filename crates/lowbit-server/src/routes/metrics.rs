@@ -50,6 +50,10 @@ const FIGURES: &[Figure] = &[
         stats.counters.cached_tokens
     }),
     ("generated_tokens_total", "counter", "Tokens drawn.", |stats| stats.counters.generated_tokens),
+    ("guessed_tokens_total", "counter", "Tokens guessed ahead.", |stats| stats.counters.guessed_tokens),
+    ("guessed_right_total", "counter", "Tokens guessed ahead that were right.", |stats| {
+        stats.counters.guessed_right
+    }),
     ("steps_total", "counter", "Passes through the model.", |stats| stats.counters.steps),
 ];
 

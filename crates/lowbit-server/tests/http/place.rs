@@ -39,6 +39,7 @@ pub(crate) fn options(path: &Path) -> ServerOptions {
         models: vec![entry("tiny"), entry("other")],
         residency: Residency { bytes: 0, idle: Duration::ZERO },
         scheduler: SchedulerOptions::default(),
+        speculation: None,
         limits: Limits::default(),
     }
 }

@@ -1,12 +1,14 @@
 //! Options that several commands share.
 
-use crate::env;
+use crate::{env, open};
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum, builder::PossibleValuesParser};
 use lowbit::{
-    ActPrecision, ActRounding, Ctx, KvElement, LoadOptions, Machine, Model, Planner, Session,
+    ActPrecision, ActRounding, Ctx, KvElement, LoadOptions, Machine, Model, Planner, Session, Speculation,
     eval::{PROTOCOLS, Protocol},
+    hub::Store,
 };
+use std::sync::Arc;
 
 /// More workers than any machine here has.
 pub(crate) const MOST_THREADS: usize = 1024;
@@ -140,6 +142,38 @@ impl CacheType {
 impl Context {
     pub(crate) fn session<'m>(&self, model: &'m Model, ctx: &'m Ctx) -> Result<Session<'m>> {
         Ok(Session::new(model, ctx, self.ctx_size, self.cache_type.element())?)
+    }
+}
+
+/// Whether answers are guessed ahead.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Speculative decoding")]
+pub(crate) struct Guesses {
+    /// Guess tokens ahead and confirm them in one pass: `ngram` takes what followed the last tokens when they came before, good
+    /// where answers repeat the prompt; a MODEL of the same vocabulary, smaller than the one that answers, runs ahead. Answers
+    /// stay the same with activations that do not depend on the batch (int16, float) [default: no guesses]
+    #[arg(long, value_name = "ngram|MODEL")]
+    draft: Option<String>,
+    /// Most tokens that are guessed at a time
+    #[arg(long, value_name = "TOKENS", default_value_t = 8, requires = "draft",
+          value_parser = clap::value_parser!(u32).range(1..=15))]
+    draft_max: u32,
+}
+
+impl Guesses {
+    /// What guesses, where anything was asked to; a draft model is fetched and loaded.
+    pub(crate) fn speculation(
+        &self,
+        ctx: &Ctx,
+        store: &Store,
+        compute: &Compute,
+    ) -> Result<Option<Speculation>> {
+        let Some(draft) = &self.draft else { return Ok(None) };
+        let draft = match draft.as_str() {
+            "ngram" => None,
+            model => Some(Arc::new(open::load_from(ctx, store, model, compute)?)),
+        };
+        Ok(Some(Speculation { draft, most: self.draft_max as usize }))
     }
 }
 

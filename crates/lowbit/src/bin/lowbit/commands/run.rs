@@ -5,7 +5,7 @@ use crate::{
     chat::{Chat, ChatOptions},
     interrupt::Interrupt,
     open::{self, DEFAULT_MODEL, Naming},
-    options::{Compute, Context},
+    options::{Compute, Context, Guesses},
     report,
     sampling::{Purpose, Sampling},
     stdin::{Expected, Input},
@@ -13,8 +13,8 @@ use crate::{
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use lowbit::{
-    ChatTemplate, Event, Finish, GenerateRequest, Generated, Grammar, GrammarSource, Message, Model,
-    SpecialText, Timing,
+    ChatTemplate, Ctx, Event, Finish, GenerateRequest, Generated, Grammar, GrammarSource, Message, Model,
+    Session, SpecialText, Timing,
     hub::Store,
     sampler::{MAX_TOP_LOGPROBS, SamplingParams},
 };
@@ -23,6 +23,7 @@ use std::{
     io::{self, Write},
     ops::ControlFlow,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// Where plain text is continued the model rarely ends by itself.
@@ -76,6 +77,8 @@ pub(crate) struct Run {
     #[command(flatten)]
     compute: Compute,
     #[command(flatten)]
+    guesses: Guesses,
+    #[command(flatten)]
     sampling: Sampling,
 }
 
@@ -84,7 +87,7 @@ impl Run {
         let interrupt = Interrupt::install()?;
         // What cannot work is said before a model is fetched.
         let answer_params = self.sampling.params(Purpose::Answer)?;
-        let ctx = self.compute.ctx()?;
+        let ctx = Arc::new(self.compute.ctx()?);
         let store = Store::from_env()?;
         let (target, prompt) = self.target(&store)?;
         let input = Input::start();
@@ -116,7 +119,7 @@ impl Run {
         if prompt.trim().is_empty() {
             bail!("the prompt is empty: give one as an argument or on standard input");
         }
-        self.answer(&model, &ctx, &interrupt, &prompt, answer_params, out)
+        self.answer((&model, self.session(&store, &model, &ctx)?), &interrupt, &prompt, answer_params, out)
     }
 
     /// Which model, and the prompt if one was given.
@@ -149,7 +152,7 @@ impl Run {
         &self,
         store: &Store,
         model: &Model,
-        ctx: &lowbit::Ctx,
+        ctx: &Arc<Ctx>,
         interrupt: &Interrupt,
         params: SamplingParams,
         out: &mut dyn Write,
@@ -170,8 +173,16 @@ impl Run {
             },
             history: store.settings().home.join("history.txt"),
         };
-        Chat::new(self.context.session(model, ctx)?, options, interrupt)?.run(out)?;
+        Chat::new(self.session(store, model, ctx)?, options, interrupt)?.run(out)?;
         Ok(Outcome::Done)
+    }
+
+    fn session<'m>(&self, store: &Store, model: &'m Model, ctx: &'m Arc<Ctx>) -> Result<Session<'m>> {
+        let mut session = self.context.session(model, ctx)?;
+        if let Some(speculation) = self.guesses.speculation(ctx, store, &self.compute)? {
+            session.speculate(&speculation, ctx)?;
+        }
+        Ok(session)
     }
 
     /// What answers have to look like.
@@ -198,8 +209,7 @@ impl Run {
 
     fn answer(
         &self,
-        model: &Model,
-        ctx: &lowbit::Ctx,
+        (model, mut session): (&Model, Session<'_>),
         interrupt: &Interrupt,
         prompt: &str,
         mut sampling: SamplingParams,
@@ -227,7 +237,6 @@ impl Run {
             stop: self.stop.clone(),
             grammar: self.grammar(model)?,
         };
-        let mut session = self.context.session(model, ctx)?;
         let mut writer = Writer { out, printed: 0, quiet: self.json, failed: None };
         let mut steps = Vec::new();
         let answering = interrupt.answering();
@@ -247,7 +256,7 @@ impl Run {
         drop(answering);
         writer.finish(&answer)?;
         if self.json {
-            report::json(out, &self.json_answer(model, &request, &answer, steps, ctx.threads()))?;
+            report::json(out, &self.json_answer(model, &request, &answer, steps, session.threads()))?;
         } else {
             eprintln!("{}", speed(&answer));
         }
@@ -304,6 +313,10 @@ fn timing(timing: &Timing) -> Value {
 /// What an answer took, in a line.
 pub(crate) fn speed(answer: &Generated) -> String {
     let timing = &answer.timing;
+    let guesses = match timing.guessed_tokens {
+        0 => String::new(),
+        guessed => format!(", {} of {guessed} guesses right", timing.guessed_right),
+    };
     let why = match answer.finish {
         Finish::EndOfText | Finish::Grammar => String::new(),
         Finish::StopString => "; ended by a stop string".to_owned(),
@@ -312,7 +325,7 @@ pub(crate) fn speed(answer: &Generated) -> String {
         Finish::Interrupted => "; interrupted".to_owned(),
     };
     format!(
-        "[{} read, {:.0} tokens/s; {} written, {:.1} tokens/s{why}]",
+        "[{} read, {:.0} tokens/s; {} written, {:.1} tokens/s{guesses}{why}]",
         report::count(timing.prompt_tokens, "token"),
         timing.prompt_tokens_per_s(),
         report::count(timing.generated_tokens, "token"),

@@ -3,7 +3,7 @@
 use crate::{
     client_settings::ClientKind,
     open,
-    options::{Compute, Context},
+    options::{Compute, Context, Guesses},
     report,
 };
 use anyhow::{Context as _, Result};
@@ -86,6 +86,8 @@ pub(crate) struct Serve {
     context: Context,
     #[command(flatten)]
     compute: Compute,
+    #[command(flatten)]
+    guesses: Guesses,
 }
 
 impl Serve {
@@ -126,6 +128,7 @@ impl Serve {
                 parallel: self.parallel as usize,
                 queue: self.queue as usize,
             },
+            speculation: self.guesses.speculation(&ctx, &store, &self.compute)?,
             limits: Limits { answer: timeout, ..Limits::default() },
         };
         let names: Vec<&str> = options.models.iter().map(|entry| entry.id.as_str()).collect();
