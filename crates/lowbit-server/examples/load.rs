@@ -7,10 +7,11 @@
 //!
 //! In place of an address, the path of a model: it is then served by this program itself.
 //!
-//! Every client asks one question after another, each a different one, and reads the stream. Further arguments: answers
-//! of each client (default 2) and tokens of each answer (default 64). Printed for every number of clients: tokens of
-//! answers a second over all of them, and the median and the 99th percentile of the time to the first token and between
-//! tokens.
+//! Every client asks one question after another and reads the stream; all numbers of clients share the same questions. Further
+//! arguments: questions in all (default 64) and tokens of each answer (default 64). Printed for every number of clients: tokens
+//! of answers a second over all of them, the median and the 99th percentile of the time to the first token and between
+//! tokens, and how many answers are those of the first number of clients: all, where none depends on what is computed beside
+//! it.
 #![allow(missing_docs)]
 
 #[path = "../tests/support/client.rs"]
@@ -32,30 +33,37 @@ use std::{
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [address, model, clients, more @ ..] = &args[..] else {
-        eprintln!("arguments: ADDRESS|PATH MODEL CLIENTS[,CLIENTS…] [ANSWERS] [TOKENS]");
+        eprintln!("arguments: ADDRESS|PATH MODEL CLIENTS[,CLIENTS…] [QUESTIONS] [TOKENS]");
         std::process::exit(2);
     };
     let address: SocketAddr = address.parse().unwrap_or_else(|_| serve(address, model));
     let number = |place: usize, usual| more.get(place).map_or(usual, |n| n.parse().expect("a number"));
-    let (answers, tokens) = (number(0, 2), number(1, 64));
-    println!("clients  tokens/s  first token p50/p99 (ms)  next token p50/p99 (ms)");
+    let (questions, tokens) = (number(0, 64), number(1, 64));
+    let mut texts: Vec<String> = Vec::new();
+    println!("clients  tokens/s  first token p50/p99 (ms)  next token p50/p99 (ms)  same answers");
     for count in clients.split(',').map(|count| count.parse::<usize>().expect("numbers of clients")) {
         let start = Instant::now();
-        let mut seen: Vec<Vec<f64>> = std::thread::scope(|scope| {
+        let mut all: Vec<(usize, Answer)> = std::thread::scope(|scope| {
             let ask = |client: usize| {
-                move || (0..answers).map(|i| answer(address, model, client * answers + i, tokens)).collect()
+                let asked = (client..questions).step_by(count);
+                move || asked.map(|i| (i, answer(address, model, i, tokens))).collect::<Vec<_>>()
             };
             let clients: Vec<_> = (0..count).map(|client| scope.spawn(ask(client))).collect();
-            let all = clients.into_iter().map(|client| client.join().expect("a client that ends"));
-            all.flat_map(|of_one: Vec<Vec<f64>>| of_one).collect()
+            clients.into_iter().flat_map(|client| client.join().expect("a client that ends")).collect()
         });
         let seconds = start.elapsed().as_secs_f64();
+        all.sort_by_key(|(question, _)| *question);
+        if texts.is_empty() {
+            texts = all.iter().map(|(_, answer)| answer.text.clone()).collect();
+        }
+        let same = all.iter().zip(&texts).filter(|((_, answer), text)| answer.text == **text).count();
+        let seen: Vec<Vec<f64>> = all.into_iter().map(|(_, answer)| answer.times).collect();
         let written: usize = seen.iter().map(Vec::len).sum();
-        let mut first: Vec<f64> = seen.iter_mut().filter_map(|times| times.first().copied()).collect();
+        let mut first: Vec<f64> = seen.iter().filter_map(|times| times.first().copied()).collect();
         let mut next: Vec<f64> =
             seen.iter().flat_map(|times| times.windows(2).map(|pair| pair[1] - pair[0])).collect();
         println!(
-            "{count:7}  {:8.1}  {:>11.0} / {:<10.0}  {:>10.1} / {:.1}",
+            "{count:7}  {:8.1}  {:>11.0} / {:<10.0}  {:>10.1} / {:<9.1}  {same}/{questions}",
             written as f64 / seconds,
             percentile(&mut first, 0.5),
             percentile(&mut first, 0.99),
@@ -89,8 +97,14 @@ fn serve(path: &str, model_id: &str) -> SocketAddr {
     address
 }
 
-/// Milliseconds from the question to each token.
-fn answer(address: SocketAddr, model: &str, question: usize, tokens: usize) -> Vec<f64> {
+/// What a client got.
+struct Answer {
+    text: String,
+    /// Milliseconds from the question to each token.
+    times: Vec<f64>,
+}
+
+fn answer(address: SocketAddr, model: &str, question: usize, tokens: usize) -> Answer {
     let body = json!({
         "model": model,
         "messages": [{ "role": "user", "content": format!("Tell me a long story about the number {question}.") }],
@@ -104,16 +118,17 @@ fn answer(address: SocketAddr, model: &str, question: usize, tokens: usize) -> V
     socket
         .write_all(&client::request("POST", "/v1/chat/completions", "", &body.to_string()))
         .expect("a server that reads");
-    let mut times = Vec::new();
+    let (mut text, mut times) = (String::new(), Vec::new());
     for line in BufReader::new(socket).lines().map_while(Result::ok) {
         let Some(event) = line.strip_prefix("data: ") else { continue };
         let Ok(event) = serde_json::from_str::<Value>(event) else { continue };
         assert!(event.get("error").is_none(), "{event}");
+        text.push_str(event["choices"][0]["delta"]["content"].as_str().unwrap_or_default());
         let scored = event["choices"][0]["logprobs"]["content"].as_array().map_or(0, Vec::len);
         times.extend(std::iter::repeat_n(start.elapsed().as_secs_f64() * 1e3, scored));
     }
     assert!(!times.is_empty(), "no token for question {question}");
-    times
+    Answer { text, times }
 }
 
 fn percentile(values: &mut [f64], share: f64) -> f64 {

@@ -17,12 +17,16 @@ pub use query::{Query, Refusal, TokenBucket};
 pub use record::{PlanKey, Record, Timing};
 pub use tune::Subject;
 
-use crate::list::{KERNELS, KernelCard, WeightLayout};
+use crate::{
+    Lookup, Method, TableBits,
+    list::{KERNELS, KernelCard, WeightLayout},
+};
 
 /// Chooses kernels.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Planner<'a> {
     record: Option<&'a Record>,
+    batch_invariant: bool,
 }
 
 /// A kernel that computes a query, and how long it takes.
@@ -82,12 +86,26 @@ impl Plan {
 impl<'a> Planner<'a> {
     /// A planner that knows no measurements.
     pub const fn new() -> Self {
-        Self { record: None }
+        Self { record: None, batch_invariant: false }
     }
 
     /// A planner that goes by measurements where there are some.
     pub const fn with_record(record: &'a Record) -> Self {
-        Self { record: Some(record) }
+        Self { record: Some(record), batch_invariant: false }
+    }
+
+    /// Only plans whose kernels give the same bits for every number of tokens: of bit planes with activations of 8 bits either
+    /// those that look up or those that multiply.
+    #[must_use]
+    pub const fn batch_invariant(self, wanted: bool) -> Self {
+        Self { batch_invariant: wanted, ..self }
+    }
+
+    /// Sets of kernels, of each layout one for a plan.
+    fn sets(&self) -> &'static [fn(&KernelCard) -> bool] {
+        const ANY: &[fn(&KernelCard) -> bool] = &[|_| true];
+        const ALIKE: &[fn(&KernelCard) -> bool] = &[rounds_sums, |card| !rounds_sums(card)];
+        if self.batch_invariant { ALIKE } else { ANY }
     }
 
     /// Every kernel's answer to a query.
@@ -111,13 +129,19 @@ impl<'a> Planner<'a> {
     /// matter. Weights as they are stored always have one.
     pub fn plans(&self, q: &Query<'_>) -> Vec<Plan> {
         let answers = TokenBucket::ALL.map(|tokens| self.explain(&q.at(tokens)).candidates);
-        let best =
-            |layout| answers.each_ref().map(|all| all.iter().find(|c| c.card.layout == layout).copied());
+        let best = |layout, set: &fn(&KernelCard) -> bool| {
+            let of =
+                |all: &Vec<Candidate>| all.iter().find(|c| c.card.layout == layout && set(c.card)).copied();
+            let found: Vec<Candidate> = answers.iter().filter_map(of).collect();
+            <[Candidate; TokenBucket::ALL.len()]>::try_from(found).ok()
+        };
+        let time =
+            |best: &[Candidate]| -> f64 { best.iter().zip(CONVERSATION).map(|(c, n)| n * c.seconds).sum() };
         let layouts: Vec<(WeightLayout, [Candidate; TokenBucket::ALL.len()])> = WeightLayout::ALL
             .into_iter()
             .filter_map(|layout| {
-                let found: Vec<Candidate> = best(layout).into_iter().flatten().collect();
-                Some((layout, found.try_into().ok()?))
+                let found = self.sets().iter().filter_map(|set| best(layout, set));
+                Some((layout, found.min_by(|a, b| time(a).total_cmp(&time(b)))?))
             })
             .collect();
         // Layouts are compared by the buckets that were measured in all of them.
@@ -138,6 +162,11 @@ impl<'a> Planner<'a> {
         }
         plans
     }
+}
+
+/// Whether a kernel rounds sums of activations, which another that multiplies does not.
+fn rounds_sums(card: &KernelCard) -> bool {
+    matches!(card.method, Method::Lookup(Lookup { bits: TableBits::Eight, .. }))
 }
 
 /// What a format's own layout is charged of its measured time: noise does not change a layout.

@@ -136,6 +136,27 @@ fn a_single_answer_without_sampling_options_is_the_same_each_time() {
 }
 
 #[test]
+fn an_answer_that_is_guessed_ahead_is_the_same() {
+    let place = Place::new();
+    let answer = |more: &[&str]| {
+        let args = ["run", "base.gguf", "again and again and again and", "--raw", "-n", "40", "--json"];
+        place.json(&[&args[..], more].concat())
+    };
+    let plain = answer(&[]);
+    assert_eq!(plain["timing"]["guessed_tokens"], 0);
+    for draft in ["ngram", "chat.gguf"] {
+        let guessed = answer(&["--draft", draft, "--draft-max", "4"]);
+        assert_eq!(guessed["answer"], plain["answer"], "{draft}");
+        let count = |name: &str| guessed["timing"][name].as_u64().unwrap();
+        assert!(0 < count("guessed_right") && count("guessed_right") <= count("guessed_tokens"), "{guessed}");
+    }
+    let error = place.error(&["run", "base.gguf", "x", "--draft", "n-gram"]);
+    assert!(error.contains("n-gram"), "{error}");
+    let error = place.error(&["run", "base.gguf", "x", "--draft-max", "4"]);
+    assert!(error.contains("--draft"), "{error}");
+}
+
+#[test]
 fn piped_text_is_the_prompt_or_follows_it() {
     let place = Place::new();
     let prompt_tokens = |output: Output| {

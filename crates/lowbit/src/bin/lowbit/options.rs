@@ -24,6 +24,10 @@ pub(crate) struct Compute {
     /// perplexity and compare with preset llama.cpp: gguf]
     #[arg(long, value_enum, value_name = "NUMBERS")]
     pub(crate) activations: Option<Activations>,
+    /// One arithmetic for every number of tokens at once, so that nothing depends on what is computed beside it. Only int8 on
+    /// integer formats has two, and takes the better
+    #[arg(long)]
+    pub(crate) batch_invariant: bool,
 }
 
 /// Numbers in which activations meet quantized weights.
@@ -64,7 +68,7 @@ impl Compute {
     }
 
     pub(crate) fn load_options<'a>(&self, planner: Planner<'a>) -> LoadOptions<'a> {
-        load_options(self.activations(), planner)
+        load_options(self.activations(), planner.batch_invariant(self.batch_invariant))
     }
 
     /// As asked for, else the usual ones.
