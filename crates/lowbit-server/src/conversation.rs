@@ -2,6 +2,7 @@
 
 use crate::{
     error::ApiError,
+    fields::{Fields, expected},
     parts::Parts,
     served::Served,
     tools::{self, Dialect, Tool, ToolChoice},
@@ -61,6 +62,19 @@ impl Format {
                 Err(ApiError::field(field, "only JSON schemas go together with tools"))
             }
         }
+    }
+}
+
+/// `name`, `description`, `strict` and `schema`. Answers always follow the schema.
+pub(crate) fn schema(path: &str, fields: &mut Fields) -> Result<Format, ApiError> {
+    fields.text("name")?;
+    fields.text("description")?;
+    fields.flag("strict")?;
+    let field = format!("{path}.schema");
+    match fields.take("schema") {
+        Some(schema @ Value::Object(_)) => Ok(Format::json_schema(&field, schema)),
+        None => Err(ApiError::field(field, "missing")),
+        Some(other) => Err(expected(&field, "a JSON schema", &other)),
     }
 }
 

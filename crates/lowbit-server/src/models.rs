@@ -32,11 +32,22 @@ pub struct Residency {
     pub idle: Duration,
 }
 
+/// How long a model stays that nobody asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stay {
+    /// For ever, or until another needs its memory.
+    Always,
+    /// For a time.
+    For(Duration),
+}
+
 struct Place {
     entry: ModelEntry,
     file_bytes: u64,
     served: Option<Arc<Served>>,
     used: Instant,
+    /// As the last client that said so wants it; else as the server was told.
+    stay: Option<Stay>,
 }
 
 /// The models of a server.
@@ -64,7 +75,7 @@ impl Models {
     ) -> Self {
         let place = |entry: ModelEntry| {
             let file_bytes = bytes_of(&entry.path);
-            Place { entry, file_bytes, served: None, used: Instant::now() }
+            Place { entry, file_bytes, served: None, used: Instant::now(), stay: None }
         };
         Self {
             places: Mutex::new(entries.into_iter().map(place).collect()),
@@ -129,7 +140,12 @@ impl Models {
         };
         let model = (self.loader)(&self.ctx, &entry.path).map_err(failed)?;
         let served = self.start(&entry.id, model).map_err(|error| failed(error.to_string()))?;
-        self.places()[index].served = Some(served.clone());
+        let mut places = self.places();
+        places[index].served = Some(served.clone());
+        // It was told to the others while this one was being loaded.
+        if !self.is_open() {
+            served.scheduler.drain();
+        }
         Ok(served)
     }
 
@@ -163,15 +179,25 @@ impl Models {
         }
     }
 
+    /// How long a model stays after its last request, where a client says so.
+    pub(crate) fn keep(&self, id: &str, stay: Option<Stay>) {
+        if let Some(place) = self.places().iter_mut().find(|place| place.entry.id == id) {
+            place.stay = stay.or(place.stay);
+        }
+    }
+
     /// Unloads models that nobody asked for.
     pub(crate) fn sweep(&self) {
-        let idle = self.residency.idle;
-        if idle.is_zero() {
-            return;
-        }
+        let usual = if self.residency.idle.is_zero() { Stay::Always } else { Stay::For(self.residency.idle) };
         let mut places = self.places();
-        let idle = places.iter_mut().filter(|place| place.is_free() && place.used.elapsed() >= idle);
-        let unloaded: Vec<Arc<Served>> = idle.filter_map(|place| place.served.take()).collect();
+        let mut unloaded = Vec::new();
+        for place in places.iter_mut() {
+            match place.stay.unwrap_or(usual) {
+                _ if !place.is_free() => place.used = Instant::now(),
+                Stay::For(time) if place.used.elapsed() >= time => unloaded.extend(place.served.take()),
+                Stay::For(_) | Stay::Always => {}
+            }
+        }
         drop(places);
         drop(unloaded);
     }

@@ -70,6 +70,37 @@ pub(crate) fn arguments(text: String) -> Value {
     serde_json::from_str(&text).unwrap_or(Value::String(text))
 }
 
+/// A function, whose arguments are described by the field `schema`; arguments always follow the schema, so `strict` changes nothing.
+pub(crate) fn function(path: &str, fields: &mut Fields, schema: &str) -> Result<Tool, ApiError> {
+    fields.flag("strict")?;
+    let (name, description) = (fields.text("name")?, fields.text("description")?);
+    let tool = Tool::new(path, name, description, fields.take(schema))?;
+    fields.nothing_left()?;
+    Ok(tool)
+}
+
+/// What OpenAI's APIs say of it.
+pub(crate) fn tool_choice(value: Option<Value>) -> Result<ToolChoice, ApiError> {
+    match value {
+        None => Ok(ToolChoice::Auto),
+        Some(Value::String(word)) if word == "none" => Ok(ToolChoice::None),
+        Some(Value::String(word)) if word == "auto" => Ok(ToolChoice::Auto),
+        Some(Value::String(word)) if word == "required" => Ok(ToolChoice::Required),
+        Some(Value::Object(map)) => {
+            // Chats name it inside of `function`, responses beside `type`.
+            let name =
+                map.get("function").and_then(|function| function.get("name")).or_else(|| map.get("name"));
+            match name.and_then(Value::as_str) {
+                Some(name) if map["type"] == "function" && map.len() == 2 => {
+                    Ok(ToolChoice::Named(name.to_owned()))
+                }
+                _ => Err(expected("tool_choice", "a function's name", &Value::Object(map))),
+            }
+        }
+        Some(other) => Err(expected("tool_choice", "none, auto, required or a function", &other)),
+    }
+}
+
 impl Tool {
     /// # Errors
     /// Where the name is none that a call could have.

@@ -2,7 +2,7 @@
 
 use super::{
     ask, beside,
-    chat::{call_message, function, text_of},
+    messages::{call_message, text_of},
 };
 use crate::{
     answer::Asked,
@@ -15,7 +15,7 @@ use crate::{
     forms::Messages,
     sampling,
     served::Served,
-    tools::{Tool, ToolChoice, tools},
+    tools::{Tool, ToolChoice, function, tools},
 };
 use axum::{
     Extension,

@@ -70,10 +70,11 @@ pub(crate) async fn ollama(
         fields.only("truncate", &[json!(false)])?;
         fields.only("dimensions", &[json!(served.model().spec().hidden)])?;
         fields.only("options", &[json!({})])?;
-        super::ollama::keep_alive(&mut fields);
+        let stay = super::ollama::keep_alive(&mut fields)?;
         let texts = texts(&served, fields.take("input"))?;
         fields.finish("")?;
         let tokens: usize = texts.iter().map(Vec::len).sum();
+        app.models.keep(&served.id, stay);
         let vectors = vectors(&app, &served, &texts)?;
         Ok(json_response(&json!({
             "model": served.id,

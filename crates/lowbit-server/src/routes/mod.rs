@@ -5,6 +5,7 @@ mod chat;
 mod completions;
 mod embeddings;
 mod health;
+mod messages;
 mod metrics;
 mod models;
 mod ollama;

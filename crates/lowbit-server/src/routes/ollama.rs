@@ -2,7 +2,7 @@
 
 use super::{
     ask,
-    chat::{call_message, function, text_of},
+    messages::{call_message, text_of},
 };
 use crate::{
     answer::Asked,
@@ -13,10 +13,11 @@ use crate::{
     error::{ApiError, json_response},
     fields::{Fields, each, each_message, expected},
     forms::{Ollama, OllamaRoute},
+    models::Stay,
     parts::Parts,
     sampling,
     served::Served,
-    tools::{Tool, tools},
+    tools::{Tool, function, tools},
 };
 use axum::{
     Extension,
@@ -31,14 +32,15 @@ use lowbit_engine::{
 };
 use lowbit_text::Message;
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 pub(crate) async fn chat(
     State(app): State<Arc<App>>,
     Extension(peer): Extension<Peer>,
     request: Request<Body>,
 ) -> Result<Response<Body>, ApiError> {
-    ask(app, peer, request, |_, served, fields, peer| prepare(served, fields, peer, OllamaRoute::Chat)).await
+    ask(app, peer, request, |app, served, fields, peer| prepare(app, served, fields, peer, OllamaRoute::Chat))
+        .await
 }
 
 pub(crate) async fn generate(
@@ -46,11 +48,19 @@ pub(crate) async fn generate(
     Extension(peer): Extension<Peer>,
     request: Request<Body>,
 ) -> Result<Response<Body>, ApiError> {
-    ask(app, peer, request, |_, served, fields, peer| prepare(served, fields, peer, OllamaRoute::Generate))
-        .await
+    ask(app, peer, request, |app, served, fields, peer| {
+        prepare(app, served, fields, peer, OllamaRoute::Generate)
+    })
+    .await
 }
 
-fn prepare(served: &Served, mut fields: Fields, peer: String, route: OllamaRoute) -> Result<Asked, ApiError> {
+fn prepare(
+    app: &App,
+    served: &Served,
+    mut fields: Fields,
+    peer: String,
+    route: OllamaRoute,
+) -> Result<Asked, ApiError> {
     let stream = fields.flag("stream")?.unwrap_or(true);
     let Options { sampling, max_tokens, stop } = options(served, fields.take("options"))?;
     let format = match fields.take("format") {
@@ -60,7 +70,7 @@ fn prepare(served: &Served, mut fields: Fields, peer: String, route: OllamaRoute
         Some(schema @ Value::Object(_)) => Format::json_schema("format", schema),
         Some(other) => return Err(expected("format", "\"json\" or a JSON schema", &other)),
     };
-    keep_alive(&mut fields);
+    let stay = keep_alive(&mut fields)?;
     fields.only("think", &[json!(false)])?;
     fields.only("images", &[json!([])])?;
     let mut conversation = Conversation { format, ..Conversation::default() };
@@ -97,6 +107,7 @@ fn prepare(served: &Served, mut fields: Fields, peer: String, route: OllamaRoute
         }
         None => conversation.prepare(served, 1)?,
     };
+    app.models.keep(&served.id, stay);
     let generate =
         GenerateRequest { prompt: prepared.prompt, sampling, max_tokens, stop, grammar: prepared.grammar };
     Ok(Asked {
@@ -175,9 +186,52 @@ fn options(served: &Served, value: Option<Value>) -> Result<Options, ApiError> {
     read().map_err(field)
 }
 
-/// Models stay as long as the server was told; what a client would like is no field of an answer.
-pub(super) fn keep_alive(fields: &mut Fields) {
-    fields.take("keep_alive");
+/// How long the model stays after this request: seconds, or a duration as `5m` or `1h30m`; below zero for ever.
+pub(super) fn keep_alive(fields: &mut Fields) -> Result<Option<Stay>, ApiError> {
+    let Some(value) = fields.take("keep_alive") else { return Ok(None) };
+    let seconds = match &value {
+        Value::Number(seconds) => seconds.as_f64(),
+        Value::String(text) => seconds(text),
+        _ => None,
+    };
+    match seconds {
+        Some(seconds) if seconds < 0.0 => Ok(Some(Stay::Always)),
+        Some(seconds) => match Duration::try_from_secs_f64(seconds) {
+            Ok(time) => Ok(Some(Stay::For(time))),
+            Err(_) => Err(expected("keep_alive", "seconds that can be counted", &value)),
+        },
+        None => Err(expected("keep_alive", "seconds, or a duration such as \"5m\"", &value)),
+    }
+}
+
+/// Seconds of a duration in Go's spelling: numbers, each with its unit, together.
+fn seconds(text: &str) -> Option<f64> {
+    let (sign, mut rest) = match text.strip_prefix('-') {
+        Some(rest) => (-1.0, rest),
+        None => (1.0, text),
+    };
+    if let Ok(plain) = rest.parse::<f64>() {
+        return plain.is_finite().then_some(sign * plain);
+    }
+    let mut sum = 0.0;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let number: f64 = rest[..digits].parse().ok()?;
+        rest = &rest[digits..];
+        let end = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
+        let unit = match &rest[..end] {
+            "h" => 3600.0,
+            "m" => 60.0,
+            "s" => 1.0,
+            "ms" => 1e-3,
+            "us" | "µs" => 1e-6,
+            "ns" => 1e-9,
+            _ => return None,
+        };
+        sum += number * unit;
+        rest = &rest[end..];
+    }
+    (!text.is_empty()).then_some(sign * sum)
 }
 
 fn one(path: &str, message: Value) -> Result<Message, ApiError> {
@@ -291,4 +345,44 @@ pub(crate) async fn show(
 
 pub(crate) async fn version() -> Response<Body> {
     json_response(&json!({ "version": env!("CARGO_PKG_VERSION") }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_ollama_s_clients_write_them() {
+        let read = |value: Value| {
+            let mut fields = Fields::of([("keep_alive".to_owned(), value)].into_iter().collect());
+            keep_alive(&mut fields)
+        };
+        let after = |seconds: f64| Some(Stay::For(Duration::from_secs_f64(seconds)));
+        for (value, stay) in [
+            (json!(null), None),
+            (json!(0), after(0.0)),
+            (json!(300), after(300.0)),
+            (json!("5m"), after(300.0)),
+            (json!("1h30m"), after(5400.0)),
+            (json!("1.5s"), after(1.5)),
+            (json!("250ms"), after(0.25)),
+            (json!("0"), after(0.0)),
+            (json!(-1), Some(Stay::Always)),
+            (json!("-1m"), Some(Stay::Always)),
+        ] {
+            assert_eq!(read(value.clone()).unwrap(), stay, "{value}");
+        }
+        for bad in [
+            json!(""),
+            json!("soon"),
+            json!("5 m"),
+            json!("5x"),
+            json!("m"),
+            json!(true),
+            json!(1e300),
+            json!("1..2s"),
+        ] {
+            assert!(read(bad.clone()).is_err(), "{bad}");
+        }
+    }
 }

@@ -2,19 +2,19 @@
 
 use super::{
     ask,
-    chat::{call_message, function, schema, text_of, tool_choice},
+    messages::{call_message, text_of},
 };
 use crate::{
     answer::Asked,
     app::App,
     connection::Peer,
-    conversation::{Conversation, Format},
+    conversation::{Conversation, Format, schema},
     error::ApiError,
     fields::{Fields, each, expected},
     forms::Responses,
     sampling,
     served::Served,
-    tools::{Tool, arguments, tools},
+    tools::{Tool, arguments, function, tool_choice, tools},
 };
 use axum::{
     Extension,
@@ -101,8 +101,7 @@ fn prepare(_: &App, served: &Served, mut fields: Fields, peer: String) -> Result
     sampling.top_logprobs = top.unwrap_or(0) as u32;
     let stream = fields.flag("stream")?.unwrap_or(false);
     let user = fields.text("user")?;
-    // Whether a client wants them kept or not, they are not.
-    fields.flag("store")?;
+    fields.only("store", &[json!(false)])?;
     if let Some(metadata) = fields.take("metadata") {
         Fields::object("metadata", metadata)?;
     }

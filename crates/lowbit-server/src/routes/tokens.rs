@@ -40,7 +40,7 @@ fn rendered(served: &Served, messages: Value, fields: &mut Fields) -> Result<Vec
     fields.only("add_generation_prompt", &[json!(true)])?;
     fields.only("add_special_tokens", &[json!(false)])?;
     fields.nothing_left()?;
-    let messages = super::chat::messages(Some(messages))?;
+    let messages = super::messages::messages(Some(messages))?;
     let conversation = Conversation { messages, ..Conversation::default() };
     Ok(conversation.prepare(served, 0)?.prompt)
 }

@@ -91,3 +91,27 @@ fn vectors_have_length_one_and_differ_by_text() {
         assert_eq!(place.post("/v1/embeddings", &with(json!({ "model": "tiny" }), wrong)).status, 400);
     }
 }
+
+#[test]
+fn a_client_says_how_long_a_model_stays() {
+    let place = Place::new();
+    let first = place.get("/v1/models").1["data"][0]["id"].clone();
+    let ask = |keep: Value| {
+        let options = json!({ "num_predict": 2 });
+        let body =
+            json!({ "model": first, "prompt": "x", "stream": false, "keep_alive": keep, "options": options });
+        place.post("/api/generate", &body).status
+    };
+    assert_eq!(ask(json!("1h")), 200);
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!(loaded(&place), [true, false]);
+    assert_eq!(ask(json!("soon")), 400);
+    assert_eq!(ask(json!(0)), 200);
+    let start = Instant::now();
+    while loaded(&place)[0] {
+        assert!(start.elapsed() < Duration::from_secs(30), "still loaded");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    // It is loaded again when it is asked for.
+    assert_eq!(ask(json!(-1)), 200);
+}
