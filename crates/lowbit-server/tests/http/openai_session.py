@@ -111,7 +111,7 @@ assert said.status == "incomplete" and said.output_text, said
 events = list(client.responses.create(model="tiny", input="Hello", max_output_tokens=10, temperature=0, stream=True))
 assert "".join(event.delta for event in events if event.type == "response.output_text.delta") == said.output_text
 function = {"type": "function", "name": "judge", "parameters": schema, "strict": True}
-used = client.responses.create(model="tiny", input="Hello", tools=[function], tool_choice="required", max_output_tokens=90)
+used = client.responses.create(model="tiny", input="Hello", tools=[function], tool_choice="required", max_output_tokens=90, parallel_tool_calls=False)
 assert used.output[0].type == "function_call" and used.output[0].name == "judge", used
 
 print("all well")
