@@ -1,10 +1,8 @@
 //! A comparison as a drawing: the error after every block, and how divergence is distributed. SVG that reads on light
 //! and on dark pages.
 
-use crate::{
-    Comparison,
-    svg::{STYLE, line, text},
-};
+use crate::Comparison;
+use lowbit_svg::{COLOURS, head, line, text};
 use std::fmt::Write;
 
 const WIDTH: f64 = 760.0;
@@ -12,8 +10,8 @@ const WIDTH: f64 = 760.0;
 const FIELD: (f64, f64) = (80.0, 730.0);
 /// Height of a field.
 const HEIGHT: f64 = 230.0;
-const BLUE: &str = "#0072b2";
-const ORANGE: &str = "#d55e00";
+const BLUE: &str = COLOURS[0];
+const ORANGE: &str = COLOURS[1];
 
 /// Bars of the distribution for each power of ten.
 const BARS_PER_DECADE: usize = 4;
@@ -24,12 +22,7 @@ const LEAST_POWER: i32 = -6;
 pub fn figure(comparison: &Comparison, names: [&str; 2]) -> String {
     let layers = !comparison.layers.is_empty();
     let height = if layers { 700.0 } else { 370.0 };
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" font-family=\"sans-serif\" font-size=\"14\">\n\
-         <style>{STYLE}</style>\n"
-    );
-    let title = format!("{} against {}", names[1], names[0]);
-    text(&mut svg, (20.0, 25.0), "start", &title);
+    let mut svg = head((WIDTH, height), &format!("{} against {}", names[1], names[0]));
     distribution(&mut svg, comparison, 60.0);
     if layers {
         by_layer(&mut svg, comparison, 390.0);

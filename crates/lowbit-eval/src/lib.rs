@@ -22,7 +22,6 @@ mod protocol;
 pub mod results;
 mod step;
 pub mod study;
-mod svg;
 pub mod tasks;
 mod verify;
 mod windows;

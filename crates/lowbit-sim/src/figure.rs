@@ -2,13 +2,12 @@
 //! operator. SVG that reads on light and on dark pages.
 
 use crate::machines::Roofline;
+use lowbit_svg::{escaped, head, line, mark as point, text};
 use std::fmt::Write;
 
 const SIZE: (f64, f64) = (860.0, 560.0);
 /// Left, top, right and bottom of the field in which points lie.
 const FIELD: (f64, f64, f64, f64) = (80.0, 60.0, 640.0, 490.0);
-/// Colours of the series, distinct also for the colour-blind; the shapes differ too.
-const COLOURS: [&str; 4] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7"];
 /// Points nearer than this share a list of names.
 const NEAR: f64 = 14.0;
 const CEILING: &str = "#888";
@@ -33,31 +32,21 @@ pub fn figure(
     ceilings: &[(&str, f64)],
     (series, marks): (&[&str], &[Mark]),
 ) -> String {
-    let (width, height) = SIZE;
     let marks: Vec<&Mark> = marks.iter().filter(|mark| mark.intensity > 0.0 && mark.rate > 0.0).collect();
     let field = Field::of(machine, ceilings, &marks);
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" font-family=\"sans-serif\" font-size=\"14\">\n\
-         <style>text {{ fill: #222 }} .axis {{ stroke: #888 }} .grid {{ stroke: #8884 }}\n\
-         @media (prefers-color-scheme: dark) {{ text {{ fill: #ddd }} }}</style>\n"
-    );
-    text(&mut svg, (20.0, 25.0), "start", &escaped(title));
+    let mut svg = head(SIZE, title);
     field.axes(&mut svg);
     field.roof(&mut svg, machine, ceilings);
     for mark in &marks {
-        let title = format!(
-            "{}: {:.3} operations/byte, {} operations/s",
-            escaped(&mark.name),
-            mark.intensity,
-            si(mark.rate)
-        );
-        shape(&mut svg, mark.series, field.place(mark.intensity, mark.rate), &title);
+        let title =
+            format!("{}: {:.3} operations/byte, {} operations/s", mark.name, mark.intensity, si(mark.rate));
+        point(&mut svg, mark.series, field.place(mark.intensity, mark.rate), &title);
     }
     labels(&mut svg, &field, &marks);
     for (i, name) in series.iter().enumerate() {
         let y = FIELD.1 + 20.0 * i as f64;
-        shape(&mut svg, i, (FIELD.2 + 60.0, y), name);
-        text(&mut svg, (FIELD.2 + 75.0, y + 5.0), "start", &escaped(name));
+        point(&mut svg, i, (FIELD.2 + 60.0, y), name);
+        text(&mut svg, (FIELD.2 + 75.0, y + 5.0), "start", name);
     }
     svg + "</svg>\n"
 }
@@ -166,35 +155,6 @@ fn roof_line(svg: &mut String, from: (f64, f64), to: (f64, f64)) {
     );
 }
 
-fn line(svg: &mut String, class: &str, from: (f64, f64), to: (f64, f64)) {
-    let _ = writeln!(
-        svg,
-        "<line class=\"{class}\" x1=\"{:.1}\" y1=\"{:.1}\" x2=\"{:.1}\" y2=\"{:.1}\"/>",
-        from.0, from.1, to.0, to.1
-    );
-}
-
-/// A circle for every second series, a square for the others.
-fn shape(svg: &mut String, series: usize, (x, y): (f64, f64), title: &str) {
-    let colour = COLOURS[series % COLOURS.len()];
-    let _ = if series.is_multiple_of(2) {
-        writeln!(
-            svg,
-            "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"5\" fill=\"{colour}\"><title>{title}</title></circle>"
-        )
-    } else {
-        let (x, y) = (x - 4.5, y - 4.5);
-        writeln!(
-            svg,
-            "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"9\" height=\"9\" fill=\"{colour}\"><title>{title}</title></rect>"
-        )
-    };
-}
-
-fn text(svg: &mut String, (x, y): (f64, f64), anchor: &str, content: &str) {
-    let _ = writeln!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{content}</text>");
-}
-
 /// A number with the letter of its thousands.
 fn si(value: f64) -> String {
     const LETTERS: [&str; 6] = ["", "k", "M", "G", "T", "P"];
@@ -212,12 +172,6 @@ fn plain(power: i32) -> String {
     } else {
         format!("1e{power}")
     }
-}
-
-/// Names of files as text of the drawing.
-fn escaped(name: &str) -> String {
-    let kept = name.chars().filter(|c| !c.is_control());
-    kept.collect::<String>().replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[cfg(test)]

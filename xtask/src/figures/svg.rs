@@ -1,5 +1,6 @@
 //! A chart of a few lines, as SVG that reads on light and on dark pages.
 
+use lowbit_svg::{head, line, text};
 use std::fmt::Write;
 
 const SIZE: (f64, f64) = (760.0, 560.0);
@@ -29,12 +30,7 @@ pub(super) struct Chart {
 impl Chart {
     /// The whole file.
     pub(super) fn draw(&self) -> String {
-        let (width, height) = SIZE;
-        let mut svg = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" font-family=\"sans-serif\" font-size=\"14\">\n\
-             <style>text {{ fill: #222 }} .axis {{ stroke: #888 }} .grid {{ stroke: #8884 }}\n\
-             @media (prefers-color-scheme: dark) {{ text {{ fill: #ddd }} }}</style>\n"
-        );
+        let mut svg = head(SIZE, self.title);
         self.axes(&mut svg);
         let (mut ours, mut others) = (OURS.iter().cycle(), OTHERS.iter().cycle());
         for series in &self.series {
@@ -46,7 +42,6 @@ impl Chart {
 
     fn axes(&self, svg: &mut String) {
         let (left, top, right, bottom) = FIELD;
-        text(svg, (left - 40.0, 25.0), "start", self.title);
         text(svg, ((left + right) / 2.0, bottom + 45.0), "middle", self.x);
         text(svg, (left - 10.0, top - 8.0), "end", self.y);
         let (most_x, most_y) = self.most();
@@ -58,10 +53,7 @@ impl Chart {
         for i in 0..=6 {
             let (_, y) = place(self, (0.0, f64::from(i) * step));
             let class = if i == 0 { "axis" } else { "grid" };
-            let _ = writeln!(
-                svg,
-                "<line class=\"{class}\" x1=\"{left}\" y1=\"{y:.1}\" x2=\"{right}\" y2=\"{y:.1}\"/>"
-            );
+            line(svg, class, (left, y), (right, y));
             text(svg, (left - 10.0, y + 5.0), "end", &format!("{:.0}", f64::from(i) * step));
         }
     }
@@ -106,8 +98,4 @@ fn place(chart: &Chart, point: (f64, f64)) -> (f64, f64) {
     let (left, top, right, bottom) = FIELD;
     let most = chart.most();
     (left + (right - left) * point.0 / most.0, bottom - (bottom - top) * point.1 / most.1)
-}
-
-fn text(svg: &mut String, (x, y): (f64, f64), anchor: &str, content: &str) {
-    let _ = writeln!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{content}</text>");
 }

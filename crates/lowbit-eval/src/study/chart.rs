@@ -1,15 +1,12 @@
 //! Charts of a study, as SVG that reads on light and on dark pages.
 
-use crate::svg::{STYLE, escaped, line, text};
+use lowbit_svg::{COLOURS, escaped, head, line, mark, text};
 use std::fmt::Write;
 
 /// Of the whole drawing.
 const SIZE: (f64, f64) = (760.0, 460.0);
 /// Left, top, right and bottom of the field in which points lie.
 const FIELD: (f64, f64, f64, f64) = (70.0, 70.0, 590.0, 400.0);
-/// Distinct for the colour-blind too (Okabe and Ito); the shapes differ as well.
-const COLOURS: [&str; 8] =
-    ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#999999", "#8a8a00"];
 
 /// Named points.
 #[derive(Clone, Debug, PartialEq)]
@@ -223,47 +220,6 @@ impl Axis {
             }
         }
     }
-}
-
-fn head((width, height): (f64, f64), title: &str) -> String {
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" font-family=\"sans-serif\" font-size=\"14\">\n\
-         <style>{STYLE} .front {{ stroke: #888 }}</style>\n"
-    );
-    svg += "<g font-size=\"16\" font-weight=\"600\">";
-    text(&mut svg, (20.0, 26.0), "start", title);
-    svg += "</g>\n";
-    svg
-}
-
-/// A point of a series: colours and shapes differ.
-fn mark(svg: &mut String, series: usize, (x, y): (f64, f64), note: &str) {
-    let colour = COLOURS[series % COLOURS.len()];
-    let shape = match series % 4 {
-        0 => format!("<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"5\" fill=\"{colour}\">"),
-        1 => format!(
-            "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"9\" height=\"9\" fill=\"{colour}\">",
-            x - 4.5,
-            y - 4.5
-        ),
-        2 => format!(
-            "<polygon points=\"{x:.1},{:.1} {:.1},{:.1} {:.1},{:.1}\" fill=\"{colour}\">",
-            y - 6.0,
-            x - 6.0,
-            y + 5.0,
-            x + 6.0,
-            y + 5.0
-        ),
-        _ => format!(
-            "<polygon points=\"{x:.1},{:.1} {:.1},{y:.1} {x:.1},{:.1} {:.1},{y:.1}\" fill=\"{colour}\">",
-            y - 6.5,
-            x - 6.5,
-            y + 6.5,
-            x + 6.5
-        ),
-    };
-    let end = shape[1..].split(' ').next().unwrap_or("circle").to_owned();
-    let _ = writeln!(svg, "{shape}<title>{}</title></{end}>", escaped(note));
 }
 
 /// A number of an axis, in as few digits as it needs.

@@ -4,7 +4,7 @@ use super::{
     Recipe,
     chart::{Chart, Front, Scale, Series, bars},
 };
-use crate::svg::escaped;
+use lowbit_svg::escaped;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 
