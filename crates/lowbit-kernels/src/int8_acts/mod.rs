@@ -1,6 +1,11 @@
 //! Activations in 8 bits, with scales and sums by runs of features.
 
-use crate::{ACT_GROUP, ActRounding, Ctx, isa::multiversion, mat::MatRef};
+mod group;
+
+pub(crate) use group::whole_bits;
+
+use crate::{ACT_GROUP, ActRounding, Ctx, Isa, IsaLevel, mat::MatRef};
+use group::{Array, Group};
 use std::sync::Mutex;
 
 /// Tokens from which on rounding them is worth waking the workers.
@@ -193,8 +198,30 @@ impl<'a> RowOut<'a> {
     }
 }
 
-multiversion! {
-    fn quantize(x: &[f32], how: How, out: RowOut<'_>) = quantize_row;
+fn quantize(isa: Isa, x: &[f32], how: How, out: RowOut<'_>) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx2")]
+        fn avx2(x: &[f32], how: How, out: RowOut<'_>) {
+            // SAFETY: this function has the instructions.
+            unsafe { quantize_row::<group::x86::Ymm4>(x, how, out) }
+        }
+        #[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl,avx512vnni")]
+        fn avx512(x: &[f32], how: How, out: RowOut<'_>) {
+            // SAFETY: this function has the instructions.
+            unsafe { quantize_row::<group::x86::Zmm2>(x, how, out) }
+        }
+        match isa.level() {
+            // SAFETY: an `Isa` of this level exists only where the CPU has its instructions.
+            IsaLevel::Avx512 => return unsafe { avx512(x, how, out) },
+            // SAFETY: as above.
+            IsaLevel::Avx2 => return unsafe { avx2(x, how, out) },
+            _ => {}
+        }
+    }
+    let _ = isa;
+    // SAFETY: an array needs no instructions.
+    unsafe { quantize_row::<Array>(x, how, out) }
 }
 
 /// How a row is rounded.
@@ -212,45 +239,52 @@ enum Term {
     Second,
 }
 
+/// Loops instead of closures: what is not inlined here would be compiled for every CPU.
+///
+/// # Safety
+/// The instructions of `G` exist.
 #[inline(always)]
-fn quantize_row(x: &[f32], how: How, out: RowOut<'_>) {
+unsafe fn quantize_row<G: Group>(x: &[f32], how: How, out: RowOut<'_>) {
     let How { rounding, span, term } = how;
-    let whole = rounding.by_token().then(|| max_abs(x));
     let highest = f32::from(rounding.highest());
-    let mut left = [0f32; LONGEST_SPAN];
+    // SAFETY: passed on.
+    let of_token = if rounding.by_token() { unsafe { max_abs::<G>(x) } } else { 0.0 };
     let mut of_256 = 0.0;
     for (g, q) in out.q.chunks_mut(span).enumerate() {
         let start = g * span;
-        let mut values = &x[start..(start + span).min(x.len())];
-        if term == Term::Second {
-            let max = max_abs(values);
-            for (left, x) in left.chunks_mut(ACT_GROUP).zip(values.chunks(ACT_GROUP)) {
-                let group = filled(x);
-                let (first, d) = round_group(&group, max, highest);
-                for ((left, x), q) in left.iter_mut().zip(&group).zip(&first) {
-                    *left = x - *q as f32 * d;
-                }
-            }
-            values = &left[..values.len()];
-        }
+        let values = &x[start..(start + span).min(x.len())];
+        // SAFETY: passed on.
+        let of_first = if term == Term::Second { unsafe { max_abs::<G>(values) } } else { 0.0 };
         if rounding == ActRounding::Gguf256 && start.is_multiple_of(256) {
-            of_256 = max_abs(&x[start..(start + 256).min(x.len())]);
+            // SAFETY: passed on.
+            of_256 = unsafe { max_abs::<G>(&x[start..(start + 256).min(x.len())]) };
         }
-        let max = match rounding {
-            ActRounding::Gguf256 => of_256,
-            _ => whole.unwrap_or_else(|| max_abs(values)),
+        let max = if rounding == ActRounding::Gguf256 {
+            of_256
+        } else if rounding.by_token() {
+            of_token
+        } else if term == Term::First {
+            // SAFETY: passed on.
+            unsafe { max_abs::<G>(values) }
+        } else {
+            let mut most = 0;
+            for values in values.chunks(ACT_GROUP) {
+                // Made again below: in registers that is less than from memory.
+                // SAFETY: passed on.
+                most = most.max(unsafe { group::<G>(values, term, of_first, highest).max_bits() });
+            }
+            f32::from_bits(most)
         };
-        let (mut total, mut step) = (0, 0.0);
-        for (i, (q, values)) in q.chunks_exact_mut(ACT_GROUP).zip(values.chunks(ACT_GROUP)).enumerate() {
-            let (codes, exact) = round_group(&filled(values), max, highest);
-            q.copy_from_slice(&codes.map(|code| code as i8));
-            step = exact;
-            let halves = [sum(&codes[..16]), sum(&codes[16..])];
+        let (inverse, step) = (inverse(max, highest), max / highest);
+        let mut total = 0;
+        for (i, (q, values)) in q.as_chunks_mut().0.iter_mut().zip(values.chunks(ACT_GROUP)).enumerate() {
+            // SAFETY: passed on.
+            let halves = unsafe { group::<G>(values, term, of_first, highest).round(inverse, q) };
             total += halves[0] + halves[1];
             let at = 2 * (g + i);
             if let Some(half_sums) = out.half_sums.get_mut(at..at + 2) {
                 for (h, half) in halves.into_iter().enumerate() {
-                    half_sums[h] = stored(exact * half as f32, rounding);
+                    half_sums[h] = stored(step * half as f32, rounding);
                     out.half_bias[at + h] = -128 * half;
                 }
             }
@@ -259,6 +293,42 @@ fn quantize_row(x: &[f32], how: How, out: RowOut<'_>) {
         out.sums[g] = stored(step * total as f32, rounding);
         out.bias[g] = -128 * total;
     }
+}
+
+/// Up to 32 activations, or what the first term leaves of them, and zeros.
+///
+/// # Safety
+/// The instructions of `G` exist.
+#[inline(always)]
+unsafe fn group<G: Group>(values: &[f32], term: Term, of_first: f32, highest: f32) -> G {
+    // SAFETY: passed on.
+    unsafe {
+        let group = G::load(&filled(values));
+        match term {
+            Term::First => group,
+            Term::Second => group.rest(inverse(of_first, highest), of_first / highest),
+        }
+    }
+}
+
+/// Codes for a unit, where the largest magnitude is to get the code `highest`.
+#[inline(always)]
+fn inverse(max: f32, highest: f32) -> f32 {
+    if max > 0.0 { highest / max } else { 0.0 }
+}
+
+/// The largest magnitude.
+///
+/// # Safety
+/// The instructions of `G` exist.
+#[inline(always)]
+unsafe fn max_abs<G: Group>(x: &[f32]) -> f32 {
+    let mut most = 0;
+    for values in x.chunks(ACT_GROUP) {
+        // SAFETY: passed on.
+        most = most.max(unsafe { G::load(&filled(values)).max_bits() });
+    }
+    f32::from_bits(most)
 }
 
 /// Up to 32 activations and zeros.
@@ -278,34 +348,4 @@ fn filled(x: &[f32]) -> [f32; ACT_GROUP] {
 #[inline(always)]
 fn stored(x: f32, rounding: ActRounding) -> f32 {
     if rounding == ActRounding::Gguf32 { half::f16::from_f32(x).to_f32() } else { x }
-}
-
-/// Rounds a group of which `max` is the largest magnitude, to get the code `highest`: codes and their scale. A NaN has
-/// code 0.
-#[inline(always)]
-fn round_group(group: &[f32; ACT_GROUP], max: f32, highest: f32) -> ([i32; ACT_GROUP], f32) {
-    let inverse = if max > 0.0 { highest / max } else { 0.0 };
-    let mut codes = [0; ACT_GROUP];
-    for (code, x) in codes.iter_mut().zip(group) {
-        *code = i32::from(whole_bits(x * inverse) as i8);
-    }
-    (codes, max / highest)
-}
-
-/// The nearest whole number, halves to even, in the low bits.
-#[inline(always)]
-pub(crate) fn whole_bits(x: f32) -> u32 {
-    // Adding 1.5 · 2^23 leaves no place for digits after the point.
-    (x + 12_582_912.0).to_bits()
-}
-
-/// As whole numbers, magnitudes have the order they have as floats, and their maximum needs none of its steps in order.
-#[inline(always)]
-fn max_abs(x: &[f32]) -> f32 {
-    f32::from_bits(x.iter().map(|x| x.abs().to_bits()).fold(0, u32::max))
-}
-
-#[inline(always)]
-fn sum(codes: &[i32]) -> i32 {
-    codes.iter().sum()
 }
