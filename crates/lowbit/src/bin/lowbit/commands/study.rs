@@ -6,7 +6,7 @@ mod steps;
 
 use crate::{Outcome, interrupt::Interrupt, progress, report};
 use anyhow::{Context, Result, bail};
-use clap::{Args, builder::PossibleValuesParser};
+use clap::Args;
 use lowbit::{
     eval::study::{Measured, Recipe, drawings, html},
     suggest, write_file,
@@ -53,9 +53,6 @@ pub(crate) struct Study {
     /// Only write the report anew, from what is there
     #[arg(long)]
     report: bool,
-    /// How measured figures are told
-    #[arg(long, value_name = "KIND", default_value = "html", value_parser = PossibleValuesParser::new(["html", "none"]))]
-    format: String,
     /// Report as JSON
     #[arg(long)]
     json: bool,
@@ -160,9 +157,6 @@ impl Study {
     /// Report, charts and figures, as far as it is.
     fn write(&self, recipe: &Recipe, measured: &[Measured], inputs: &Inputs, folder: &Path) -> Result<()> {
         write_file(&folder.join("figures.json"), &serde_json::to_vec_pretty(measured)?)?;
-        if self.format == "none" {
-            return Ok(());
-        }
         for drawing in drawings(recipe, measured) {
             write_file(&folder.join(format!("{}.svg", drawing.name)), drawing.svg.as_bytes())?;
         }
