@@ -2,7 +2,7 @@
 
 use crate::fixture::{Fixture, content};
 use crate::server::{COMMIT, Delivery, Hub, HubFile};
-use lowbit_hub::{Catalogue, DataSet, Error, Network, Store};
+use lowbit_hub::{Catalogue, DataFile, DataSet, Error, Network, Store};
 use std::fs;
 
 fn set() -> DataSet {
@@ -36,6 +36,26 @@ fn a_data_set_is_fetched_from_its_place_once_and_found_offline_afterwards() {
     fixture.settings.network = Network::Offline;
     assert_eq!(store(&fixture).pull_data_set(&set(), &mut ()).unwrap(), path);
     assert_eq!(store(&fixture).local_data_set(&set()), Some(path));
+}
+
+#[test]
+fn a_file_of_a_branch_is_at_the_commit_that_the_branch_is_at() {
+    let content = content(3000);
+    let name = "default/validation/0000.parquet";
+    let hub = Hub::start(&[(name, HubFile::large(&content))]);
+    let mut fixture = Fixture::new(&hub.endpoint, &[]);
+    let data = DataFile { repo: "user/repo", revision: "refs/convert/parquet", file: name };
+    assert_eq!(store(&fixture).local_data_file(data), None);
+    let path = store(&fixture).pull_data_file(data, &mut ()).unwrap();
+    assert_eq!(fs::read(&path).unwrap(), content);
+    // The slashes of a branch are no folders of the address.
+    let address = format!("/datasets/user/repo/resolve/refs%2Fconvert%2Fparquet/{name}");
+    assert!(hub.seen().iter().any(|seen| seen.path == address), "{:?}", hub.seen());
+    let cache = fixture.settings.hub_cache.join("datasets--user--repo");
+    assert_eq!(path, cache.join("snapshots").join(COMMIT).join(name));
+    assert_eq!(fs::read_to_string(cache.join("refs/refs/convert/parquet")).unwrap(), COMMIT);
+    fixture.settings.network = Network::Offline;
+    assert_eq!(store(&fixture).pull_data_file(data, &mut ()).unwrap(), path);
 }
 
 #[test]

@@ -29,6 +29,9 @@ write("row_groups", table, compression="snappy", row_group_size=30)
 write("many_pages", table, compression="snappy", data_page_size=64, use_dictionary=False)
 write("delta", required, compression="none", use_dictionary=False, column_encoding={"text": "DELTA_BYTE_ARRAY"})
 write("required", required, compression="snappy")
+# Rows of a task, as the hub's branch of columns has them; for the program's tests too.
+rows = [{"goal": f"goal {i}", "sol1": "one", "sol2": "the other", "label": i % 2} for i in range(12)]
+write("piqa", pa.Table.from_pylist(rows), compression="snappy")
 # What is refused.
 write("zstd", table, compression="zstd")
 write("null", pa.table({"text": ["one", None, "two"]}))

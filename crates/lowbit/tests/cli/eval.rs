@@ -21,6 +21,27 @@ fn place() -> Place {
     place
 }
 
+/// Where the hub's tools and this program keep what they fetched.
+#[test]
+fn data_of_the_hub_is_the_same_data() {
+    let place = place();
+    let eval =
+        |more: &[&str]| place.json(&[&["eval", "base.gguf", "--tasks", "piqa", "--json"], more].concat());
+    let cache = place.path("hub/hub/datasets--baber--piqa");
+    let commit = "0123456789abcdef0123456789abcdef01234567";
+    let folder = cache.join("snapshots").join(commit).join("default/validation");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::create_dir_all(cache.join("refs/refs/convert")).unwrap();
+    std::fs::write(cache.join("refs/refs/convert/parquet"), commit).unwrap();
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/../lowbit-io/tests/golden/parquet/piqa.parquet");
+    std::fs::copy(golden, folder.join("0000.parquet")).unwrap();
+    let (hub, folder) = (eval(&[]), eval(&["--data", "data"]));
+    assert_eq!(hub["tasks"][0]["metrics"], folder["tasks"][0]["metrics"]);
+    assert_eq!((&hub["tasks"][0]["documents"], &hub["tasks"][0]["known_before"]), (&12.into(), &0.into()));
+    let error = place.error(&["eval", "base.gguf", "--tasks", "winogrande"]);
+    assert!(error.contains("--data") && error.contains("HF_HUB_OFFLINE"), "{error}");
+}
+
 #[test]
 fn a_task_is_measured_once_and_more_of_it_later() {
     let place = place();
