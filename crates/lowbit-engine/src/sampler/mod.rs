@@ -62,8 +62,8 @@ pub use xtc::Xtc;
 
 use candidates::{Candidate, Candidates, Mass, select_top};
 use logit_bias::LogitBias;
+use lowbit_kernels::{Isa, ops::logit_mass};
 use mirostat::MirostatState;
-use numeric::{exp_non_positive, lane_max, lane_sum};
 use rng::Rng;
 use stage::{Stage, Step, resolve_order};
 
@@ -231,7 +231,8 @@ impl Sampler {
             return Err(SamplerError::LogitCount { found: logits.len(), expected: self.vocab_size });
         }
         let is_bad = |logit: f32| logit.is_nan() || logit == f32::INFINITY;
-        let max = lane_max(logits, |&logit| if is_bad(logit) { f32::INFINITY } else { logit });
+        // The level does not matter: every one gives the same bits.
+        let (max, total) = logit_mass(Isa::detect(), logits);
         if max == f32::INFINITY {
             let (id, value) =
                 (0u32..).zip(logits).find(|(_, logit)| is_bad(**logit)).expect("one was just seen");
@@ -240,7 +241,7 @@ impl Sampler {
         if max == f32::NEG_INFINITY {
             return Err(SamplerError::NoCandidates);
         }
-        Ok(Mass { max, total: lane_sum(logits, |&logit| f64::from(exp_non_positive(logit - max))) })
+        Ok(Mass { max, total })
     }
 }
 

@@ -6,33 +6,9 @@
 //! it vectorizes; the few scalar logarithms and powers come from `libm`, which is the same Rust code everywhere.
 //! Sums over the vocabulary run in a fixed number of lanes, so their order depends on nothing but the length.
 
-/// Weights below `exp(-87)` are zero, so that no subnormal number occurs: platforms differ in flushing those.
-const SMALLEST_EXPONENT: f32 = -87.0;
-
-/// Adding this to a small number rounds it to an integer, held in the low bits of the sum.
-const ROUNDING: f32 = 12_582_912.0;
-
-/// ln 2 in two parts; the first has nine significant bits, so its products with integers up to 127 are exact.
-const LN_2_HIGH: f32 = 355.0 / 512.0;
-const LN_2_LOW: f32 = -2.121_944_4e-4;
+pub(super) use lowbit_kernels::ops::exp_non_positive;
 
 const LANES: usize = 8;
-
-/// `exp(x)` for x ≤ 0, within 2 ULP for x ≥ −87 and zero below; −∞ gives zero.
-#[inline(always)]
-pub(super) fn exp_non_positive(x: f32) -> f32 {
-    let clamped = x.max(SMALLEST_EXPONENT);
-    let rounded = clamped * std::f32::consts::LOG2_E + ROUNDING;
-    let exponent = rounded - ROUNDING;
-    let r = (clamped - exponent * LN_2_HIGH) - exponent * LN_2_LOW;
-    let mut series = 1.0 / 5040.0;
-    for coefficient in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
-        series = series * r + coefficient;
-    }
-    let power_of_two = rounded.to_bits().wrapping_sub(ROUNDING.to_bits());
-    let scale = f32::from_bits(power_of_two.wrapping_add(127) << 23);
-    if x < SMALLEST_EXPONENT { 0.0 } else { series * scale }
-}
 
 /// Natural logarithm, the same on every platform.
 pub(super) fn ln(x: f64) -> f64 {
@@ -76,30 +52,6 @@ pub(super) fn lane_max<T>(items: &[T], value: impl Fn(&T) -> f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn exponential_is_within_two_ulp() {
-        let mut worst = 0.0f64;
-        for step in 0..=870_000 {
-            let x = -(step as f32) * 1e-4;
-            if x < SMALLEST_EXPONENT {
-                continue;
-            }
-            let exact = f64::from(x).exp();
-            let ulp = f64::from(exact as f32).abs() * f64::from(f32::EPSILON);
-            worst = worst.max((f64::from(exp_non_positive(x)) - exact).abs() / ulp);
-        }
-        assert!(worst <= 2.0, "{worst} ULP");
-    }
-
-    #[test]
-    fn exponential_at_the_edges() {
-        assert_eq!(exp_non_positive(0.0), 1.0);
-        assert_eq!(exp_non_positive(-0.0), 1.0);
-        assert_eq!(exp_non_positive(-87.5), 0.0);
-        assert_eq!(exp_non_positive(f32::NEG_INFINITY), 0.0);
-        assert!(exp_non_positive(-87.0).is_normal());
-    }
 
     #[test]
     fn lanes_agree_with_plain_sum_and_maximum_for_every_tail_length() {

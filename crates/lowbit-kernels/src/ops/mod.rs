@@ -4,11 +4,13 @@
 //! every level gives the same bits.
 
 mod gate;
+mod logits;
 mod norm;
 mod rope;
 mod softmax;
 
 pub use gate::{Activation, gate};
+pub use logits::{exp_non_positive, logit_mass};
 pub use norm::{add, layer_norm, rms_norm, scale, soft_cap};
 pub use rope::{RopePairs, rope};
 pub use softmax::{SoftmaxPart, exp, softmax, softmax_join, softmax_part};
