@@ -10,7 +10,7 @@ import { launch } from "./browser.js";
 
 const [report, picture] = process.argv.slice(2);
 const browser = await launch();
-const page = await browser.newPage({ viewport: { width: 1100, height: 1500 } });
+const page = await browser.newPage({ viewport: { width: 1100, height: 2000 } });
 const wrong = [];
 page.on("request", (request) => request.url().startsWith("file:") || wrong.push(`asks for ${request.url()}`));
 page.on("pageerror", (error) => wrong.push(String(error)));
