@@ -43,6 +43,23 @@ fn data_of_the_hub_is_the_same_data() {
 }
 
 #[test]
+fn another_arithmetic_is_another_run() {
+    let place = place();
+    let eval = |more: &[&str]| {
+        let args =
+            ["eval", "base.gguf", "--tasks", "piqa", "--data", "data", "--activations", "int8", "--json"];
+        place.json(&[&args, more].concat())
+    };
+    let (plain, invariant) = (eval(&[]), eval(&["--batch-invariant"]));
+    assert_eq!(
+        (&plain["activations"], &invariant["activations"]),
+        (&"int8".into(), &"int8, batch-invariant".into())
+    );
+    assert_ne!(plain["tasks"][0]["run"], invariant["tasks"][0]["run"]);
+    assert_eq!(invariant["tasks"][0]["known_before"], 0);
+}
+
+#[test]
 fn a_task_is_measured_once_and_more_of_it_later() {
     let place = place();
     let eval = |more: &[&str]| {

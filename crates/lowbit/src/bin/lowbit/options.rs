@@ -71,6 +71,12 @@ impl Compute {
         load_options(self.activations(), planner.batch_invariant(self.batch_invariant))
     }
 
+    /// What figures say of it, and what those that are kept are kept under.
+    pub(crate) fn numbers(&self) -> String {
+        let invariant = if self.batch_invariant { ", batch-invariant" } else { "" };
+        self.activations().name() + invariant
+    }
+
     /// As asked for, else the usual ones.
     pub(crate) fn activations(&self) -> Activations {
         self.activations.unwrap_or(Activations::Int16)
@@ -107,9 +113,9 @@ impl Preset {
     }
 
     /// What a preset is compared with decides how activations are rounded, unless an option does.
-    pub(crate) fn activations(&self, compute: &Compute) -> Activations {
+    pub(crate) fn compute(&self, compute: &Compute) -> Compute {
         let usual = if self.name == "llama.cpp" { Activations::Gguf } else { Activations::Int16 };
-        compute.activations.unwrap_or(usual)
+        Compute { activations: compute.activations.or(Some(usual)), ..compute.clone() }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     open,
-    options::{Activations, CacheType, Compute, Preset},
+    options::{CacheType, Compute, Preset},
     progress, report,
     table::{Align, Table},
     text_file::{TextFile, TextOption},
@@ -39,7 +39,7 @@ pub(crate) struct CompareCommand {
 
 /// What the figures were computed with.
 struct Settings {
-    activations: Activations,
+    activations: String,
     threads: usize,
     seconds: f64,
 }
@@ -49,8 +49,7 @@ impl CompareCommand {
         let protocol = self.preset.protocol()?;
         let file = self.text.read()?;
         let ctx = self.compute.ctx()?;
-        let activations = self.preset.activations(&self.compute);
-        let compute = Compute { activations: Some(activations), ..self.compute.clone() };
+        let compute = self.preset.compute(&self.compute);
         let reference = open::load_untuned(&ctx, &self.reference, &compute)?;
         let other = open::load_untuned(&ctx, &self.other, &compute)?;
         let models = ModelPair { reference: &reference, other: &other };
@@ -66,8 +65,11 @@ impl CompareCommand {
         });
         bar.finish_and_clear();
         let found = found?;
-        let settings =
-            Settings { activations, threads: ctx.threads(), seconds: start.elapsed().as_secs_f64() };
+        let settings = Settings {
+            activations: compute.numbers(),
+            threads: ctx.threads(),
+            seconds: start.elapsed().as_secs_f64(),
+        };
         if self.json {
             self.write_json(out, &file, &found, settings)?;
         } else {
@@ -124,7 +126,7 @@ impl CompareCommand {
             report::count(figures.scored_tokens, "token"),
             found.text_tokens,
             file.path.display(),
-            settings.activations.name(),
+            settings.activations,
             settings.seconds,
         )?;
         if found.layers.is_empty() {

@@ -99,7 +99,7 @@ impl Eval {
         let mut results = evaluation::open_results(&store, self.results.as_deref())?;
         let ctx = self.compute.ctx()?;
         let model = open::load_untuned(&ctx, &self.model, &self.compute)?;
-        let activations = self.compute.activations().name();
+        let activations = self.compute.numbers();
         let kv_bytes = (self.kv_memory as usize).saturating_mul(1 << 20);
         let subject = Subject::new(&self.model, model, ctx, (&activations, self.cache_type), kv_bytes)?;
         let interrupt = Interrupt::install()?;
@@ -169,7 +169,7 @@ impl Eval {
             .iter()
             .fold((0.0, 0), |(s, n), (_, one)| (s + one.seconds, n + one.documents - one.known));
         let style = if self.apply_chat_template { "chat template" } else { "plain text" };
-        let activations = self.compute.activations().name();
+        let activations = self.compute.numbers();
         writeln!(
             out,
             "{}: {style}, seed {}, activations {activations}; {} in {seconds:.1} s",
@@ -223,7 +223,7 @@ impl Eval {
                 "apply_chat_template": self.apply_chat_template,
                 "samples": self.samples,
                 "temperature": self.temperature,
-                "activations": self.compute.activations(),
+                "activations": self.compute.numbers(),
                 "cache_type": self.cache_type,
             }),
         )

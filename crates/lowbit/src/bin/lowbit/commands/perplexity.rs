@@ -2,7 +2,7 @@
 
 use crate::{
     open,
-    options::{Activations, CacheType, Compute, Preset},
+    options::{CacheType, Compute, Preset},
     progress, report,
     text_file::{TextFile, TextOption},
 };
@@ -35,7 +35,7 @@ pub(crate) struct PerplexityCommand {
 
 /// What a figure was computed with.
 struct Settings {
-    activations: Activations,
+    activations: String,
     threads: usize,
     seconds: f64,
 }
@@ -45,8 +45,7 @@ impl PerplexityCommand {
         let protocol = self.preset.protocol()?;
         let file = self.text.read()?;
         let ctx = self.compute.ctx()?;
-        let activations = self.preset.activations(&self.compute);
-        let compute = Compute { activations: Some(activations), ..self.compute.clone() };
+        let compute = self.preset.compute(&self.compute);
         let model = open::load_untuned(&ctx, &self.model, &compute)?;
         let options = Options { protocol, chunks: self.preset.chunks, cache: self.cache_type.element() };
         let bar = progress::bar(0, "{pos}/{len} windows {wide_bar} perplexity {msg}, {eta} left");
@@ -61,10 +60,10 @@ impl PerplexityCommand {
         let result = result?;
         let seconds = start.elapsed().as_secs_f64();
         if self.json {
-            let settings = Settings { activations, threads: ctx.threads(), seconds };
+            let settings = Settings { activations: compute.numbers(), threads: ctx.threads(), seconds };
             self.write_json(out, &model, protocol, &file, &result, settings)
         } else {
-            self.write_text(out, protocol, &result, activations, seconds)
+            self.write_text(out, protocol, &result, &compute.numbers(), seconds)
         }
     }
 
@@ -73,18 +72,17 @@ impl PerplexityCommand {
         out: &mut dyn Write,
         protocol: &Protocol,
         result: &Perplexity,
-        activations: Activations,
+        activations: &str,
         seconds: f64,
     ) -> Result<()> {
         writeln!(out, "perplexity {:.4} ± {:.4}", result.perplexity, result.stderr)?;
         writeln!(
             out,
-            "preset {}: {} of {} tokens, {} scored; activations {}; {seconds:.1} s",
+            "preset {}: {} of {} tokens, {} scored; activations {activations}; {seconds:.1} s",
             protocol.name,
             report::count(result.chunks, "window"),
             protocol.window,
             report::count(result.scored_tokens, "token"),
-            activations.name(),
         )?;
         Ok(())
     }
