@@ -10,7 +10,7 @@
 //! drawing from the model's distribution and comparing is the same: one with probability p is confirmed in p of all cases.
 //! Guessing by look-up is A. Saxena's prompt look-up decoding (2023).
 
-use crate::{EngineError, Model};
+use crate::{EngineError, Model, session::common};
 use lowbit_kernels::Ctx;
 use lowbit_model::{KvCache, KvElement, Logits};
 use std::sync::Arc;
@@ -36,6 +36,26 @@ impl std::fmt::Debug for Speculation {
     }
 }
 
+impl Speculation {
+    /// # Errors
+    /// Where the draft model has another vocabulary than `model`, or was made for less than `context` tokens.
+    pub(crate) fn check(&self, model: &Model, context: usize) -> Result<(), EngineError> {
+        let Some(draft) = &self.draft else { return Ok(()) };
+        let (ours, theirs) = (model.tokenizer()?, draft.tokenizer()?);
+        let (vocab, draft_vocab) = (model.spec().vocab, draft.spec().vocab);
+        let differs =
+            (0..vocab.max(draft_vocab) as u32).find(|id| ours.token_bytes(*id) != theirs.token_bytes(*id));
+        if vocab != draft_vocab || differs.is_some() {
+            return Err(EngineError::DraftVocabulary { vocab, draft: draft_vocab, differs });
+        }
+        let most = draft.spec().longest();
+        if context > most {
+            return Err(EngineError::DraftContext { context, most });
+        }
+        Ok(())
+    }
+}
+
 /// Guesses for one sequence.
 pub(crate) struct Drafter {
     draft: Option<DraftModel>,
@@ -45,18 +65,17 @@ pub(crate) struct Drafter {
 }
 
 impl Drafter {
-    /// `model` is the one that confirms; `element` and `context` are of its cache.
+    /// `element` and `context` are of the cache of the model that confirms, which [`Speculation::check`] has seen.
     ///
     /// # Errors
-    /// Where the draft model has another vocabulary or a shorter context.
+    /// Where there is no cache to be had.
     pub(crate) fn new(
         speculation: &Speculation,
-        (model, ctx): (&Model, &Arc<Ctx>),
+        ctx: &Arc<Ctx>,
         (context, element): (usize, KvElement),
     ) -> Result<Self, EngineError> {
         let draft = speculation.draft.as_ref();
-        let draft =
-            draft.map(|draft| DraftModel::new(draft, (model, ctx), (context, element))).transpose()?;
+        let draft = draft.map(|draft| DraftModel::new(draft, ctx, (context, element))).transpose()?;
         Ok(Self { draft, most: speculation.most, next: speculation.most })
     }
 
@@ -112,27 +131,16 @@ struct DraftModel {
 impl DraftModel {
     fn new(
         draft: &Arc<Model>,
-        (model, ctx): (&Model, &Arc<Ctx>),
+        ctx: &Arc<Ctx>,
         (context, element): (usize, KvElement),
     ) -> Result<Self, EngineError> {
-        let (ours, theirs) = (model.tokenizer()?, draft.tokenizer()?);
-        let (vocab, draft_vocab) = (model.spec().vocab, draft.spec().vocab);
-        let differs =
-            (0..vocab.max(draft_vocab) as u32).find(|id| ours.token_bytes(*id) != theirs.token_bytes(*id));
-        if vocab != draft_vocab || differs.is_some() {
-            return Err(EngineError::DraftVocabulary { vocab, draft: draft_vocab, differs });
-        }
-        let most = draft.spec().longest();
-        if context > most {
-            return Err(EngineError::DraftContext { context, most });
-        }
         let cache = draft.decoder().cache(context, element)?;
         Ok(Self { model: draft.clone(), ctx: ctx.clone(), tokens: Vec::new(), cache, logits: Vec::new() })
     }
 
     /// The most probable tokens, one after the other.
     fn guess(&mut self, tokens: &[u32], most: usize) -> Result<Vec<u32>, EngineError> {
-        let same = self.tokens.iter().zip(tokens).take_while(|(a, b)| a == b).count();
+        let same = common(&self.tokens, tokens);
         // The last is read again where nothing else is left: its logits are wanted.
         let same = same.min(tokens.len() - 1);
         self.tokens.truncate(same);

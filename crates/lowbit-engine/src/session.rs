@@ -77,7 +77,8 @@ impl<'m> Session<'m> {
     /// Where the draft model has another vocabulary or a shorter context.
     pub fn speculate(&mut self, speculation: &Speculation, ctx: &Arc<Ctx>) -> Result<(), EngineError> {
         let cache = (self.cache.capacity(), self.element);
-        self.drafter = Some(Drafter::new(speculation, (self.model, ctx), cache)?);
+        speculation.check(self.model, self.cache.capacity())?;
+        self.drafter = Some(Drafter::new(speculation, ctx, cache)?);
         Ok(())
     }
 
@@ -161,7 +162,7 @@ impl<'m> Session<'m> {
         if tokens.len() > self.cache.capacity() {
             return Err(EngineError::ContextFull { needed: tokens.len(), capacity: self.cache.capacity() });
         }
-        let common = self.tokens.iter().zip(tokens).take_while(|(a, b)| a == b).count();
+        let common = common(&self.tokens, tokens);
         // The last token is fed again where nothing else is left: its logits are wanted.
         self.truncate(common.min(tokens.len() - 1));
         while self.tokens.len() < tokens.len() {
@@ -175,4 +176,9 @@ impl<'m> Session<'m> {
         }
         Ok(Some(&self.logits))
     }
+}
+
+/// Tokens that two sequences begin with.
+pub(crate) fn common(a: &[u32], b: &[u32]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }

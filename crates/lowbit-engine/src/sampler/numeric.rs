@@ -2,8 +2,8 @@
 //!
 //! The standard library's `exp`, `ln` and `powf` go to the platform's C library and differ in the last place from
 //! one to the next, which is enough to turn one sampled token into another. Here the exponential over the whole
-//! vocabulary is a short polynomial of IEEE additions and multiplications (Rust never fuses them), written so that
-//! it vectorizes; the few scalar logarithms and powers come from `libm`, which is the same Rust code everywhere.
+//! vocabulary is that of `lowbit_kernels::ops`, a short polynomial of IEEE additions and multiplications (Rust never fuses
+//! them), written so that it vectorizes; the few scalar logarithms and powers come from `libm`, which is the same Rust code everywhere.
 //! Sums over the vocabulary run in a fixed number of lanes, so their order depends on nothing but the length.
 
 pub(super) use lowbit_kernels::ops::exp_non_positive;

@@ -2,7 +2,7 @@
 //! alike.
 
 use super::SchedulerOptions;
-use crate::{EngineError, Model};
+use crate::{EngineError, Model, session::common};
 use lowbit_model::{KvCache, KvElement};
 
 /// Finished sequences whose keys and values are kept at most: each is looked at for every new request.
@@ -129,9 +129,4 @@ impl Keys {
         }
         self.kept.push(Kept { tokens, cache });
     }
-}
-
-/// Tokens that two sequences begin with.
-pub(super) fn common(a: &[u32], b: &[u32]) -> usize {
-    a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }

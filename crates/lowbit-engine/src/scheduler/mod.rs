@@ -26,7 +26,7 @@ mod step;
 
 pub use stats::{Counters, Histogram, Stats};
 
-use crate::{EngineError, Finish, GenerateRequest, Model, Speculation, answer::Answer, draft::Drafter};
+use crate::{EngineError, Finish, GenerateRequest, Model, Speculation, answer::Answer};
 use lowbit_kernels::Ctx;
 use lowbit_model::KvElement;
 use queue::{Inbox, Phase, Shared};
@@ -208,7 +208,7 @@ impl Scheduler {
         options.context = keys::context(&model, &options)?;
         options.parallel = options.parallel.max(1);
         if let Some(speculation) = &speculation {
-            Drafter::new(speculation, (&model, &ctx), (options.context, options.element))?;
+            speculation.check(&model, options.context)?;
         }
         let shared = Arc::new(Shared::new(options));
         let engine = Engine::new(shared.clone(), model.clone(), ctx, options, speculation);

@@ -2,11 +2,11 @@
 
 use super::{
     Failure, SchedulerOptions,
-    keys::{Keys, common},
+    keys::Keys,
     queue::{Inbox, Phase, Shared},
     sequence::{Progress, Sequence},
 };
-use crate::{EngineError, Model, Speculation, draft::Drafter};
+use crate::{EngineError, Model, Speculation, draft::Drafter, session::common};
 use lowbit_kernels::Ctx;
 use lowbit_model::{KvCache, Logits, Sequence as Rows, Work};
 use std::{
@@ -178,7 +178,7 @@ impl Engine {
     /// What guesses for a sequence, where anything does.
     fn drafter(&self) -> Result<Option<Drafter>, EngineError> {
         let SchedulerOptions { context, element, .. } = self.options;
-        let new = |speculation| Drafter::new(speculation, (&self.model, &self.ctx), (context, element));
+        let new = |speculation| Drafter::new(speculation, &self.ctx, (context, element));
         self.speculation.as_ref().map(new).transpose()
     }
 
