@@ -1,4 +1,4 @@
-//! In which order panels are read: several streams of memory, each in order.
+//! In which order panels are read, and what is asked for before it is needed.
 
 use std::ops::Range;
 
@@ -20,9 +20,83 @@ pub(crate) fn pieces(range: Range<usize>, most: usize) -> impl Iterator<Item = R
     })
 }
 
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+/// Asks the second-level cache for the line of an address, which may be any.
+#[inline(always)]
+pub(crate) fn ask_for(at: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: every x86-64 has the instruction, and it is a hint that cannot fault.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
+
+/// The bytes of the panel that comes next, asked for a little at a time while its predecessor is multiplied: between reads that
+/// are long apart nothing else would, and reading and computing would take turns.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Ahead<'a>(pub(crate) [&'a [u8]; 2]);
+
+impl<'a> Ahead<'a> {
+    /// What is asked for while rows `rows` of `all` are multiplied, in so many steps.
+    #[inline(always)]
+    pub(crate) fn during(self, rows: Range<usize>, all: usize, steps: usize) -> Asking<'a> {
+        let lines = self.0[0].len().div_ceil(LINE) + self.0[1].len().div_ceil(LINE);
+        let (next, end) = (rows.start * lines / all, rows.end * lines / all);
+        Asking { ahead: self, next, end, a_step: (end - next).div_ceil(steps.max(1)) }
+    }
+}
+
+/// Lines of two stretches of memory, some of which are still to be asked for.
+pub(crate) struct Asking<'a> {
+    ahead: Ahead<'a>,
+    next: usize,
+    end: usize,
+    a_step: usize,
+}
+
+impl Asking<'_> {
+    /// Asks for the lines of a step.
+    #[inline(always)]
+    pub(crate) fn step(&mut self) {
+        let [first, second] = self.ahead.0;
+        let of_first = first.len().div_ceil(LINE);
+        let end = (self.next + self.a_step).min(self.end);
+        while self.next < end {
+            let at = match self.next.checked_sub(of_first) {
+                None => first.as_ptr().wrapping_add(self.next * LINE),
+                Some(line) => second.as_ptr().wrapping_add(line * LINE),
+            };
+            ask_for(at);
+            self.next += 1;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{pieces, side_by_side};
+    use super::{Ahead, pieces, side_by_side};
+
+    #[test]
+    fn every_line_is_asked_for_once() {
+        let bytes = [0u8; 1000];
+        for (first, second) in [(0, 0), (1000, 0), (640, 65), (3, 900)] {
+            let ahead = Ahead([&bytes[..first], &bytes[..second]]);
+            let mut next = 0;
+            for rows in [0..8, 8..12, 12..13] {
+                let mut asking = ahead.during(rows, 13, 7);
+                assert_eq!(asking.next, next);
+                (0..7).for_each(|_| asking.step());
+                assert_eq!(asking.next, asking.end);
+                next = asking.end;
+            }
+            assert_eq!(next, usize::div_ceil(first, 64) + usize::div_ceil(second, 64));
+        }
+    }
 
     #[test]
     fn pieces_cover_a_range_in_powers_of_two() {

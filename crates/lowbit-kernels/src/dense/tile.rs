@@ -5,7 +5,7 @@
 //! rows are widened once for up to T tokens whatever their number.
 
 use super::FloatRows;
-use crate::{MatRef, SharedMut, lanes::Lanes};
+use crate::{MatRef, SharedMut, lanes::Lanes, streams::ask_for};
 use lowbit_format::FloatFormat;
 
 #[cfg(target_arch = "x86_64")]
@@ -103,17 +103,9 @@ pub(super) unsafe fn mix_avx512(w: FloatRows<'_>, p: MatRef<'_>, out: SharedMut<
 /// Asks the second-level cache for `len` bytes from `start` on, as far as there are so many.
 #[inline(always)]
 pub(super) fn fetch(bytes: &[u8], start: usize, len: usize) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        let mut at = start;
-        while at < (start + len).min(bytes.len()) {
-            // SAFETY: every x86-64 has the instruction, and it is a hint that cannot fault.
-            unsafe { _mm_prefetch::<_MM_HINT_T1>(bytes.as_ptr().wrapping_add(at).cast()) };
-            at += 64;
-        }
+    for at in (start..(start + len).min(bytes.len())).step_by(64) {
+        ask_for(bytes.as_ptr().wrapping_add(at));
     }
-    let _ = (bytes, start, len);
 }
 
 /// Writes lanes from `first` on to all of `target`.

@@ -78,7 +78,9 @@ unsafe fn groups<const T: usize, const GROUP: usize, const OFFSETS: bool>(
     let sums: [*const f32; T] = std::array::from_fn(|t| x.sums(m + t, GROUP).as_ptr());
     let bias: [*const i32; T] = std::array::from_fn(|t| x.bias(m + t, GROUP).as_ptr());
     let mut acc = [_mm512_setzero_ps(); T];
+    let mut asking = panel.ahead.during(m..m + T, x.rows(), groups);
     for g in 0..groups {
+        asking.step();
         // SAFETY: `g < groups`: 4 · GROUP/4 codes of each token, 64 · GROUP/4 codes of the panel, sixteen scales and
         // offsets of it, and one scale, sum and bias of each token exist from there, by the assertions above and the
         // shapes of `Int8Acts`. Reads are unaligned.

@@ -19,7 +19,12 @@ mod avx512;
 mod neon;
 mod scalar;
 
-use crate::{Codes, Ctx, Int8Acts, Isa, IsaLevel, MatMut, SharedMut, ctx::Scratch, isa::multiversion};
+use crate::{
+    Codes, Ctx, Int8Acts, Isa, IsaLevel, MatMut, SharedMut,
+    ctx::Scratch,
+    isa::multiversion,
+    streams::{Ahead, ask_for},
+};
 use lowbit_format::{
     BlockCodec, BlockFormat, BlockVisitor, GroupedTensor, NK, QuantTensor, TensorData, block,
 };
@@ -94,6 +99,8 @@ pub(crate) struct Panel<'a> {
     pub(crate) group: usize,
     /// Padded K, a multiple of 32.
     pub(crate) k: usize,
+    /// What the panel after it is unpacked from.
+    pub(crate) ahead: Ahead<'a>,
 }
 
 /// Shares `panels` out among the workers in runs of neighbours, which are one stream in memory.
@@ -231,7 +238,7 @@ unsafe fn panel(
     }
     let c = if offsets { &*c } else { &[] };
     // SAFETY: the contract on `out` is passed on.
-    unsafe { multiply_panel(isa, &Panel { q, s, c, group, k }, x, out, first, rows) }
+    unsafe { multiply_panel(isa, &Panel { q, s, c, group, k, ahead: Ahead::default() }, x, out, first, rows) }
 }
 
 /// What codes of a panel are exclusive-ored with: AVX-512 multiplies unsigned ones.
@@ -345,7 +352,10 @@ fn expand_block_rows<C: BlockCodec>(source: Source<'_>, target: Chunk<'_>) {
     let bytes = target.width / C::WEIGHTS * C::BYTES;
     for r in 0..source.rows {
         let row = &source.bytes[(source.first + r) * source.row_bytes + source.start..][..bytes];
-        prefetch(row.as_ptr().wrapping_add(PANEL * source.row_bytes), bytes);
+        // The same row of the next panel, wanted some microseconds later; it may lie past the end of the tensor.
+        for line in (0..bytes).step_by(64) {
+            ask_for(row.as_ptr().wrapping_add(PANEL * source.row_bytes + line));
+        }
         let q = &mut target.q[r * target.width..][..target.width];
         let s = &mut target.s[r * groups..][..groups];
         let c = &mut target.c[r * groups..][..groups];
@@ -354,23 +364,6 @@ fn expand_block_rows<C: BlockCodec>(source: Source<'_>, target: Chunk<'_>) {
     target.q[source.rows * target.width..].fill(0);
     target.s[source.rows * groups..].fill(0.0);
     target.c[source.rows * groups..].fill(0.0);
-}
-
-/// Asks for the cache lines of `bytes` bytes from `at` on, which may lie past the end of the tensor: the same rows of
-/// the next panel, wanted some microseconds later.
-#[inline(always)]
-fn prefetch(at: *const u8, bytes: usize) {
-    #[cfg(target_arch = "x86_64")]
-    for line in (0..bytes).step_by(64) {
-        // SAFETY: a prefetch may name any address.
-        unsafe {
-            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(
-                at.wrapping_add(line).cast(),
-            );
-        }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (at, bytes);
 }
 
 /// Turns sixteen rows of 32-bit words (floats, or four codes each), `[16][words]`, into `[words][16]`, each

@@ -21,7 +21,7 @@ use crate::{
         avx512::unpack as unpack_chunk,
         fields::{CHUNK, Middle},
     },
-    streams::{pieces, side_by_side},
+    streams::{Ahead, pieces, side_by_side},
 };
 use std::{arch::x86_64::*, ops::Range};
 
@@ -234,6 +234,7 @@ unsafe fn side_of<const P: usize>(isa: Isa, task: &Task<'_>, first: usize, scrat
     let count = layout.groups.len();
     let step = (CODES / (P * PANEL * layout.group)).clamp(1, count.max(1));
     let bytes: [&[u8]; P] = std::array::from_fn(|p| w.panel(first + p));
+    let after = task.after(first + P..first + 2 * P);
     // Codes of eight bits are multiplied where they lie.
     let width = if layout.bits == 8 { 0 } else { step * layout.group * PANEL };
     let most = x.rows().min(PASS);
@@ -253,7 +254,9 @@ unsafe fn side_of<const P: usize>(isa: Isa, task: &Task<'_>, first: usize, scrat
             for (bytes, codes) in bytes.iter().zip(codes.chunks_exact_mut(width.max(1))) {
                 unpack(isa, layout, bytes, groups.clone(), 0x80, codes);
             }
-            let mut part = Part { layout, bytes, unpacked_from: None, groups, s, c, x };
+            let share = |group| after.len() * group / count;
+            let ahead = Ahead([&after[share(groups.start)..share(groups.end)], &[]]);
+            let mut part = Part { layout, bytes, unpacked_from: None, groups, s, c, x, ahead };
             if width > 0 {
                 part.bytes = std::array::from_fn(|p| bytemuck::cast_slice(&codes[p * width..][..width]));
                 part.unpacked_from = Some(part.groups.start * layout.group);
@@ -310,6 +313,8 @@ struct Part<'a, const P: usize> {
     s: &'a [Lanes<P>],
     c: &'a [Lanes<P>],
     x: &'a Int8Acts,
+    /// As large a part of the panels after these.
+    ahead: Ahead<'a>,
 }
 
 impl<const P: usize> Part<'_, P> {
@@ -350,7 +355,9 @@ impl<const P: usize> Part<'_, P> {
                 acc[t][p] = load(&sums[t][p]);
             }
         }
+        let mut asking = self.ahead.during(m..m + T, x.rows(), self.groups.len());
         for g in self.groups.clone() {
+            asking.step();
             let place = layout.groups[g];
             let mut codes = [std::ptr::null::<u8>(); P];
             let at = self.unpacked_from.map_or(place.codes, |first| (place.start - first) * PANEL);

@@ -27,6 +27,7 @@ use crate::{
     packed::{fields::Middle, unpack_codes},
     pages::Pages,
     panels::pack_panels,
+    streams::Ahead,
 };
 use layout::Layout;
 use lowbit_format::{NK, QuantTensor, TensorData, WeightSpec};
@@ -142,8 +143,13 @@ impl PackedGroups {
     }
 
     fn panel(&self, panel: usize) -> &[u8] {
+        self.neighbours(panel..panel + 1)
+    }
+
+    /// The bytes of some panels.
+    fn neighbours(&self, panels: Range<usize>) -> &[u8] {
         let bytes = self.layout.panel_bytes();
-        &self.bytes.bytes()[panel * bytes..][..bytes]
+        &self.bytes.bytes()[panels.start * bytes..][..panels.len() * bytes]
     }
 
     /// Rows of a panel that exist.
@@ -168,6 +174,11 @@ struct Task<'a> {
 }
 
 impl Task<'_> {
+    /// The bytes of those of some panels that are this task's too.
+    fn after(&self, panels: Range<usize>) -> &[u8] {
+        self.w.neighbours(panels.start.min(self.panels.end)..panels.end.min(self.panels.end))
+    }
+
     /// # Safety
     /// - Nobody else refers to the columns of these panels in `out`.
     unsafe fn run(&self, isa: Isa, scratch: &mut Scratch) {
@@ -190,7 +201,8 @@ impl Task<'_> {
             unpack(isa, layout, bytes, 0..layout.groups.len(), expand::flip(isa), q);
             layout::unpack_params(isa, layout, bytes, s, c);
             let c = if layout.offsets() { &*c } else { &[] };
-            let panel = Panel { q, s, c, group: layout.group, k: layout.k };
+            let ahead = Ahead([self.after(index + 1..index + 2), &[]]);
+            let panel = Panel { q, s, c, group: layout.group, k: layout.k, ahead };
             // SAFETY: the contract on `out` is passed on.
             unsafe {
                 expand::multiply_panel(isa, &panel, self.x, self.out, index * PANEL, self.w.rows(index));

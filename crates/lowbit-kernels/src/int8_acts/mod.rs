@@ -92,19 +92,20 @@ impl Int8Acts {
             half_sums: &mut acts.halves.scaled,
             half_bias: &mut acts.halves.bias,
         };
-        let outs = (0..rows).map(|m| (m, rest.split_row(k, spans, halves)));
-        let round = |m: usize, out: RowOut<'_>| {
-            let term = if m < tokens { Term::First } else { Term::Second };
-            quantize(ctx.isa(), x.row(m % tokens), How { rounding, span, term }, out);
-        };
+        let mut firsts = rest.split(tokens, k, spans, halves);
+        let outs = (0..tokens).map(|m| {
+            let second = (rows > tokens).then(|| rest.split(1, k, spans, halves));
+            (m, firsts.split(1, k, spans, halves), second)
+        });
+        let round = |m, first, second| quantize(ctx.isa(), x.row(m), How { rounding, span }, first, second);
         if rows < ROWS_WORTH_SHARING {
-            outs.for_each(|(m, out)| round(m, out));
+            outs.for_each(|(m, first, second)| round(m, first, second));
         } else {
             let outs = Mutex::new(outs);
             let next = || outs.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).next();
-            ctx.run(rows, |_, _| {
-                if let Some((m, out)) = next() {
-                    round(m, out);
+            ctx.run(tokens, |_, _| {
+                if let Some((m, first, second)) = next() {
+                    round(m, first, second);
                 }
             });
         }
@@ -169,7 +170,7 @@ fn row<T>(all: &[T], m: usize, len: usize) -> &[T] {
     &all[m * len..][..len]
 }
 
-/// Where a row, or the rows that are left, are written.
+/// Where rows are written.
 struct RowOut<'a> {
     q: &'a mut [i8],
     d: &'a mut [f32],
@@ -180,63 +181,72 @@ struct RowOut<'a> {
 }
 
 impl<'a> RowOut<'a> {
-    /// Takes the first row off.
-    fn split_row(&mut self, k: usize, spans: usize, halves: usize) -> RowOut<'a> {
+    /// Takes the first rows off.
+    fn split(&mut self, rows: usize, k: usize, spans: usize, halves: usize) -> RowOut<'a> {
         fn first<'a, T>(all: &mut &'a mut [T], len: usize) -> &'a mut [T] {
             let (head, rest) = std::mem::take(all).split_at_mut(len);
             *all = rest;
             head
         }
         RowOut {
-            q: first(&mut self.q, k),
-            d: first(&mut self.d, spans),
-            sums: first(&mut self.sums, spans),
-            bias: first(&mut self.bias, spans),
-            half_sums: first(&mut self.half_sums, halves),
-            half_bias: first(&mut self.half_bias, halves),
+            q: first(&mut self.q, rows * k),
+            d: first(&mut self.d, rows * spans),
+            sums: first(&mut self.sums, rows * spans),
+            bias: first(&mut self.bias, rows * spans),
+            half_sums: first(&mut self.half_sums, rows * halves),
+            half_bias: first(&mut self.half_bias, rows * halves),
         }
     }
 }
 
-fn quantize(isa: Isa, x: &[f32], how: How, out: RowOut<'_>) {
+/// Writes the first term of a token, and the second where there is one.
+fn quantize(isa: Isa, x: &[f32], how: How, first: RowOut<'_>, second: Option<RowOut<'_>>) {
     #[cfg(target_arch = "x86_64")]
     {
         #[target_feature(enable = "avx2")]
-        fn avx2(x: &[f32], how: How, out: RowOut<'_>) {
+        fn avx2(x: &[f32], how: How, first: RowOut<'_>, second: Option<RowOut<'_>>) {
             // SAFETY: this function has the instructions.
-            unsafe { quantize_row::<group::x86::Ymm4>(x, how, out) }
+            unsafe { quantize_token::<group::x86::Ymm4>(x, how, first, second) }
         }
         #[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl,avx512vnni")]
-        fn avx512(x: &[f32], how: How, out: RowOut<'_>) {
+        fn avx512(x: &[f32], how: How, first: RowOut<'_>, second: Option<RowOut<'_>>) {
             // SAFETY: this function has the instructions.
-            unsafe { quantize_row::<group::x86::Zmm2>(x, how, out) }
+            unsafe { quantize_token::<group::x86::Zmm2>(x, how, first, second) }
         }
         match isa.level() {
             // SAFETY: an `Isa` of this level exists only where the CPU has its instructions.
-            IsaLevel::Avx512 => return unsafe { avx512(x, how, out) },
+            IsaLevel::Avx512 => return unsafe { avx512(x, how, first, second) },
             // SAFETY: as above.
-            IsaLevel::Avx2 => return unsafe { avx2(x, how, out) },
+            IsaLevel::Avx2 => return unsafe { avx2(x, how, first, second) },
             _ => {}
         }
     }
     let _ = isa;
     // SAFETY: an array needs no instructions.
-    unsafe { quantize_row::<Array>(x, how, out) }
+    unsafe { quantize_token::<Array>(x, how, first, second) }
 }
 
-/// How a row is rounded.
+/// How a token is rounded.
 #[derive(Clone, Copy)]
 struct How {
     rounding: ActRounding,
     span: usize,
-    term: Term,
 }
 
-/// Which term of the activations a row of codes is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Term {
-    First,
-    Second,
+/// What a span is divided by.
+#[derive(Clone, Copy)]
+struct Scale {
+    /// Codes for a unit.
+    inverse: f32,
+    step: f32,
+}
+
+impl Scale {
+    /// Gives the largest magnitude the code `highest`.
+    #[inline(always)]
+    fn of(max: f32, highest: f32) -> Self {
+        Self { inverse: if max > 0.0 { highest / max } else { 0.0 }, step: max / highest }
+    }
 }
 
 /// Loops instead of closures: what is not inlined here would be compiled for every CPU.
@@ -244,17 +254,20 @@ enum Term {
 /// # Safety
 /// The instructions of `G` exist.
 #[inline(always)]
-unsafe fn quantize_row<G: Group>(x: &[f32], how: How, out: RowOut<'_>) {
-    let How { rounding, span, term } = how;
+unsafe fn quantize_token<G: Group>(
+    x: &[f32],
+    how: How,
+    mut first: RowOut<'_>,
+    mut second: Option<RowOut<'_>>,
+) {
+    let How { rounding, span } = how;
     let highest = f32::from(rounding.highest());
     // SAFETY: passed on.
     let of_token = if rounding.by_token() { unsafe { max_abs::<G>(x) } } else { 0.0 };
     let mut of_256 = 0.0;
-    for (g, q) in out.q.chunks_mut(span).enumerate() {
+    for g in 0..first.d.len() {
         let start = g * span;
         let values = &x[start..(start + span).min(x.len())];
-        // SAFETY: passed on.
-        let of_first = if term == Term::Second { unsafe { max_abs::<G>(values) } } else { 0.0 };
         if rounding == ActRounding::Gguf256 && start.is_multiple_of(256) {
             // SAFETY: passed on.
             of_256 = unsafe { max_abs::<G>(&x[start..(start + 256).min(x.len())]) };
@@ -263,36 +276,57 @@ unsafe fn quantize_row<G: Group>(x: &[f32], how: How, out: RowOut<'_>) {
             of_256
         } else if rounding.by_token() {
             of_token
-        } else if term == Term::First {
+        } else {
             // SAFETY: passed on.
             unsafe { max_abs::<G>(values) }
-        } else {
+        };
+        let scale = Scale::of(max, highest);
+        // SAFETY: passed on.
+        unsafe { write::<G>(values, None, scale, (how, g), &mut first) };
+        if let Some(second) = &mut second {
             let mut most = 0;
             for values in values.chunks(ACT_GROUP) {
-                // Made again below: in registers that is less than from memory.
+                // Made again when it is written: in registers that is less than from memory.
                 // SAFETY: passed on.
-                most = most.max(unsafe { group::<G>(values, term, of_first, highest).max_bits() });
+                most = most.max(unsafe { group::<G>(values, Some(scale)).max_bits() });
             }
-            f32::from_bits(most)
-        };
-        let (inverse, step) = (inverse(max, highest), max / highest);
-        let mut total = 0;
-        for (i, (q, values)) in q.as_chunks_mut().0.iter_mut().zip(values.chunks(ACT_GROUP)).enumerate() {
+            let of_rest = Scale::of(f32::from_bits(most), highest);
             // SAFETY: passed on.
-            let halves = unsafe { group::<G>(values, term, of_first, highest).round(inverse, q) };
-            total += halves[0] + halves[1];
-            let at = 2 * (g + i);
-            if let Some(half_sums) = out.half_sums.get_mut(at..at + 2) {
-                for (h, half) in halves.into_iter().enumerate() {
-                    half_sums[h] = stored(step * half as f32, rounding);
-                    out.half_bias[at + h] = -128 * half;
-                }
+            unsafe { write::<G>(values, Some(scale), of_rest, (how, g), second) };
+        }
+    }
+}
+
+/// Writes codes, scale and sums of span `g`, or of what the first term leaves of it.
+///
+/// # Safety
+/// The instructions of `G` exist.
+#[inline(always)]
+unsafe fn write<G: Group>(
+    values: &[f32],
+    first: Option<Scale>,
+    scale: Scale,
+    (how, g): (How, usize),
+    out: &mut RowOut<'_>,
+) {
+    let How { rounding, span } = how;
+    let codes = &mut out.q[g * span..];
+    let mut total = 0;
+    for (i, (q, values)) in codes.as_chunks_mut().0.iter_mut().zip(values.chunks(ACT_GROUP)).enumerate() {
+        // SAFETY: passed on.
+        let halves = unsafe { group::<G>(values, first).round(scale.inverse, q) };
+        total += halves[0] + halves[1];
+        let at = 2 * (g + i);
+        if let Some(half_sums) = out.half_sums.get_mut(at..at + 2) {
+            for (h, half) in halves.into_iter().enumerate() {
+                half_sums[h] = stored(scale.step * half as f32, rounding);
+                out.half_bias[at + h] = -128 * half;
             }
         }
-        out.d[g] = stored(step, rounding);
-        out.sums[g] = stored(step * total as f32, rounding);
-        out.bias[g] = -128 * total;
     }
+    out.d[g] = stored(scale.step, rounding);
+    out.sums[g] = stored(scale.step * total as f32, rounding);
+    out.bias[g] = -128 * total;
 }
 
 /// Up to 32 activations, or what the first term leaves of them, and zeros.
@@ -300,21 +334,15 @@ unsafe fn quantize_row<G: Group>(x: &[f32], how: How, out: RowOut<'_>) {
 /// # Safety
 /// The instructions of `G` exist.
 #[inline(always)]
-unsafe fn group<G: Group>(values: &[f32], term: Term, of_first: f32, highest: f32) -> G {
+unsafe fn group<G: Group>(values: &[f32], first: Option<Scale>) -> G {
     // SAFETY: passed on.
     unsafe {
         let group = G::load(&filled(values));
-        match term {
-            Term::First => group,
-            Term::Second => group.rest(inverse(of_first, highest), of_first / highest),
+        match first {
+            None => group,
+            Some(first) => group.rest(first.inverse, first.step),
         }
     }
-}
-
-/// Codes for a unit, where the largest magnitude is to get the code `highest`.
-#[inline(always)]
-fn inverse(max: f32, highest: f32) -> f32 {
-    if max > 0.0 { highest / max } else { 0.0 }
 }
 
 /// The largest magnitude.

@@ -21,6 +21,7 @@ use crate::{
     expand::{self, BlockRows, PANEL, Panel},
     isa::multiversion,
     pages::Pages,
+    streams::Ahead,
 };
 use fields::{CHUNK, Coded};
 use lowbit_format::{
@@ -285,12 +286,18 @@ impl BlockVisitor for Multiply<'_> {
         let groups = k / C::GROUP;
         let (_, q, floats) = scratch.take(0, PANEL * k, 2 * PANEL * groups);
         let (s, c) = floats.split_at_mut(PANEL * groups);
-        for index in panels {
+        for index in panels.clone() {
             let bytes = w.view(index);
             unpack_codes::<InBlocks<C>>(isa, bytes.codes, expand::flip(isa), q);
             unpack_params::<C>(isa, bytes, w.tensor_scale, s, c);
             let first = index * PANEL;
-            let panel = Panel { q, s, c: if C::OFFSETS { &*c } else { &[] }, group: C::GROUP, k };
+            let ahead = if index + 1 < panels.end {
+                let next = w.view(index + 1);
+                Ahead([next.codes, next.params.as_flattened()])
+            } else {
+                Ahead::default()
+            };
+            let panel = Panel { q, s, c: if C::OFFSETS { &*c } else { &[] }, group: C::GROUP, k, ahead };
             let rows = (w.shape.n - first).min(PANEL);
             // SAFETY: the contract on `out` is passed on.
             unsafe { expand::multiply_panel(isa, &panel, x, out, first, rows) };
