@@ -57,8 +57,8 @@ fn main() {
             texts = all.iter().map(|(_, answer)| answer.text.clone()).collect();
         }
         let same = all.iter().zip(&texts).filter(|((_, answer), text)| answer.text == **text).count();
+        let written: u64 = all.iter().map(|(_, answer)| answer.written).sum();
         let seen: Vec<Vec<f64>> = all.into_iter().map(|(_, answer)| answer.times).collect();
-        let written: usize = seen.iter().map(Vec::len).sum();
         let mut first: Vec<f64> = seen.iter().filter_map(|times| times.first().copied()).collect();
         let mut next: Vec<f64> =
             seen.iter().flat_map(|times| times.windows(2).map(|pair| pair[1] - pair[0])).collect();
@@ -100,8 +100,10 @@ fn serve(path: &str, model_id: &str) -> SocketAddr {
 /// What a client got.
 struct Answer {
     text: String,
-    /// Milliseconds from the question to each token.
+    /// Milliseconds from the question to each piece of the text.
     times: Vec<f64>,
+    /// Tokens that the server counted.
+    written: u64,
 }
 
 fn answer(address: SocketAddr, model: &str, question: usize, tokens: usize) -> Answer {
@@ -111,24 +113,27 @@ fn answer(address: SocketAddr, model: &str, question: usize, tokens: usize) -> A
         "max_tokens": tokens,
         "seed": question,
         "stream": true,
-        "logprobs": true,
+        "stream_options": { "include_usage": true },
     });
     let start = Instant::now();
     let mut socket = TcpStream::connect(address).expect("a server that listens");
     socket
         .write_all(&client::request("POST", "/v1/chat/completions", "", &body.to_string()))
         .expect("a server that reads");
-    let (mut text, mut times) = (String::new(), Vec::new());
+    let (mut text, mut times, mut written) = (String::new(), Vec::new(), 0);
     for line in BufReader::new(socket).lines().map_while(Result::ok) {
         let Some(event) = line.strip_prefix("data: ") else { continue };
         let Ok(event) = serde_json::from_str::<Value>(event) else { continue };
         assert!(event.get("error").is_none(), "{event}");
-        text.push_str(event["choices"][0]["delta"]["content"].as_str().unwrap_or_default());
-        let scored = event["choices"][0]["logprobs"]["content"].as_array().map_or(0, Vec::len);
-        times.extend(std::iter::repeat_n(start.elapsed().as_secs_f64() * 1e3, scored));
+        let piece = event["choices"][0]["delta"]["content"].as_str().unwrap_or_default();
+        if !piece.is_empty() {
+            text.push_str(piece);
+            times.push(start.elapsed().as_secs_f64() * 1e3);
+        }
+        written = event["usage"]["completion_tokens"].as_u64().unwrap_or(written);
     }
-    assert!(!times.is_empty(), "no token for question {question}");
-    Answer { text, times }
+    assert!(!times.is_empty() && written > 0, "no token for question {question}");
+    Answer { text, times, written }
 }
 
 fn percentile(values: &mut [f64], share: f64) -> f64 {

@@ -14,6 +14,8 @@ mod place;
 mod responses;
 mod safety;
 mod tls;
+#[path = "../support/wrong.rs"]
+mod wrong;
 
 use client::Reply;
 use place::Place;
