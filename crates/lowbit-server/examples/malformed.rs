@@ -32,6 +32,7 @@ use std::{
     },
     time::Duration,
 };
+use wrong::Wrong;
 
 const CLIENTS: usize = 16;
 /// One in so many requests is never finished.
@@ -63,8 +64,8 @@ fn main() {
                     if i >= requests {
                         return;
                     }
-                    let bytes = strategy.new_tree(&mut runner).expect("a request").current();
-                    let status = send(address, &bytes, i % SLOW == 0);
+                    let request = strategy.new_tree(&mut runner).expect("a request").current();
+                    let status = send(address, &request, i % SLOW == 0);
                     *statuses.lock().expect("no client panics").entry(status).or_default() += 1;
                     if (i + 1).is_multiple_of((requests / LOOKS).max(1)) {
                         let memory = more.get(1).and_then(|process| resident(process));
@@ -95,14 +96,14 @@ fn normal(address: SocketAddr, model: &str) -> Value {
 }
 
 /// Sends a request and says what came back; one that is slow stops half way and keeps its connection.
-fn send(address: SocketAddr, bytes: &[u8], slow: bool) -> String {
+fn send(address: SocketAddr, request: &Wrong, slow: bool) -> String {
     let Ok(mut socket) = TcpStream::connect(address) else { return "no connection".into() };
     // The limits of the server for a head and a body are 15 and 30 seconds.
     socket.set_read_timeout(Some(Duration::from_secs(60))).expect("a time above zero");
-    let bytes = if slow { &bytes[..bytes.len() / 2] } else { bytes };
+    let bytes = if slow { &request.bytes[..request.bytes.len() / 2] } else { &request.bytes };
     // A server that has heard enough answers and closes before everything was sent.
     let _ = socket.write_all(bytes);
-    if !slow {
+    if request.cut && !slow {
         let _ = socket.shutdown(Shutdown::Write);
     }
     let mut reply = Vec::new();

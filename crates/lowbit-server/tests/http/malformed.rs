@@ -16,9 +16,9 @@ fn thousands_of_wrong_requests_harm_nobody() {
     let normal = || place.json("/v1/chat/completions", &chat("a normal request"))["choices"].clone();
     let before = normal();
     let mut runner = TestRunner::new(Config { cases: 4000, failure_persistence: None, ..Config::default() });
-    let ran = runner.run(&wrong("tiny"), |bytes| {
+    let ran = runner.run(&wrong("tiny"), |request| {
         // Where the head is broken there may be nothing to answer to.
-        if let Ok(reply) = raw(place.address, &bytes) {
+        if let Ok(reply) = raw(place.address, &request.bytes) {
             prop_assert!(matches!(reply.status, 200 | 400..=499), "{:?}", reply);
             prop_assert!(
                 reply.status == 200

@@ -73,13 +73,25 @@ fn outgrown() -> impl Strategy<Value = String> {
     ]
 }
 
+/// Bytes to send.
+#[derive(Clone, Debug)]
+pub(crate) struct Wrong {
+    pub(crate) bytes: Vec<u8>,
+    /// Whether the end is missing.
+    #[allow(dead_code)]
+    pub(crate) cut: bool,
+}
+
 /// A request to a model with some fields replaced, then perhaps cut off or with a byte changed; few are too large or too deep.
-pub(crate) fn wrong(model: &'static str) -> impl Strategy<Value = Vec<u8>> {
-    let outgrown = (path(), outgrown()).prop_map(|(path, body)| request("POST", path, "", &body));
+pub(crate) fn wrong(model: &'static str) -> impl Strategy<Value = Wrong> {
+    let outgrown = (path(), outgrown()).prop_map(|(path, body)| {
+        let bytes = request("POST", path, "", &body);
+        Wrong { bytes, cut: false }
+    });
     prop_oneof![99 => damaged(model), 1 => outgrown]
 }
 
-fn damaged(model: &'static str) -> impl Strategy<Value = Vec<u8>> {
+fn damaged(model: &'static str) -> impl Strategy<Value = Wrong> {
     let fields = prop::collection::vec((field(), value()), 0..4);
     let harm = prop_oneof![
         4 => Just(None),
@@ -102,6 +114,6 @@ fn damaged(model: &'static str) -> impl Strategy<Value = Vec<u8>> {
             let place = place.index(bytes.len());
             if cut { bytes.truncate(place) } else { bytes[place] = byte }
         }
-        bytes
+        Wrong { bytes, cut: cut && harm.is_some() }
     })
 }
