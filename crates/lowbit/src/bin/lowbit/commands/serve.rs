@@ -76,7 +76,7 @@ pub(crate) struct Serve {
     /// Requests that may wait for their turn; more are refused
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65536))]
     queue: u32,
-    /// Memory for keys and values of all answers, in MiB
+    /// Memory for keys and values of all answers, in MiB; a text that is embedded takes its own beside it
     #[arg(long, value_name = "MIB", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..))]
     kv_memory: u32,
     /// Seconds that an answer may take, waiting included
