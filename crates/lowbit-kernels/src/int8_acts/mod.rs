@@ -6,7 +6,7 @@ pub(crate) use group::whole_bits;
 
 use crate::{ACT_GROUP, ActRounding, Ctx, Isa, IsaLevel, mat::MatRef};
 use group::{Array, Group};
-use std::sync::Mutex;
+use std::{ops::Range, sync::Mutex};
 
 /// Tokens from which on rounding them is worth waking the workers.
 const ROWS_WORTH_SHARING: usize = 8;
@@ -241,11 +241,76 @@ struct Scale {
     step: f32,
 }
 
-impl Scale {
-    /// Gives the largest magnitude the code `highest`.
+/// Spans whose scales are computed side by side: one after the other, each would wait for two divisions.
+const TOGETHER: usize = 16;
+
+/// The scales of some spans.
+struct Scales {
+    inverse: [f32; TOGETHER],
+    step: [f32; TOGETHER],
+}
+
+impl Scales {
+    /// Give the largest magnitudes the code `highest`.
     #[inline(always)]
-    fn of(max: f32, highest: f32) -> Self {
-        Self { inverse: if max > 0.0 { highest / max } else { 0.0 }, step: max / highest }
+    fn of(most: &[f32; TOGETHER], highest: f32) -> Self {
+        let mut scales = Self { inverse: [0.0; TOGETHER], step: [0.0; TOGETHER] };
+        for i in 0..TOGETHER {
+            scales.inverse[i] = if most[i] > 0.0 { highest / most[i] } else { 0.0 };
+            scales.step[i] = most[i] / highest;
+        }
+        scales
+    }
+
+    #[inline(always)]
+    fn get(&self, i: usize) -> Scale {
+        Scale { inverse: self.inverse[i], step: self.step[i] }
+    }
+}
+
+/// A token in runs of 32, zeros after its end.
+struct Runs<'a> {
+    whole: &'a [[f32; ACT_GROUP]],
+    last: [f32; ACT_GROUP],
+}
+
+impl<'a> Runs<'a> {
+    #[inline(always)]
+    fn of(x: &'a [f32]) -> Self {
+        let (whole, rest) = x.as_chunks();
+        let mut last = [0.0; ACT_GROUP];
+        last[..rest.len()].copy_from_slice(rest);
+        Self { whole, last }
+    }
+
+    /// Run `i`, or what the first term leaves of it.
+    ///
+    /// # Safety
+    /// The instructions of `G` exist.
+    #[inline(always)]
+    unsafe fn get<G: Group>(&self, i: usize, first: Option<Scale>) -> G {
+        let values = if i < self.whole.len() { &self.whole[i] } else { &self.last };
+        // SAFETY: passed on.
+        unsafe {
+            match first {
+                None => G::load(values),
+                Some(first) => G::load(values).rest(first.inverse, first.step),
+            }
+        }
+    }
+
+    /// The largest magnitude of some runs.
+    ///
+    /// # Safety
+    /// The instructions of `G` exist.
+    #[inline(always)]
+    unsafe fn max_abs<G: Group>(&self, runs: Range<usize>, first: Option<Scale>) -> f32 {
+        let mut most = 0;
+        for i in runs {
+            // SAFETY: passed on.
+            most = most.max(unsafe { self.get::<G>(i, first).max_bits() });
+        }
+        f32::from_bits(most)
     }
 }
 
@@ -260,120 +325,100 @@ unsafe fn quantize_token<G: Group>(
     mut first: RowOut<'_>,
     mut second: Option<RowOut<'_>>,
 ) {
-    let How { rounding, span } = how;
+    let rounding = how.rounding;
     let highest = f32::from(rounding.highest());
+    let values = Runs::of(x);
+    let (runs, of_span, of_256) = (first.q.len() / ACT_GROUP, how.span / ACT_GROUP, 256 / ACT_GROUP);
     // SAFETY: passed on.
-    let of_token = if rounding.by_token() { unsafe { max_abs::<G>(x) } } else { 0.0 };
-    let mut of_256 = 0.0;
-    for g in 0..first.d.len() {
-        let start = g * span;
-        let values = &x[start..(start + span).min(x.len())];
-        if rounding == ActRounding::Gguf256 && start.is_multiple_of(256) {
-            // SAFETY: passed on.
-            of_256 = unsafe { max_abs::<G>(&x[start..(start + 256).min(x.len())]) };
-        }
-        let max = if rounding == ActRounding::Gguf256 {
-            of_256
-        } else if rounding.by_token() {
-            of_token
-        } else {
-            // SAFETY: passed on.
-            unsafe { max_abs::<G>(values) }
-        };
-        let scale = Scale::of(max, highest);
-        // SAFETY: passed on.
-        unsafe { write::<G>(values, None, scale, (how, g), &mut first) };
-        if let Some(second) = &mut second {
-            let mut most = 0;
-            for values in values.chunks(ACT_GROUP) {
-                // Made again when it is written: in registers that is less than from memory.
+    let mut shared = if rounding.by_token() { unsafe { values.max_abs::<G>(0..runs, None) } } else { 0.0 };
+    let spans = first.d.len();
+    for start in (0..spans).step_by(TOGETHER) {
+        let end = (start + TOGETHER).min(spans);
+        let mut most = [0.0; TOGETHER];
+        for g in start..end {
+            let at = g * of_span;
+            if rounding == ActRounding::Gguf256 && at.is_multiple_of(of_256) {
                 // SAFETY: passed on.
-                most = most.max(unsafe { group::<G>(values, Some(scale)).max_bits() });
+                shared = unsafe { values.max_abs::<G>(at..(at + of_256).min(runs), None) };
             }
-            let of_rest = Scale::of(f32::from_bits(most), highest);
-            // SAFETY: passed on.
-            unsafe { write::<G>(values, Some(scale), of_rest, (how, g), second) };
+            most[g - start] = if rounding == ActRounding::Gguf256 || rounding.by_token() {
+                shared
+            } else {
+                // SAFETY: passed on.
+                unsafe { values.max_abs::<G>(at..(at + of_span).min(runs), None) }
+            };
         }
+        let scales = Scales::of(&most, highest);
+        // SAFETY: passed on.
+        unsafe { write::<G>(&values, None, &scales, (how, start..end), &mut first) };
+        let Some(second) = &mut second else { continue };
+        let mut left = [0.0; TOGETHER];
+        for g in start..end {
+            let at = g * of_span;
+            // SAFETY: passed on.
+            left[g - start] = unsafe {
+                // Made again when it is written: in registers that is less than from memory.
+                values.max_abs::<G>(at..(at + of_span).min(runs), Some(scales.get(g - start)))
+            };
+        }
+        let of_left = Scales::of(&left, highest);
+        // SAFETY: passed on.
+        unsafe { write::<G>(&values, Some(&scales), &of_left, (how, start..end), second) };
     }
 }
 
-/// Writes codes, scale and sums of span `g`, or of what the first term leaves of it.
+/// Writes codes, scales and sums of at most [`TOGETHER`] spans, or of what the first term leaves of them.
 ///
 /// # Safety
 /// The instructions of `G` exist.
 #[inline(always)]
 unsafe fn write<G: Group>(
-    values: &[f32],
-    first: Option<Scale>,
-    scale: Scale,
-    (how, g): (How, usize),
+    values: &Runs<'_>,
+    first: Option<&Scales>,
+    scales: &Scales,
+    (how, spans): (How, Range<usize>),
     out: &mut RowOut<'_>,
 ) {
-    let How { rounding, span } = how;
-    let codes = &mut out.q[g * span..];
-    let mut total = 0;
-    for (i, (q, values)) in codes.as_chunks_mut().0.iter_mut().zip(values.chunks(ACT_GROUP)).enumerate() {
-        // SAFETY: passed on.
-        let halves = unsafe { group::<G>(values, first).round(scale.inverse, q) };
-        total += halves[0] + halves[1];
-        let at = 2 * (g + i);
-        if let Some(half_sums) = out.half_sums.get_mut(at..at + 2) {
-            for (h, half) in halves.into_iter().enumerate() {
-                half_sums[h] = stored(scale.step * half as f32, rounding);
-                out.half_bias[at + h] = -128 * half;
+    let of_span = how.span / ACT_GROUP;
+    let codes = out.q.as_chunks_mut().0;
+    let with_halves = !out.half_bias.is_empty();
+    let bias = &mut out.bias[spans.clone()];
+    let halves = if with_halves { 2 * spans.start..2 * spans.end } else { 0..0 };
+    let half_bias = &mut out.half_bias[halves.clone()];
+    // At first the sums of codes, which loops below turn into what is kept, several at once.
+    for g in spans.clone() {
+        let scale = scales.get(g - spans.start);
+        let first = first.map(|first| first.get(g - spans.start));
+        let mut total = 0;
+        for i in g * of_span..((g + 1) * of_span).min(codes.len()) {
+            // SAFETY: passed on.
+            let sums = unsafe { values.get::<G>(i, first).round(scale.inverse, &mut codes[i]) };
+            total += sums[0] + sums[1];
+            if with_halves {
+                half_bias[2 * (g - spans.start)..][..2].copy_from_slice(&sums);
             }
         }
+        bias[g - spans.start] = total;
     }
-    out.d[g] = stored(scale.step, rounding);
-    out.sums[g] = stored(scale.step * total as f32, rounding);
-    out.bias[g] = -128 * total;
-}
-
-/// Up to 32 activations, or what the first term leaves of them, and zeros.
-///
-/// # Safety
-/// The instructions of `G` exist.
-#[inline(always)]
-unsafe fn group<G: Group>(values: &[f32], first: Option<Scale>) -> G {
-    // SAFETY: passed on.
-    unsafe {
-        let group = G::load(&filled(values));
-        match first {
-            None => group,
-            Some(first) => group.rest(first.inverse, first.step),
+    let sums = &mut out.sums[spans.clone()];
+    let steps = &scales.step[..sums.len()];
+    for ((sum, bias), step) in sums.iter_mut().zip(bias).zip(steps) {
+        *sum = step * *bias as f32;
+        *bias *= -128;
+    }
+    let half_sums = &mut out.half_sums[halves];
+    let pairs = half_sums.as_chunks_mut::<2>().0.iter_mut().zip(half_bias.as_chunks_mut::<2>().0);
+    for ((sums, bias), step) in pairs.zip(steps) {
+        for (sum, bias) in sums.iter_mut().zip(bias) {
+            *sum = step * *bias as f32;
+            *bias *= -128;
         }
     }
-}
-
-/// The largest magnitude.
-///
-/// # Safety
-/// The instructions of `G` exist.
-#[inline(always)]
-unsafe fn max_abs<G: Group>(x: &[f32]) -> f32 {
-    let mut most = 0;
-    for values in x.chunks(ACT_GROUP) {
-        // SAFETY: passed on.
-        most = most.max(unsafe { G::load(&filled(values)).max_bits() });
-    }
-    f32::from_bits(most)
-}
-
-/// Up to 32 activations and zeros.
-#[inline(always)]
-fn filled(x: &[f32]) -> [f32; ACT_GROUP] {
-    match x.first_chunk() {
-        Some(whole) => *whole,
-        None => {
-            let mut group = [0f32; ACT_GROUP];
-            group[..x.len()].copy_from_slice(x);
-            group
+    let d = &mut out.d[spans];
+    d.copy_from_slice(steps);
+    if how.rounding == ActRounding::Gguf32 {
+        for x in d.iter_mut().chain(sums).chain(half_sums) {
+            *x = half::f16::from_f32(*x).to_f32();
         }
     }
-}
-
-/// What is stored of a scale or a sum.
-#[inline(always)]
-fn stored(x: f32, rounding: ActRounding) -> f32 {
-    if rounding == ActRounding::Gguf32 { half::f16::from_f32(x).to_f32() } else { x }
 }
