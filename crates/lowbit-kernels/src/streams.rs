@@ -63,17 +63,22 @@ impl Asking<'_> {
     /// Asks for the lines of a step.
     #[inline(always)]
     pub(crate) fn step(&mut self) {
+        if self.next == self.end {
+            return;
+        }
+        let end = (self.next + self.a_step).min(self.end);
         let [first, second] = self.ahead.0;
         let of_first = first.len().div_ceil(LINE);
-        let end = (self.next + self.a_step).min(self.end);
-        while self.next < end {
-            let at = match self.next.checked_sub(of_first) {
-                None => first.as_ptr().wrapping_add(self.next * LINE),
-                Some(line) => second.as_ptr().wrapping_add(line * LINE),
-            };
-            ask_for(at);
-            self.next += 1;
-        }
+        ask_for_lines(first, self.next.min(of_first)..end.min(of_first));
+        ask_for_lines(second, self.next.saturating_sub(of_first)..end.saturating_sub(of_first));
+        self.next = end;
+    }
+}
+
+#[inline(always)]
+fn ask_for_lines(bytes: &[u8], lines: Range<usize>) {
+    for line in lines {
+        ask_for(bytes.as_ptr().wrapping_add(line * LINE));
     }
 }
 

@@ -201,8 +201,8 @@ impl Task<'_> {
             unpack(isa, layout, bytes, 0..layout.groups.len(), expand::flip(isa), q);
             layout::unpack_params(isa, layout, bytes, s, c);
             let c = if layout.offsets() { &*c } else { &[] };
-            let ahead = Ahead([self.after(index + 1..index + 2), &[]]);
-            let panel = Panel { q, s, c, group: layout.group, k: layout.k, ahead };
+            // Whole panels are one stream, which the hardware follows by itself while few rows are multiplied.
+            let panel = Panel { q, s, c, group: layout.group, k: layout.k, ahead: Ahead::default() };
             // SAFETY: the contract on `out` is passed on.
             unsafe {
                 expand::multiply_panel(isa, &panel, self.x, self.out, index * PANEL, self.w.rows(index));
