@@ -9,7 +9,7 @@
 //! Its sum runs along K in order, rounded once a step.
 
 use super::tile::{Element, OfBf16, OfF16, OfF32, fetch, write};
-use crate::{Isa, IsaLevel, MatMut, MatRef, SharedMut, lanes, lanes::Lanes};
+use crate::{Isa, MatMut, MatRef, SharedMut, lanes, lanes::Lanes};
 use lowbit_format::FloatFormat;
 use std::ops::Range;
 
@@ -65,9 +65,9 @@ pub fn dot_columns(isa: Isa, w: FloatColumns<'_>, rows: Range<usize>, x: MatRef<
     unsafe {
         match isa.level() {
             #[cfg(target_arch = "x86_64")]
-            IsaLevel::Avx512 => avx512(w, rows, x, out),
+            crate::IsaLevel::Avx512 => avx512(w, rows, x, out),
             #[cfg(target_arch = "x86_64")]
-            IsaLevel::Avx2 => avx2(w, rows, x, out),
+            crate::IsaLevel::Avx2 => avx2(w, rows, x, out),
             _ => dot::<lanes::Array, 1, 1>(w, rows, x, out),
         }
     }

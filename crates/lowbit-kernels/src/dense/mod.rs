@@ -8,7 +8,7 @@ mod tile;
 
 pub use columns::{FloatColumns, dot_columns};
 
-use crate::{Isa, IsaLevel, MatMut, MatRef, SharedMut, lanes};
+use crate::{Isa, MatMut, MatRef, SharedMut, lanes};
 use lowbit_format::FloatFormat;
 
 /// Unquantized rows: `rows` of `cols` elements.
@@ -70,9 +70,9 @@ pub fn mix_rows(isa: Isa, w: FloatRows<'_>, p: MatRef<'_>, mut out: MatMut<'_>) 
     unsafe {
         match isa.level() {
             #[cfg(target_arch = "x86_64")]
-            IsaLevel::Avx512 => tile::mix_avx512(w, p, out),
+            crate::IsaLevel::Avx512 => tile::mix_avx512(w, p, out),
             #[cfg(target_arch = "x86_64")]
-            IsaLevel::Avx2 => tile::mix_avx2(w, p, out),
+            crate::IsaLevel::Avx2 => tile::mix_avx2(w, p, out),
             _ => tile::mix::<lanes::Array, 1, 1>(w, p, out),
         }
     }
@@ -100,9 +100,9 @@ pub(crate) unsafe fn dot_rows_into(
     unsafe {
         match isa.level() {
             #[cfg(target_arch = "x86_64")]
-            IsaLevel::Avx512 => tile::dot_avx512(w, x, out, start),
+            crate::IsaLevel::Avx512 => tile::dot_avx512(w, x, out, start),
             #[cfg(target_arch = "x86_64")]
-            IsaLevel::Avx2 => tile::dot_avx2(w, x, out, start),
+            crate::IsaLevel::Avx2 => tile::dot_avx2(w, x, out, start),
             _ => tile::dot::<lanes::Array, 4, 1>(w, x, out, start),
         }
     }

@@ -100,6 +100,7 @@ pub(crate) struct Panel<'a> {
     /// Padded K, a multiple of 32.
     pub(crate) k: usize,
     /// What the panel after it is unpacked from.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     pub(crate) ahead: Ahead<'a>,
 }
 

@@ -175,6 +175,7 @@ struct Task<'a> {
 
 impl Task<'_> {
     /// The bytes of those of some panels that are this task's too.
+    #[cfg(target_arch = "x86_64")]
     fn after(&self, panels: Range<usize>) -> &[u8] {
         self.w.neighbours(panels.start.min(self.panels.end)..panels.end.min(self.panels.end))
     }

@@ -4,7 +4,7 @@ mod group;
 
 pub(crate) use group::whole_bits;
 
-use crate::{ACT_GROUP, ActRounding, Ctx, Isa, IsaLevel, mat::MatRef};
+use crate::{ACT_GROUP, ActRounding, Ctx, Isa, mat::MatRef};
 use group::{Array, Group};
 use std::{ops::Range, sync::Mutex};
 
@@ -215,9 +215,9 @@ fn quantize(isa: Isa, x: &[f32], how: How, first: RowOut<'_>, second: Option<Row
         }
         match isa.level() {
             // SAFETY: an `Isa` of this level exists only where the CPU has its instructions.
-            IsaLevel::Avx512 => return unsafe { avx512(x, how, first, second) },
+            crate::IsaLevel::Avx512 => return unsafe { avx512(x, how, first, second) },
             // SAFETY: as above.
-            IsaLevel::Avx2 => return unsafe { avx2(x, how, first, second) },
+            crate::IsaLevel::Avx2 => return unsafe { avx2(x, how, first, second) },
             _ => {}
         }
     }

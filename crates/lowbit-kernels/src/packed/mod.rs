@@ -16,7 +16,7 @@ pub(crate) mod avx512;
 pub(crate) mod fields;
 
 use crate::{
-    Codes, Ctx, Int8Acts, Integers, Isa, IsaLevel, MatMut, SharedMut,
+    Codes, Ctx, Int8Acts, Integers, Isa, MatMut, SharedMut,
     ctx::Scratch,
     expand::{self, BlockRows, PANEL, Panel},
     isa::multiversion,
@@ -277,7 +277,7 @@ impl BlockVisitor for Multiply<'_> {
     fn visit<C: BlockCodec>(self) {
         let Self { w, isa, codes, panels, x, out, scratch } = self;
         #[cfg(target_arch = "x86_64")]
-        if isa.level() == IsaLevel::Avx512 && codes == Codes::InRegisters {
+        if isa.level() == crate::IsaLevel::Avx512 && codes == Codes::InRegisters {
             // SAFETY: the ISA value proves the instructions; the contract on `out` is passed on.
             return unsafe { avx512::few::<C>(w, panels, x, out) };
         }
