@@ -25,17 +25,17 @@ pub(crate) fn pieces(range: Range<usize>, most: usize) -> impl Iterator<Item = R
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
-/// Asks the second-level cache for the line of an address, which may be any.
+/// Asks the second-level cache for the lines of `bytes` bytes from an address on, which may be any.
 #[inline(always)]
-pub(crate) fn ask_for(at: *const u8) {
+pub(crate) fn ask_for(at: *const u8, bytes: usize) {
     #[cfg(target_arch = "x86_64")]
-    {
+    for line in (0..bytes).step_by(LINE) {
         use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
         // SAFETY: every x86-64 has the instruction, and it is a hint that cannot fault.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) };
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(line).cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = at;
+    let _ = (at, bytes);
 }
 
 /// The bytes of the panel that comes next, asked for a little at a time while its predecessor is multiplied: between reads that
@@ -79,9 +79,7 @@ impl Asking<'_> {
 
 #[inline(always)]
 fn ask_for_lines(bytes: &[u8], lines: Range<usize>) {
-    for line in lines {
-        ask_for(bytes.as_ptr().wrapping_add(line * LINE));
-    }
+    ask_for(bytes.as_ptr().wrapping_add(lines.start * LINE), lines.len() * LINE);
 }
 
 #[cfg(test)]

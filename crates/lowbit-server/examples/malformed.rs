@@ -24,7 +24,7 @@ use proptest::{
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
-    io::{Read, Write},
+    io::Write,
     net::{Shutdown, SocketAddr, TcpStream},
     sync::{
         Mutex,
@@ -106,14 +106,10 @@ fn send(address: SocketAddr, request: &Wrong, slow: bool) -> String {
     if request.cut && !slow {
         let _ = socket.shutdown(Shutdown::Write);
     }
-    let mut reply = Vec::new();
-    if socket.read_to_end(&mut reply).is_err() && reply.is_empty() {
-        return "closed".into();
-    }
-    let reply = String::from_utf8_lossy(&reply);
-    let Some(status) = reply.split(' ').nth(1) else { return "closed".into() };
-    let reason = status == "200" || reply.contains("\"message\"") || reply.contains("\"error\"");
-    format!("{status}{}", if reason { "" } else { " without a reason" })
+    let Ok(reply) = client::read(&mut socket) else { return "closed".into() };
+    let reason =
+        reply.status == 200 || reply.body.contains("\"message\"") || reply.body.contains("\"error\"");
+    format!("{}{}", reply.status, if reason { "" } else { " without a reason" })
 }
 
 /// KiB of memory that a process has.

@@ -103,9 +103,8 @@ pub(super) unsafe fn mix_avx512(w: FloatRows<'_>, p: MatRef<'_>, out: SharedMut<
 /// Asks the second-level cache for `len` bytes from `start` on, as far as there are so many.
 #[inline(always)]
 pub(super) fn fetch(bytes: &[u8], start: usize, len: usize) {
-    for at in (start..(start + len).min(bytes.len())).step_by(64) {
-        ask_for(bytes.as_ptr().wrapping_add(at));
-    }
+    let len = len.min(bytes.len().saturating_sub(start));
+    ask_for(bytes.as_ptr().wrapping_add(start), len);
 }
 
 /// Writes lanes from `first` on to all of `target`.

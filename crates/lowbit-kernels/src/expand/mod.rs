@@ -354,9 +354,7 @@ fn expand_block_rows<C: BlockCodec>(source: Source<'_>, target: Chunk<'_>) {
     for r in 0..source.rows {
         let row = &source.bytes[(source.first + r) * source.row_bytes + source.start..][..bytes];
         // The same row of the next panel, wanted some microseconds later; it may lie past the end of the tensor.
-        for line in (0..bytes).step_by(64) {
-            ask_for(row.as_ptr().wrapping_add(PANEL * source.row_bytes + line));
-        }
+        ask_for(row.as_ptr().wrapping_add(PANEL * source.row_bytes), bytes);
         let q = &mut target.q[r * target.width..][..target.width];
         let s = &mut target.s[r * groups..][..groups];
         let c = &mut target.c[r * groups..][..groups];

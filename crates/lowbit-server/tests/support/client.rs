@@ -20,6 +20,11 @@ pub(crate) fn raw(address: SocketAddr, request: &[u8]) -> io::Result<Reply> {
     socket.set_read_timeout(Some(Duration::from_secs(20)))?;
     // A server that has heard enough answers and closes before everything was sent.
     let _ = socket.write_all(request);
+    read(&mut socket)
+}
+
+/// What a server sends until it closes.
+pub(crate) fn read(socket: &mut TcpStream) -> io::Result<Reply> {
     let mut bytes = Vec::new();
     if let Err(error) = socket.read_to_end(&mut bytes)
         && bytes.is_empty()

@@ -1,11 +1,11 @@
 //! Requests that are wrong in some way: of wrong fields, huge, deep, cut off, with a byte changed.
 
 use crate::client::request;
+use lowbit_server::Limits;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-/// What a body may be at most, and how deep.
-const BYTES: usize = 4 << 20;
+/// How deep a body may be.
 const DEPTH: usize = 128;
 
 /// Any JSON, a few levels deep.
@@ -67,7 +67,7 @@ fn path() -> impl Strategy<Value = &'static str> {
 /// A body that is larger or deeper than a server takes.
 fn outgrown() -> impl Strategy<Value = String> {
     prop_oneof![
-        Just(json!({ "prompt": "x".repeat(BYTES) }).to_string()),
+        Just(json!({ "prompt": "x".repeat(Limits::default().body_bytes) }).to_string()),
         Just(format!("{{\"prompt\": {}1{}}}", "[".repeat(DEPTH), "]".repeat(DEPTH))),
         Just("[".repeat(100_000)),
     ]

@@ -27,6 +27,10 @@ pub type Layers<'a> = dyn Fn(&Weight, Role, u64) -> Result<Box<dyn LinearOp>, St
 /// Time for which an operator is measured.
 const ENOUGH: Duration = Duration::from_millis(25);
 
+/// Bytes of copies of a weight, or of keys and values, that are gone through in turn, where the model has as many: several times
+/// the last cache, which keeps some of what is gone through even where all of it has no place.
+const COLD: usize = 256 << 20;
+
 /// What a measurement is about.
 #[derive(Clone, Copy)]
 pub struct Subject<'a> {

@@ -1,6 +1,6 @@
 //! Products of weights with activations.
 
-use super::{ENOUGH, Subject, middle, noise, timed};
+use super::{COLD, ENOUGH, Subject, middle, noise, timed};
 use crate::{SimError, trace::Weight};
 use lowbit_format::NK;
 use lowbit_kernels::{Act, MatMut, MatRef};
@@ -12,10 +12,6 @@ const WEIGHTS: usize = 1 << 24;
 
 /// Rows of a matrix are cut to a multiple of this, which no kernel's panels are larger than.
 const ROWS: usize = 256;
-
-/// Bytes of copies of a weight that are gone through in turn, where the model has as many: several times the last cache, which
-/// keeps some of what is gone through even where all of it has no place.
-const COLD: usize = 256 << 20;
 
 /// Rows of activations from which on a weight is read so often that it does not matter where from.
 const MANY: usize = 64;

@@ -1,12 +1,9 @@
 //! Everything that is no product with weights: attention, norms, rotations, what is written to the cache.
 
-use super::{Subject, median, noise, timed};
+use super::{COLD, Subject, median, noise, timed};
 use crate::{Kind, Op, trace::Attended};
 use lowbit_kernels::{MatRef, fork_join, ops};
 use lowbit_model::{Attention, KvStore, QkNorm, Queries, kv::Float};
-
-/// Bytes of keys and values that are gone through in turn, where the model has as many.
-const COLD: usize = 64 << 20;
 
 /// Numbers from which on rows are shared out over the workers, and rows of a task, as the decoder has them.
 const SHARED: (usize, usize) = (1 << 14, 8);
