@@ -64,6 +64,16 @@ pub enum FormatError {
         /// What belongs there.
         expected: String,
     },
+    /// What is added to a matrix does not fit it.
+    #[error("{term} added to {shape} weights: expected {expected}")]
+    Term {
+        /// The term.
+        term: String,
+        /// The shape of the matrix.
+        shape: NK,
+        /// What belongs there.
+        expected: String,
+    },
     /// A label that names no weight format.
     #[error("unknown weight format `{label}`{}", nearest.as_ref().map_or(String::new(), |n| format!(", did you mean `{n}`?")))]
     UnknownSpec {

@@ -42,6 +42,7 @@ mod shape;
 mod spec;
 mod storage;
 pub mod suggest;
+mod sum;
 mod tensor;
 
 pub use act::ActSpec;
@@ -59,4 +60,5 @@ pub use params::{GroupParams, Params};
 pub use shape::{Bits, NK};
 pub use spec::{GroupedSpec, SpecInfo, SpecSource, WeightSpec, all_specs};
 pub use storage::{Owner, Storage};
+pub use sum::{SumSpec, SumTensor, Term, TermKind, TermSpec, list_bytes};
 pub use tensor::{QuantTensor, TensorData};

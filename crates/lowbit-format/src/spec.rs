@@ -11,9 +11,13 @@
 //! | `ternary-tensor-f32` | −1, 0, +1 and one f32 scale |
 //! | `nf4-g64-f32` | NF4 with an f32 scale for every 64, see [`Codebook`] |
 //! | `e4m3-row-bf16` | 8-bit floats with a bf16 scale a row |
+//! | `int3-asym-g128+rank32-int8-sym-row` | 3-bit integers, and a product of two matrices of rank 32 that is added, see [`TermKind`] |
 //!
 //! After the element come one or two scale levels, the finer first: a shape (`gN`, `row`, `tensor`) and a format, which
-//! is left out where it is f16.
+//! is left out where it is f16. After each `+` come a term, `rankR`, `rowsC`, `columnsC` or `sparseCxWIDTH`, and the format of
+//! its matrices.
+//!
+//! [`TermKind`]: crate::TermKind
 
 use std::{fmt, str::FromStr};
 
@@ -21,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Bits, BlockFormat, Codebook, ElementFormat, FloatFormat, FormatError, GroupFit, GroupShape, NK,
-    ParamFormat, ScaleLevel, ZeroPoint, group::check_group, params, suggest,
+    ParamFormat, ScaleLevel, SumSpec, ZeroPoint, group::check_group, params, suggest, sum,
 };
 
 /// The whole meaning of a stored weight.
@@ -34,6 +38,8 @@ pub enum WeightSpec {
     Block(BlockFormat),
     /// Codes with scales beside them.
     Grouped(GroupedSpec),
+    /// Any of these, and what is added to it.
+    Sum(SumSpec),
 }
 
 /// Codes with one or two levels of scales.
@@ -235,6 +241,7 @@ impl WeightSpec {
             Self::Float(format) => format.label().to_string(),
             Self::Block(format) => format.label().to_string(),
             Self::Grouped(spec) => spec.label(),
+            Self::Sum(spec) => spec.label(),
         }
     }
 
@@ -248,6 +255,9 @@ impl WeightSpec {
         if let Some(spec) = float.or_else(block) {
             return Ok(spec);
         }
+        if let Some(sum) = SumSpec::parse(label)? {
+            return Ok(Self::Sum(sum));
+        }
         GroupedSpec::parse(label)?.map(Self::Grouped).ok_or_else(|| {
             let known: Vec<String> = all_specs().into_iter().map(|s| s.spec.label()).collect();
             let nearest = suggest::nearest(label, known.iter().map(String::as_str)).map(str::to_string);
@@ -256,12 +266,52 @@ impl WeightSpec {
     }
 
     /// Bits stored for each weight of a long row: scales and zero points of groups are counted, those of rows and
-    /// tensors and the padding of rows are not.
+    /// tensors and the padding of rows are not, nor is what is added: how much that is depends on the shape.
     pub fn bits_per_weight(&self) -> f64 {
         match self {
             Self::Float(format) => 8.0 * format.bytes() as f64,
             Self::Block(format) => 8.0 * format.layout().bytes as f64 / format.layout().weights as f64,
             Self::Grouped(spec) => spec.bits_per_weight(),
+            Self::Sum(spec) => spec.base().bits_per_weight(),
+        }
+    }
+
+    /// Bytes of a tensor of this format.
+    ///
+    /// # Errors
+    /// Where rows of the shape are no whole number of blocks, or a term is none of such a matrix.
+    pub fn stored_bytes(&self, shape: NK) -> Result<usize, FormatError> {
+        match self {
+            Self::Float(format) => Ok(shape.weights() * format.bytes()),
+            Self::Block(format) => {
+                let layout = format.layout();
+                if !shape.k.is_multiple_of(layout.weights) {
+                    let (format, block) = (layout.label, layout.weights);
+                    return Err(FormatError::RowNotBlocks { format, k: shape.k, block });
+                }
+                Ok(shape.weights() / layout.weights * layout.bytes)
+            }
+            Self::Grouped(spec) => Ok(spec.stored_bytes(shape)),
+            Self::Sum(spec) => {
+                let mut bytes = spec.base().stored_bytes(shape)?;
+                for term in spec.terms() {
+                    term.kind.check(shape)?;
+                    let lists = term.kind.lists(shape);
+                    bytes += lists.iter().map(|(len, bound)| len * sum::list_bytes(*bound)).sum::<usize>();
+                    for matrix in term.kind.matrices(shape) {
+                        bytes += term.weight.stored_bytes(matrix)?;
+                    }
+                }
+                Ok(bytes)
+            }
+        }
+    }
+
+    /// The format of the codes that most weights have: the base of a sum, else itself.
+    pub fn base(&self) -> &Self {
+        match self {
+            Self::Sum(spec) => spec.base(),
+            other => other,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     BlockCodec, BlockFormat, BlockVisitor, Codes, FloatFormat, FormatError, GroupParams, GroupedTensor, NK,
-    Storage, WeightSpec, block,
+    Storage, SumTensor, WeightSpec, block,
 };
 
 /// A weight matrix `W[N, K]` as it is stored: bytes, and what they mean.
@@ -33,6 +33,8 @@ pub enum TensorData {
     },
     /// Codes with scales beside them.
     Grouped(GroupedTensor),
+    /// Any of these, and what is added to it.
+    Sum(SumTensor),
 }
 
 impl QuantTensor {
@@ -82,6 +84,11 @@ impl QuantTensor {
         Self { shape: grouped.shape(), data: TensorData::Grouped(grouped) }
     }
 
+    /// A matrix and what is added to it.
+    pub fn from_sum(sum: SumTensor) -> Self {
+        Self { shape: sum.base().shape(), data: TensorData::Sum(sum) }
+    }
+
     /// Rounds `n · k` weights, row after row, to the nearest codes of a float or grouped format, with scales from the
     /// range of each group. An all-zero group decodes to zeros.
     ///
@@ -98,14 +105,15 @@ impl QuantTensor {
             WeightSpec::Grouped(spec) => {
                 GroupedTensor::quantize_nearest(spec, weights, shape).map(Self::from_grouped)
             }
-            WeightSpec::Block(_) => Err(FormatError::NoEncoder { label: spec.label() }),
+            WeightSpec::Block(_) | WeightSpec::Sum(_) => Err(FormatError::NoEncoder { label: spec.label() }),
         }
     }
 
     /// A matrix from the runs of bytes that [`Self::parts`] gives.
     ///
     /// # Errors
-    /// Where a run has not the bytes of its part, bytes of ternary codes are none, or the scale of a tensor is not finite.
+    /// Where a run has not the bytes of its part, bytes of ternary codes are none, the scale of a tensor is not finite, or a
+    /// list of what is added names a place that is not there.
     ///
     /// # Panics
     /// Where there are fewer runs than the format has parts.
@@ -114,7 +122,17 @@ impl QuantTensor {
         shape: NK,
         parts: impl IntoIterator<Item = Storage>,
     ) -> Result<Self, FormatError> {
-        let mut parts = parts.into_iter();
+        Self::from_parts_of(spec, shape, &mut parts.into_iter())
+    }
+
+    pub(crate) fn from_parts_of(
+        spec: &WeightSpec,
+        shape: NK,
+        parts: &mut dyn Iterator<Item = Storage>,
+    ) -> Result<Self, FormatError> {
+        if let WeightSpec::Sum(spec) = spec {
+            return SumTensor::from_parts(spec, shape, parts).map(Self::from_sum);
+        }
         let mut next = || parts.next().expect("a run of bytes for every part");
         match spec {
             WeightSpec::Float(format) => Self::from_floats(*format, shape, next()),
@@ -130,11 +148,13 @@ impl QuantTensor {
                 let params = GroupParams::new(spec, shape, scales, zeros)?;
                 GroupedTensor::new(spec.clone(), codes, params).map(Self::from_grouped)
             }
+            WeightSpec::Sum(_) => unreachable!("sums were made above"),
         }
     }
 
     /// The runs of bytes that it is made of, shared: floats; or blocks and the scale of the tensor where the format has one,
-    /// an f32; or codes, scales from the finer level on, and zero points where the format has them.
+    /// an f32; or codes, scales from the finer level on, and zero points where the format has them. Of a sum the base's, then
+    /// of each term its lists and the runs of its matrices.
     pub fn parts(&self) -> Vec<Storage> {
         match &self.data {
             TensorData::Float { bytes, .. } => vec![bytes.clone()],
@@ -147,6 +167,7 @@ impl QuantTensor {
                 let params = params.levels.iter().chain(&params.zeros).map(|p| p.bytes().clone());
                 std::iter::once(grouped.codes().bytes().clone()).chain(params).collect()
             }
+            TensorData::Sum(sum) => sum.parts(),
         }
     }
 
@@ -156,6 +177,7 @@ impl QuantTensor {
             TensorData::Float { format, .. } => WeightSpec::Float(*format),
             TensorData::Blocks { format, .. } => WeightSpec::Block(*format),
             TensorData::Grouped(grouped) => WeightSpec::Grouped(grouped.spec().clone()),
+            TensorData::Sum(sum) => WeightSpec::Sum(sum.spec()),
         }
     }
 
@@ -186,6 +208,10 @@ impl QuantTensor {
                 TensorData::Blocks { format: *format, bytes: cut(bytes), tensor_scale: *tensor_scale }
             }
             TensorData::Grouped(grouped) => TensorData::Grouped(grouped.rows(rows)),
+            TensorData::Sum(sum) => match sum.rows(rows) {
+                Ok(sum) => TensorData::Sum(sum),
+                Err(base) => return base,
+            },
         };
         Self { shape, data }
     }
@@ -213,6 +239,7 @@ impl QuantTensor {
                 format.visit(DecodeRow { row, tensor_scale: *tensor_scale, out });
             }
             TensorData::Grouped(grouped) => grouped.decode_row(n, out),
+            TensorData::Sum(sum) => sum.decode_row(n, out),
         }
     }
 
@@ -221,6 +248,17 @@ impl QuantTensor {
         match &self.data {
             TensorData::Float { bytes, .. } | TensorData::Blocks { bytes, .. } => bytes.len(),
             TensorData::Grouped(grouped) => grouped.bytes(),
+            TensorData::Sum(sum) => sum.bytes(),
+        }
+    }
+
+    /// The matrices that are not sums of which it is made: itself, or the base and those of the terms.
+    pub fn plain(&self) -> Vec<&QuantTensor> {
+        match &self.data {
+            TensorData::Sum(sum) => std::iter::once(sum.base())
+                .chain(sum.terms().iter().flat_map(|term| &term.matrices))
+                .collect(),
+            _ => vec![self],
         }
     }
 

@@ -2,9 +2,9 @@
 
 use crate::{
     Act, ActRounding, Codes, Ctx, Integers, LutWeights, MatMut, Method, Packed, Plan, Planner, Query,
-    TokenBucket, WeightLayout, groups::PackedGroups, mpgemm,
+    TokenBucket, WeightLayout, groups::PackedGroups, mpgemm, terms::Terms,
 };
-use lowbit_format::{NK, QuantTensor};
+use lowbit_format::{NK, QuantTensor, TensorData};
 
 /// A weight matrix arranged for products on this machine, which serves one token and many.
 #[derive(Debug)]
@@ -12,6 +12,8 @@ pub struct Arranged {
     weight: Arrangement,
     plan: Plan,
     rounding: Option<ActRounding>,
+    /// What is added to the products, where the weight is a sum; the rest is then its base.
+    terms: Option<Terms<Arranged>>,
 }
 
 impl Arranged {
@@ -20,13 +22,20 @@ impl Arranged {
     /// Where there is no memory for a second copy in the best layout, the next one is taken; at last the weight stays as it
     /// is stored. [`Self::plan`] says what it has become.
     pub fn new(ctx: &Ctx, w: &QuantTensor, planner: &Planner<'_>, rounding: Option<ActRounding>) -> Self {
+        if let TensorData::Sum(sum) = w.data() {
+            let arranged = |w: &QuantTensor| Self::new(ctx, w, planner, rounding);
+            return Self { terms: Some(Terms::new(sum.terms(), arranged)), ..arranged(sum.base()) };
+        }
         let spec = w.spec();
         let (isa, threads) = (ctx.isa().level(), ctx.threads());
         let query = Query { spec: &spec, shape: w.shape(), tokens: TokenBucket::One, rounding, isa, threads };
         planner
             .plans(&query)
             .into_iter()
-            .find_map(|plan| Some(Self { weight: Arrangement::new(ctx, w, plan.layout())?, plan, rounding }))
+            .find_map(|plan| {
+                let weight = Arrangement::new(ctx, w, plan.layout())?;
+                Some(Self { weight, plan, rounding, terms: None })
+            })
             .expect("a stored weight needs no memory, and floats or expansion take every format")
     }
 
@@ -42,15 +51,16 @@ impl Arranged {
 
     /// Bytes in memory, which a product reads.
     pub fn bytes(&self) -> usize {
-        match &self.weight {
+        let base = match &self.weight {
             Arrangement::Planes(w) => w.bytes(),
             Arrangement::Fields(w) => w.bytes(),
             Arrangement::Groups(w) => w.bytes(),
             Arrangement::Stored(w) => w.bytes(),
-        }
+        };
+        base + self.terms.as_ref().map_or(0, |terms| terms.bytes(Self::bytes))
     }
 
-    /// The layout, and the kernel for every number of tokens.
+    /// The layout, and the kernel for every number of tokens; of a sum those of the base.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
@@ -67,8 +77,11 @@ impl Arranged {
     ///
     /// # Panics
     /// Where the shapes do not fit, or the context has tables of another width than the one bit planes were arranged for.
-    pub fn multiply(&self, ctx: &Ctx, x: &Act<'_>, out: MatMut<'_>) {
-        self.weight.multiply(ctx, x, self.how(x), out);
+    pub fn multiply(&self, ctx: &Ctx, x: &Act<'_>, mut out: MatMut<'_>) {
+        self.weight.multiply(ctx, x, self.how(x), out.reborrow());
+        if let Some(terms) = &self.terms {
+            terms.add(ctx, x, out, &|w, x, out| w.multiply(ctx, x, out));
+        }
     }
 
     fn how(&self, x: &Act<'_>) -> How {

@@ -31,6 +31,7 @@ mod plan;
 mod pool;
 pub mod reference;
 mod streams;
+mod terms;
 
 pub use act::{ACT_GROUP, Act, ActRounding};
 pub use arranged::Arranged;

@@ -161,6 +161,11 @@ impl KernelCard {
         if self.isa != q.isa {
             return Err(Refusal::Isa { needs: self.isa, has: q.isa });
         }
+        if let WeightSpec::Sum(_) = q.spec {
+            return Err(Refusal::Format(
+                "it is a sum, whose matrices are multiplied each by a kernel of its own",
+            ));
+        }
         match self.method {
             Method::Lookup(Lookup { bits, tables }) => look_up(bits, tables, q),
             Expand if self.layout == Planes => match planes(q)? {
@@ -207,7 +212,7 @@ impl KernelCard {
             Float => {
                 let integers = match q.spec {
                     WeightSpec::Float(_) => false,
-                    WeightSpec::Block(_) => true,
+                    WeightSpec::Block(_) | WeightSpec::Sum(_) => true,
                     WeightSpec::Grouped(spec) => spec.integer_group().is_some(),
                 };
                 if integers && q.rounding.is_some() {

@@ -1,6 +1,8 @@
 //! The one product: stored weights times activations.
 
-use crate::{Act, ActRounding, Ctx, FloatRows, MatMut, dense::dot_rows_into, expand, isa::multiversion};
+use crate::{
+    Act, ActRounding, Ctx, FloatRows, MatMut, dense::dot_rows_into, expand, isa::multiversion, terms::Terms,
+};
 use lowbit_format::{FloatFormat, GroupedTensor, QuantTensor, TensorData, WeightSpec};
 
 /// In which numbers a product multiplies activations.
@@ -32,6 +34,7 @@ impl ActPrecision {
 
 /// Rounds activations as [`mpgemm`] of the same arguments does, where that is not done yet: it finds them done.
 pub fn prepare(ctx: &Ctx, w: &QuantTensor, x: &Act<'_>, precision: ActPrecision) {
+    let w = w.plain()[0];
     if let (Some(rounding), Some(_)) = (precision.rounding(&w.spec()), expand::Rows::of(w)) {
         x.int8(ctx, rounding);
     }
@@ -62,7 +65,12 @@ pub struct Integers {
 ///
 /// # Panics
 /// Where the shapes do not fit.
-pub fn mpgemm(ctx: &Ctx, w: &QuantTensor, x: &Act<'_>, precision: ActPrecision, out: MatMut<'_>) {
+pub fn mpgemm(ctx: &Ctx, w: &QuantTensor, x: &Act<'_>, precision: ActPrecision, mut out: MatMut<'_>) {
+    if let TensorData::Sum(sum) = w.data() {
+        mpgemm(ctx, sum.base(), x, precision, out.reborrow());
+        let terms = Terms::new(sum.terms(), QuantTensor::clone);
+        return terms.add(ctx, x, out, &|w, x, out| mpgemm(ctx, w, x, precision, out));
+    }
     match (precision.rounding(&w.spec()), expand::Rows::of(w)) {
         (Some(rounding), Some(_)) => {
             let codes = if x.x().rows() == 1 { Codes::InRegisters } else { Codes::Expanded };

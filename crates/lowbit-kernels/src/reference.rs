@@ -4,7 +4,9 @@ use crate::{
     ActPrecision, ActRounding, Ctx, Int8Acts, Isa, MatRef, TableBits, groups,
     lut::{Form, Table, TableActs, layout::Layout, nibble::negated},
 };
-use lowbit_format::{BlockCodec, BlockVisitor, ElementFormat, GroupedTensor, QuantTensor, TensorData, block};
+use lowbit_format::{
+    BlockCodec, BlockVisitor, ElementFormat, GroupedTensor, QuantTensor, TensorData, Term, TermKind, block,
+};
 
 /// `x[M, K] · W[N, K]ᵀ` in f64, row-major `[M, N]`: the meaning of the stored weights, no rounding of activations.
 pub fn mpgemm_f64(w: &QuantTensor, x: MatRef<'_>) -> Vec<f64> {
@@ -24,6 +26,11 @@ pub fn mpgemm_f64(w: &QuantTensor, x: MatRef<'_>) -> Vec<f64> {
 /// `x[M, K] · W[N, K]ᵀ` with the roundings of [`crate::mpgemm`], row-major `[M, N]`.
 pub fn mpgemm(w: &QuantTensor, x: MatRef<'_>, precision: ActPrecision) -> Vec<f32> {
     let shape = w.shape();
+    if let TensorData::Sum(sum) = w.data() {
+        let mut out = mpgemm(sum.base(), x, precision);
+        sum.terms().iter().for_each(|term| add_term(term, x, precision, &mut out));
+        return out;
+    }
     let mut out = vec![0.0; x.rows() * shape.n];
     let ctx = Ctx::new(Isa::SCALAR, 1);
     let expand = |n: usize| match w.data() {
@@ -35,7 +42,7 @@ pub fn mpgemm(w: &QuantTensor, x: MatRef<'_>, precision: ActPrecision) -> Vec<f3
             )
         }
         TensorData::Grouped(grouped) => Expanded::of(grouped, n),
-        TensorData::Float { .. } => None,
+        TensorData::Float { .. } | TensorData::Sum(_) => None,
     };
     match (precision.rounding(&w.spec()), expand(0)) {
         (Some(rounding), Some(_)) => {
@@ -63,6 +70,44 @@ pub fn mpgemm(w: &QuantTensor, x: MatRef<'_>, precision: ActPrecision) -> Vec<f3
         }
     }
     out
+}
+
+/// Adds the product of a term to `out`, row-major `[M, N]`.
+fn add_term(term: &Term<QuantTensor>, x: MatRef<'_>, precision: ActPrecision, out: &mut [f32]) {
+    let (tokens, n) = (x.rows(), out.len() / x.rows().max(1));
+    let product = |i: usize, x: &[f32]| {
+        let k = term.matrices[i].shape().k;
+        mpgemm(&term.matrices[i], MatRef::new(x, tokens, k), precision)
+    };
+    let all: Vec<f32> = (0..tokens).flat_map(|m| x.row(m).to_vec()).collect();
+    match term.kind {
+        TermKind::Rank(_) => {
+            out.iter_mut().zip(product(1, &product(0, &all))).for_each(|(out, more)| *out += more);
+        }
+        TermKind::Rows(c) => {
+            for (i, more) in product(0, &all).into_iter().enumerate() {
+                out[i / c as usize * n + term.lists[0][i % c as usize] as usize] += more;
+            }
+        }
+        TermKind::Columns(_) => {
+            let taken = |m: usize| term.lists[0].iter().map(move |k| x.row(m)[*k as usize]);
+            let taken: Vec<f32> = (0..tokens).flat_map(taken).collect();
+            out.iter_mut().zip(product(0, &taken)).for_each(|(out, more)| *out += more);
+        }
+        TermKind::Sparse { width, .. } => {
+            let (starts, at, width) = (&term.lists[0], &term.lists[1], width as usize);
+            let mut run = vec![0.0; width];
+            for (i, out) in out.iter_mut().enumerate() {
+                let mut sum = 0f32;
+                for r in starts[i % n] as usize..starts[i % n + 1] as usize {
+                    term.matrices[0].decode_row(r, &mut run);
+                    let x = &x.row(i / n)[at[r] as usize * width..];
+                    sum = run.iter().zip(x).fold(sum, |sum, (v, x)| v.mul_add(*x, sum));
+                }
+                *out += sum;
+            }
+        }
+    }
 }
 
 /// `x[M, K] · W[N, K]ᵀ` with the roundings of [`crate::PackedGroups::multiply`], row-major `[M, N]`; `None` for formats that

@@ -82,15 +82,7 @@ pub fn matrix_bytes(linears: &Linears) -> usize {
 
 /// Bytes of a matrix in a format: codes, scales and zero points. `None` where a row is no whole number of its blocks.
 pub fn stored_bytes(format: &WeightSpec, shape: NK) -> Option<usize> {
-    match format {
-        WeightSpec::Float(format) => Some(shape.weights() * format.bytes()),
-        WeightSpec::Grouped(spec) => Some(spec.stored_bytes(shape)),
-        WeightSpec::Block(format) => {
-            let layout = format.layout();
-            let whole = shape.k.is_multiple_of(layout.weights);
-            whole.then(|| shape.weights() / layout.weights * layout.bytes)
-        }
-    }
+    format.stored_bytes(shape).ok()
 }
 
 fn bytes_of(role: Role, format: &WeightSpec, shape: NK) -> Result<usize, SimError> {

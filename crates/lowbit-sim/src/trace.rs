@@ -399,9 +399,9 @@ impl Trace<'_> {
 
     /// Numbers in which a product is computed.
     fn numbers(&self, layer: &LinearLayer) -> Numbers {
-        let whole = match &layer.format {
+        let whole = match layer.format.base() {
             WeightSpec::Float(_) => false,
-            WeightSpec::Block(_) => true,
+            WeightSpec::Block(_) | WeightSpec::Sum(_) => true,
             WeightSpec::Grouped(spec) => spec.integer_group().is_some(),
         };
         if layer.id.role == Role::Router {

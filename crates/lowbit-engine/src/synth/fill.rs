@@ -3,7 +3,7 @@
 
 use lowbit_format::{
     BlockFormat, Codebook, ElementFormat, FloatFormat, GroupedSpec, NK, Packing, ParamFormat, QuantTensor,
-    Storage, WeightSpec, ZeroPoint, block::ScaleBits,
+    Storage, TermKind, WeightSpec, ZeroPoint, block::ScaleBits,
 };
 use lowbit_io::container::{Part, PartKind};
 use rand_pcg::{
@@ -28,9 +28,25 @@ pub(super) struct Fill {
     pub(super) k: usize,
     /// The part.
     pub(super) part: Part,
+    /// What it is of, where it is a part of a term.
+    term: Option<(TermKind, NK)>,
 }
 
 impl Fill {
+    /// For a part of a tensor.
+    pub(super) fn new(seed: u64, tensor: &str, (spec, shape): (&WeightSpec, NK), part: &Part) -> Self {
+        let name = format!("{tensor}{}", part.ending());
+        match (spec, part.term) {
+            (WeightSpec::Sum(spec), Some((term, matrix))) => {
+                let term = &spec.terms()[usize::from(term)];
+                let k = term.kind.matrices(shape).get(usize::from(matrix)).map_or(shape.k, |shape| shape.k);
+                let kind = Some((term.kind, shape));
+                Self { seed, name, spec: (*term.weight).clone(), k, part: *part, term: kind }
+            }
+            _ => Self { seed, name, spec: spec.base().clone(), k: shape.k, part: *part, term: None },
+        }
+    }
+
     /// Writes the bytes, and tells how many as it goes.
     pub(super) fn write(&self, out: &mut dyn Write, progress: &dyn Fn(u64)) -> io::Result<()> {
         let mut put = |bytes: &[u8]| {
@@ -39,6 +55,10 @@ impl Fill {
         };
         let size = 1.0 / (self.k as f32).sqrt();
         match (self.part.kind, &self.spec) {
+            (PartKind::List(width), _) => {
+                let list = self.list().into_iter();
+                put(&list.flat_map(|i| (i as u32).to_le_bytes().into_iter().take(width)).collect::<Vec<u8>>())
+            }
             (PartKind::Floats(format), _) => self.floats(format, size, &mut put),
             (PartKind::Blocks, WeightSpec::Block(format)) => self.blocks(*format, size, &mut put),
             (PartKind::Codes(packing), _) => self.codes(packing, &mut put),
@@ -53,6 +73,21 @@ impl Fill {
                 self.parameters(format, zero(spec.element()), &mut put)
             }
             (kind, spec) => unreachable!("a tensor of {spec} has no part {kind:?}"),
+        }
+    }
+
+    /// The places of a term, as far from each other as can be.
+    fn list(&self) -> Vec<usize> {
+        let (Some((kind, shape)), Some((_, list))) = (self.term, self.part.term) else { return Vec::new() };
+        let (len, bound) = kind.lists(shape)[usize::from(list)];
+        let even = |len: usize, bound: usize| (0..len).map(move |i| i * bound / len);
+        match (kind, list) {
+            (TermKind::Sparse { count, .. }, 0) => (0..len).map(|n| n * count as usize / shape.n).collect(),
+            (TermKind::Sparse { count, .. }, _) => {
+                let start = |n: usize| n * count as usize / shape.n;
+                (0..shape.n).flat_map(|n| even(start(n + 1) - start(n), bound)).collect()
+            }
+            _ => even(len, bound).collect(),
         }
     }
 

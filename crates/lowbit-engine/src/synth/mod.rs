@@ -13,7 +13,7 @@ pub use tensor::random_tensor;
 
 use crate::{EngineError, vocabulary::NO_VOCABULARY};
 use fill::Fill;
-use lowbit_format::{FloatFormat, FormatError, NK, WeightSpec};
+use lowbit_format::{FloatFormat, NK, WeightSpec};
 use lowbit_io::{
     Encoding, IoError, Payload,
     container::{ContainerWriter, Part, PartKind},
@@ -86,13 +86,9 @@ impl Synth {
             SynthFile::Lowbit => &HUGGING_FACE,
         };
         let (matrices, norms) = tensors(&model, names);
-        if let WeightSpec::Block(format) = request.spec {
-            let layout = format.layout();
-            if let Some((name, shape)) = matrices.iter().find(|(_, s)| !s.k.is_multiple_of(layout.weights)) {
-                let (format, block) = (layout.label, layout.weights);
-                let error = FormatError::RowNotBlocks { format, k: shape.k, block };
-                return Err(IoError::Tensor { name: name.clone(), error }.into());
-            }
+        for (name, shape) in &matrices {
+            let refused = |error| IoError::Tensor { name: name.clone(), error };
+            request.spec.stored_bytes(*shape).map_err(refused)?;
         }
         Ok(Self { request, config, model, matrices, norms })
     }
@@ -113,11 +109,12 @@ impl Synth {
         matrices + self.norms.iter().map(|(_, len)| *len as u64).sum::<u64>()
     }
 
-    /// About how many bytes the tensors take: rows that a format pads are counted without the padding.
+    /// How many bytes the tensors take.
     pub fn tensor_bytes(&self) -> u64 {
-        let matrices: f64 = self.matrices.iter().map(|(_, shape)| shape.weights() as f64).sum();
+        let bytes = |shape: &NK| self.request.spec.stored_bytes(*shape).expect("checked when it was made");
+        let matrices: usize = self.matrices.iter().map(|(_, shape)| bytes(shape)).sum();
         let norms: usize = self.norms.iter().map(|(_, len)| 4 * len).sum();
-        (matrices * self.request.spec.bits_per_weight() / 8.0) as u64 + norms as u64
+        (matrices + norms) as u64
     }
 
     /// Writes the model: to a temporary file, then renamed.
@@ -136,7 +133,7 @@ impl Synth {
         let encoding = match &self.request.spec {
             WeightSpec::Float(format) => Encoding::Float(*format),
             WeightSpec::Block(format) => Encoding::Blocks(*format),
-            WeightSpec::Grouped(_) => unreachable!("grouped formats are written to a container"),
+            WeightSpec::Grouped(_) | WeightSpec::Sum(_) => unreachable!("these are written to a container"),
         };
         let mut writer = GgufWriter::new();
         for (key, value) in self.gguf_metadata() {
@@ -151,7 +148,7 @@ impl Synth {
                 Encoding::Float(format) => (PartKind::Floats(format), shape.k),
                 _ => unreachable!("no weights of other encodings are made"),
             };
-            let part = Part { kind, rows: shape.n, columns, values: shape.k };
+            let part = Part { kind, rows: shape.n, columns, values: shape.k, term: None };
             let payload = self.payload(name, *shape, &part, progress);
             writer.payload(name, encoding, &[shape.n, shape.k], payload)?;
         }
@@ -210,13 +207,7 @@ impl Synth {
     }
 
     fn payload(&self, name: &str, shape: NK, part: &Part, progress: &SynthProgress) -> Payload {
-        let fill = Fill {
-            seed: self.request.seed,
-            name: format!("{name}{}", part.ending()),
-            spec: self.request.spec.clone(),
-            k: shape.k,
-            part: *part,
-        };
+        let fill = Fill::new(self.request.seed, name, (&self.request.spec, shape), part);
         let progress = progress.clone();
         Payload::made(move |out| fill.write(out, &*progress))
     }
@@ -224,7 +215,7 @@ impl Synth {
 
 fn file(spec: &WeightSpec) -> SynthFile {
     match spec {
-        WeightSpec::Grouped(_) => SynthFile::Lowbit,
+        WeightSpec::Grouped(_) | WeightSpec::Sum(_) => SynthFile::Lowbit,
         WeightSpec::Float(_) | WeightSpec::Block(_) => SynthFile::Gguf,
     }
 }

@@ -20,8 +20,7 @@ pub fn random_tensor(spec: &WeightSpec, shape: NK, seed: u64) -> Result<QuantTen
     let silent: SynthProgress = Arc::new(|_| {});
     let mut writer = ContainerWriter::new("{}")?;
     writer.payloads(NAME, spec, &[shape.n, shape.k], |part| {
-        let name = format!("{NAME}{}", part.ending());
-        let fill = Fill { seed, name, spec: spec.clone(), k: shape.k, part: *part };
+        let fill = Fill::new(seed, NAME, (spec, shape), part);
         let silent = silent.clone();
         Payload::made(move |out| fill.write(out, &*silent))
     })?;
@@ -36,7 +35,8 @@ mod tests {
     #[test]
     fn weights_of_every_kind_of_format_have_the_size_that_is_said() {
         let shape = NK { n: 16, k: 1024 };
-        for label in ["int2-sym-g128", "ternary-row", "int4-asym-g32", "q4_k", "q8_0", "f16"] {
+        let labels = ["int2-sym-g128", "ternary-row", "int4-asym-g32", "q4_k", "q8_0", "f16"];
+        for label in labels.into_iter().chain(["int4-asym-g32+rows1-int4-sym-g32+sparse9x16-f16"]) {
             let tensor = random_tensor(&WeightSpec::parse(label).unwrap(), shape, 3).unwrap();
             let mut row = vec![0.0; shape.k];
             let mut squares = 0.0;

@@ -20,8 +20,8 @@ pub(super) const VERSION: u32 = 1;
 
 /// Beginning of field names in an entry of `lowbit.tensors` that may be skipped.
 const SKIPPED_FIELD: &str = "x-";
-/// Longest label of a format: real ones have some thirty letters.
-const MAX_LABEL: usize = 64;
+/// Longest label of a format: real ones have some thirty letters, and as many for each term that is added.
+const MAX_LABEL: usize = 256;
 /// Most operations on the input of one layer.
 pub(super) const MAX_INPUT: usize = 8;
 

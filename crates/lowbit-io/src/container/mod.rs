@@ -299,8 +299,9 @@ fn put_together(files: &[TensorInfo], declared: &BTreeMap<String, Declared>) -> 
             }
             continue;
         }
-        let stray = file.name.rsplit_once('.').is_some_and(|(name, _)| {
-            declared.contains_key(name) && parts::is_ending(&file.name[name.len()..])
+        let stray = file.name.match_indices('.').any(|(dot, _)| {
+            let (name, ending) = file.name.split_at(dot);
+            declared.contains_key(name) && parts::is_ending(ending)
         });
         match file.encoding {
             Encoding::Float(_) if !stray => {
@@ -348,7 +349,7 @@ fn collect(
         Ok(start..start + file.bytes)
     };
     let parts = parts::parts(&tensor.spec, tensor.matrix).map_err(refused)?.into_iter();
-    let spans = parts.map(|p| part(p.ending(), p.dtype(), p.rows, p.columns));
+    let spans = parts.map(|p| part(&p.ending(), p.dtype(), p.rows, p.columns));
     let spans = spans.collect::<Result<Vec<Range<usize>>, IoError>>()?;
     let input = tensor.input.iter().enumerate().map(|(i, kind)| {
         let span = part(&parts::input_ending(i), parts::input_dtype(*kind), 1, tensor.matrix.k)?;

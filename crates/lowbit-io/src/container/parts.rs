@@ -3,6 +3,7 @@
 use super::manifest::MAX_INPUT;
 use lowbit_format::{
     FloatFormat, FormatError, GroupShape, NK, OnlineKind, OnlineOp, Packing, ParamFormat, WeightSpec,
+    list_bytes,
 };
 use safetensors::Dtype;
 
@@ -17,6 +18,8 @@ pub struct Part {
     pub columns: usize,
     /// Parameters or codes that a row holds.
     pub values: usize,
+    /// Which term of a sum it belongs to, and which of its lists or matrices; `None` for the base.
+    pub term: Option<(u8, u8)>,
 }
 
 /// What a [`Part`] holds.
@@ -34,11 +37,14 @@ pub enum PartKind {
     CoarseScales(ParamFormat),
     /// Zero points, one for each group of the finer level.
     Zeros(ParamFormat),
+    /// Where a term of a sum belongs, in numbers of so many bytes.
+    List(usize),
 }
 
 /// Whether stored tensors of quantized ones can end so.
 pub(super) fn is_ending(ending: &str) -> bool {
     [".blocks", ".codes", ".scales", ".scales2", ".zeros"].contains(&ending)
+        || ending.starts_with(".term")
         || (0..MAX_INPUT).any(|i| input_ending(i) == ending)
 }
 
@@ -80,14 +86,19 @@ pub(super) fn input_op(kind: OnlineKind, bytes: &[u8], k: usize) -> Result<Onlin
 
 impl Part {
     /// What follows the tensor's name in that of the part.
-    pub fn ending(&self) -> &'static str {
-        match self.kind {
-            PartKind::Floats(_) => "",
+    pub fn ending(&self) -> String {
+        let kind = match self.kind {
+            PartKind::Floats(_) | PartKind::List(_) => "",
             PartKind::Blocks => ".blocks",
             PartKind::Codes(_) => ".codes",
             PartKind::Scales(_) => ".scales",
             PartKind::CoarseScales(_) => ".scales2",
             PartKind::Zeros(_) => ".zeros",
+        };
+        match (self.term, self.kind) {
+            (None, _) => kind.to_owned(),
+            (Some((term, list)), PartKind::List(_)) => format!(".term{term}.list{list}"),
+            (Some((term, matrix)), _) => format!(".term{term}.matrix{matrix}{kind}"),
         }
     }
 
@@ -97,6 +108,8 @@ impl Part {
             PartKind::Floats(FloatFormat::F16) => Dtype::F16,
             PartKind::Floats(FloatFormat::Bf16) => Dtype::BF16,
             PartKind::Blocks | PartKind::Codes(_) => Dtype::U8,
+            PartKind::List(2) => Dtype::U16,
+            PartKind::List(_) => Dtype::U32,
             PartKind::Scales(format) | PartKind::CoarseScales(format) | PartKind::Zeros(format) => {
                 match format {
                     ParamFormat::F32 => Dtype::F32,
@@ -113,12 +126,27 @@ impl Part {
 }
 
 /// The stored tensors of a matrix of weights in the order in which [`super::Container`] keeps them: codes, scales,
-/// zero points; or blocks and the scale they share; or floats.
+/// zero points; or blocks and the scale they share; or floats. Of a sum those of the base, then of each term its lists and the
+/// parts of its matrices.
 pub(super) fn parts(spec: &WeightSpec, shape: NK) -> Result<Vec<Part>, FormatError> {
     let spec = match spec {
         WeightSpec::Float(format) => {
             let kind = PartKind::Floats(*format);
-            return Ok(vec![Part { kind, rows: shape.n, columns: shape.k, values: shape.k }]);
+            return Ok(vec![Part { kind, rows: shape.n, columns: shape.k, values: shape.k, term: None }]);
+        }
+        WeightSpec::Sum(spec) => {
+            let mut all = parts(spec.base(), shape)?;
+            for (t, term) in (0..).zip(spec.terms()) {
+                for (i, (len, bound)) in (0..).zip(term.kind.lists(shape)) {
+                    let kind = PartKind::List(list_bytes(bound));
+                    all.push(Part { kind, rows: 1, columns: len, values: len, term: Some((t, i)) });
+                }
+                for (i, matrix) in (0..).zip(term.kind.matrices(shape)) {
+                    let of_matrix = parts(&term.weight, matrix)?.into_iter();
+                    all.extend(of_matrix.map(|part| Part { term: Some((t, i)), ..part }));
+                }
+            }
+            return Ok(all);
         }
         WeightSpec::Block(format) => {
             let layout = format.layout();
@@ -129,8 +157,9 @@ pub(super) fn parts(spec: &WeightSpec, shape: NK) -> Result<Vec<Part>, FormatErr
             // Some block is larger than its weights are many: their product may overflow.
             let columns = (shape.k / layout.weights).checked_mul(layout.bytes);
             let columns = columns.ok_or(FormatError::Overflow { n: shape.n, k: shape.k })?;
-            let blocks = Part { kind: PartKind::Blocks, rows: shape.n, columns, values: shape.k };
-            let scale = Part { kind: PartKind::Scales(ParamFormat::F32), rows: 1, columns: 1, values: 1 };
+            let blocks = Part { kind: PartKind::Blocks, rows: shape.n, columns, values: shape.k, term: None };
+            let kind = PartKind::Scales(ParamFormat::F32);
+            let scale = Part { kind, rows: 1, columns: 1, values: 1, term: None };
             return Ok(std::iter::once(blocks).chain(layout.tensor_scale.then_some(scale)).collect());
         }
         WeightSpec::Grouped(spec) => spec,
@@ -138,7 +167,7 @@ pub(super) fn parts(spec: &WeightSpec, shape: NK) -> Result<Vec<Part>, FormatErr
     let packing = spec.element().packing();
     let codes = PartKind::Codes(packing);
     let columns = packing.row_bytes(shape.k);
-    let mut parts = vec![Part { kind: codes, rows: shape.n, columns, values: shape.k }];
+    let mut parts = vec![Part { kind: codes, rows: shape.n, columns, values: shape.k, term: None }];
     let params = |kind, shares: GroupShape, format| {
         let rows = if shares == GroupShape::Tensor { 1 } else { shape.n };
         let values = shares.per_row(shape.k);
@@ -146,7 +175,7 @@ pub(super) fn parts(spec: &WeightSpec, shape: NK) -> Result<Vec<Part>, FormatErr
             ParamFormat::Int(bits) => Packing::Bits(bits).row_bytes(values),
             _ => values,
         };
-        Part { kind, rows, columns, values }
+        Part { kind, rows, columns, values, term: None }
     };
     for (i, level) in spec.levels().iter().enumerate() {
         let kind = if i == 0 { PartKind::Scales } else { PartKind::CoarseScales };

@@ -52,7 +52,8 @@ impl<'a> Rows<'a> {
     /// integer kernels, and codes that stand for numbers of a table.
     pub(crate) fn of(w: &'a QuantTensor) -> Option<Self> {
         match w.data() {
-            TensorData::Float { .. } => None,
+            // Sums are multiplied piece by piece.
+            TensorData::Float { .. } | TensorData::Sum(_) => None,
             TensorData::Blocks { format, bytes, tensor_scale } => Some(Self::Blocks {
                 format: *format,
                 bytes: bytes.bytes(),

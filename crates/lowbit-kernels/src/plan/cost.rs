@@ -131,12 +131,12 @@ pub(super) fn seconds(card: &KernelCard, q: &Query<'_>) -> f64 {
 
 /// Look-ups of eight weights for a token.
 fn planes(spec: &WeightSpec) -> f64 {
-    match spec {
+    match spec.base() {
         WeightSpec::Grouped(spec) => match spec.element() {
             ElementFormat::Int { bits, .. } => f64::from(bits.get()),
             ElementFormat::Ternary => 8.0 / 5.0,
             ElementFormat::Codebook(book) => f64::from(book.bits().get()),
         },
-        WeightSpec::Block(_) | WeightSpec::Float(_) => spec.bits_per_weight(),
+        WeightSpec::Block(_) | WeightSpec::Float(_) | WeightSpec::Sum(_) => spec.bits_per_weight(),
     }
 }

@@ -124,7 +124,7 @@ fn kept(tensor: &QuantTensor, spool: &Spool, inexact: Option<String>) -> Result<
     let encoding = match tensor.spec() {
         WeightSpec::Block(format) => Encoding::Blocks(format),
         WeightSpec::Float(format) => Encoding::Float(format),
-        WeightSpec::Grouped(_) => Encoding::Grouped,
+        WeightSpec::Grouped(_) | WeightSpec::Sum(_) => Encoding::Grouped,
     };
     Ok(Place { encoding, payload: spool.keep(bytes.bytes())?, inexact })
 }

@@ -73,6 +73,7 @@ impl Integers {
                 (bits, ZeroPoint::Symmetric, format.layout().group, Recode::Blocks(*format))
             }
             TensorData::Float { .. } => return Err("its weights are floats".to_owned()),
+            TensorData::Sum(_) => return Err("something is added to its codes".to_owned()),
         };
         let size = Some(size).filter(|size| *size < k);
         if size.is_some_and(|size| !k.is_multiple_of(size)) {

@@ -176,6 +176,7 @@ fn tensor<'a>(
         return Err(QuantError::Refused { tensor: name.to_owned(), method, format, why });
     }
     let mut input = work.input(name).to_vec();
+    let mut made_into = spec.clone();
     let mut quantized = Quantized::default();
     let mut tokens = collected.map(|_| u64::MAX);
     let pieces: Vec<&BlockLayer> = if apart { layers.collect() } else { layers.take(1).collect() };
@@ -196,9 +197,17 @@ fn tensor<'a>(
             }
             input.push(OnlineOp::Permute(order));
         }
+        if let Some(sum) = rows.spec.take() {
+            if apart {
+                let (method, format) = (run.recipe.card.name, spec.label());
+                let why = "experts in one tensor cannot have something added each of its own";
+                return Err(QuantError::Refused { tensor: name.to_owned(), method, format, why });
+            }
+            made_into = sum;
+        }
         quantized.append(rows);
     }
-    Ok(Made { name: name.to_owned(), role, spec: spec.clone(), shape, quantized, input, tokens })
+    Ok(Made { name: name.to_owned(), role, spec: made_into, shape, quantized, input, tokens })
 }
 
 impl Made {

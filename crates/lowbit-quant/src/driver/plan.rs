@@ -141,6 +141,9 @@ fn check(info: &TensorInfo, spec: &WeightSpec, recipe: &Recipe) -> Result<(), Qu
     }
     match spec {
         WeightSpec::Float(_) => Ok(()),
+        WeightSpec::Sum(_) => {
+            Err(refused("what is added is for a method to find; give the format of the codes alone"))
+        }
         WeightSpec::Block(_) => {
             Err(refused("formats of GGUF have no encoder; take an int or ternary format"))
         }

@@ -2,9 +2,12 @@
 
 mod absmean;
 mod awq;
+mod base;
+mod eora;
 mod gptq;
 mod hqq;
 mod imatrix;
+mod lorc;
 mod mse;
 mod quarot;
 mod rtn;
@@ -12,9 +15,12 @@ mod smoothquant;
 
 pub use absmean::AbsMean;
 pub use awq::Awq;
+pub use base::Base;
+pub use eora::Eora;
 pub use gptq::Gptq;
 pub use hqq::Hqq;
 pub use imatrix::Imatrix;
+pub use lorc::Lorc;
 pub use mse::Mse;
 pub use quarot::QuaRot;
 pub use rtn::Rtn;
@@ -194,6 +200,8 @@ pub static METHODS: &[MethodEntry] = &[
     entry::<Gptq>(),
     entry::<QuaRot>(),
     entry::<SmoothQuant>(),
+    entry::<Lorc>(),
+    entry::<Eora>(),
     entry::<AbsMean>(),
 ];
 

@@ -1,9 +1,11 @@
 //! Choosing the codes of a layer: the parts that methods share.
 
 mod column_sweep;
+mod low_rank;
 mod nearest;
 
 pub use column_sweep::{ColumnSweep, Order};
+pub use low_rank::{Lost, LowRank};
 pub use nearest::Nearest;
 pub(crate) use nearest::decode;
 
@@ -53,6 +55,8 @@ pub enum SolveError {
 pub struct Quantized {
     /// The runs of bytes of its parts: codes, scales, zero points; or floats.
     pub parts: Vec<Vec<u8>>,
+    /// What it was made into, where that is not the format asked for: something is added to it.
+    pub spec: Option<WeightSpec>,
     /// The columns that the stored ones are, where they were permuted.
     pub order: Option<Vec<u32>>,
     /// Σ (w − ŵ)².

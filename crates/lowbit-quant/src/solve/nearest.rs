@@ -134,5 +134,5 @@ pub(super) fn measured(weights: &[f32], rounded: &QuantTensor) -> Quantized {
         }
     }
     let parts = rounded.parts().iter().map(|part| part.bytes().to_vec()).collect();
-    Quantized { parts, order: None, squared_error, squared }
+    Quantized { parts, spec: None, order: None, squared_error, squared }
 }

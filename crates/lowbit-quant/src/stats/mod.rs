@@ -112,6 +112,24 @@ impl InputStats {
         }
     }
 
+    /// A factor as [`Self::factor`] makes it, and its order: the one that was made before, else one of the columns as they are.
+    ///
+    /// # Errors
+    /// As [`Self::factor`].
+    ///
+    /// # Panics
+    /// Where no Hessian was asked for.
+    pub fn any_factor(&self, damp: f64) -> Result<(Arc<Factor>, Vec<u32>), NotDefinite> {
+        let made = match &*self.hessian.lock().unwrap_or_else(PoisonError::into_inner) {
+            State::Factored { order, factor, .. } => Some((factor.clone(), order.clone())),
+            _ => None,
+        };
+        match made {
+            Some((factor, order)) => Ok((factor?, order)),
+            None => Ok((self.factor(damp, &[])?, Vec::new())),
+        }
+    }
+
     /// The statistics of x / `scales`, which is what layers see once their producer is divided by them.
     ///
     /// # Panics

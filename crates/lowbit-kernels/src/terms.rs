@@ -1,0 +1,240 @@
+//! What is added to the products of a matrix that is a sum: a product for each of its terms.
+
+use crate::{Act, Ctx, MatMut, MatRef, isa::multiversion, ops};
+use lowbit_format::{QuantTensor, Term, TermKind};
+use std::sync::Arc;
+
+/// Rows of a sparse term that are one task.
+const SPARSE_ROWS: usize = 256;
+
+/// The terms of a sum, their matrices as `W`.
+#[derive(Debug)]
+pub(crate) struct Terms<W>(Vec<Added<W>>);
+
+#[derive(Debug)]
+enum Added<W> {
+    Rank { down: W, up: W, rank: usize },
+    Rows { rows: Arc<[u32]>, weight: W },
+    Columns { columns: Arc<[u32]>, weight: W },
+    Sparse(Sparse),
+}
+
+/// Runs of weights, as floats.
+#[derive(Debug)]
+struct Sparse {
+    starts: Arc<[u32]>,
+    at: Arc<[u32]>,
+    width: usize,
+    values: Vec<f32>,
+}
+
+impl<W> Terms<W> {
+    /// Terms with every matrix made into what multiplies it.
+    pub(crate) fn new(terms: &[Term<QuantTensor>], make: impl Fn(&QuantTensor) -> W) -> Self {
+        let added = |term: &Term<QuantTensor>| match term.kind {
+            TermKind::Rank(rank) => Added::Rank {
+                down: make(&term.matrices[0]),
+                up: make(&term.matrices[1]),
+                rank: rank as usize,
+            },
+            TermKind::Rows(_) => Added::Rows { rows: term.lists[0].clone(), weight: make(&term.matrices[0]) },
+            TermKind::Columns(_) => {
+                Added::Columns { columns: term.lists[0].clone(), weight: make(&term.matrices[0]) }
+            }
+            TermKind::Sparse { count, width } => {
+                let (starts, at) = (term.lists[0].clone(), term.lists[1].clone());
+                let (count, width) = (count as usize, width as usize);
+                let mut values = vec![0.0; count * width];
+                for (i, run) in values.chunks_exact_mut(width).enumerate() {
+                    term.matrices[0].decode_row(i, run);
+                }
+                Added::Sparse(Sparse { starts, at, width, values })
+            }
+        };
+        Self(terms.iter().map(added).collect())
+    }
+
+    /// Bytes in memory, `of` those of a matrix.
+    pub(crate) fn bytes(&self, of: impl Fn(&W) -> usize) -> usize {
+        let list = |list: &Arc<[u32]>| size_of_val(&**list);
+        let bytes = |added: &Added<W>| match added {
+            Added::Rank { down, up, .. } => of(down) + of(up),
+            Added::Rows { rows, weight } => list(rows) + of(weight),
+            Added::Columns { columns, weight } => list(columns) + of(weight),
+            Added::Sparse(s) => list(&s.starts) + list(&s.at) + size_of_val(&*s.values),
+        };
+        self.0.iter().map(bytes).sum()
+    }
+
+    /// Adds every term's product with `x` to `out`, in their order; `multiply` is that of a matrix.
+    pub(crate) fn add(
+        &self,
+        ctx: &Ctx,
+        x: &Act<'_>,
+        mut out: MatMut<'_>,
+        multiply: &dyn Fn(&W, &Act<'_>, MatMut<'_>),
+    ) {
+        let (tokens, n) = (out.rows(), out.cols());
+        let product = |weight: &W, x: &Act<'_>, n: usize| {
+            let mut made = vec![0.0; tokens * n];
+            multiply(weight, x, MatMut::new(&mut made, tokens, n));
+            made
+        };
+        for added in &self.0 {
+            match added {
+                Added::Rank { down, up, rank } => {
+                    let inner = product(down, x, *rank);
+                    let inner = Act::new(MatRef::new(&inner, tokens, *rank));
+                    add_rows(ctx, &product(up, &inner, n), out.reborrow());
+                }
+                Added::Rows { rows, weight } => {
+                    let more = product(weight, x, rows.len());
+                    for (m, more) in more.chunks_exact(rows.len()).enumerate() {
+                        let out = out.row_mut(m);
+                        rows.iter().zip(more).for_each(|(row, more)| out[*row as usize] += more);
+                    }
+                }
+                Added::Columns { columns, weight } => {
+                    let taken: Vec<f32> = (0..tokens)
+                        .flat_map(|m| columns.iter().map(move |k| x.x().row(m)[*k as usize]))
+                        .collect();
+                    let taken = Act::new(MatRef::new(&taken, tokens, columns.len()));
+                    add_rows(ctx, &product(weight, &taken, n), out.reborrow());
+                }
+                Added::Sparse(sparse) => sparse.add(ctx, x.x(), out.reborrow()),
+            }
+        }
+    }
+}
+
+fn add_rows(ctx: &Ctx, more: &[f32], mut out: MatMut<'_>) {
+    for (m, more) in more.chunks_exact(out.cols()).enumerate() {
+        ops::add(ctx.isa(), out.row_mut(m), more);
+    }
+}
+
+impl Sparse {
+    fn add(&self, ctx: &Ctx, x: MatRef<'_>, mut out: MatMut<'_>) {
+        let n = self.starts.len() - 1;
+        let out = out.shared();
+        ctx.run(n.div_ceil(SPARSE_ROWS), |task, _| {
+            let first = task * SPARSE_ROWS;
+            let starts = &self.starts[first..(first + SPARSE_ROWS).min(n) + 1];
+            for m in 0..x.rows() {
+                // SAFETY: each task writes the columns of its own rows.
+                let out = unsafe { out.part(m, first, starts.len() - 1) };
+                add_runs(ctx.isa(), self, starts, x.row(m), out);
+            }
+        });
+    }
+}
+
+multiversion! {
+    fn add_runs(sparse: &Sparse, starts: &[u32], x: &[f32], out: &mut [f32]) = add_runs_of_rows;
+}
+
+/// Adds to each output the products of its runs, summed in order.
+#[inline(always)]
+fn add_runs_of_rows(sparse: &Sparse, starts: &[u32], x: &[f32], out: &mut [f32]) {
+    for (out, bounds) in out.iter_mut().zip(starts.windows(2)) {
+        let runs = bounds[0] as usize..bounds[1] as usize;
+        let mut sum = 0f32;
+        let values =
+            sparse.values[runs.start * sparse.width..runs.end * sparse.width].chunks_exact(sparse.width);
+        for (at, values) in sparse.at[runs].iter().zip(values) {
+            let x = &x[*at as usize * sparse.width..][..sparse.width];
+            for (v, x) in values.iter().zip(x) {
+                sum = v.mul_add(*x, sum);
+            }
+        }
+        *out += sum;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ActPrecision, ActRounding, Arranged, Isa, Planner, mpgemm, reference};
+    use lowbit_format::{NK, SumTensor, TensorData, WeightSpec};
+
+    /// Numbers between −1 and 1.
+    fn values(seed: usize, len: usize) -> Vec<f32> {
+        let mut state = seed as u32 + 1;
+        let next = |_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1u32 << 23) as f32 - 1.0
+        };
+        (0..len).map(next).collect()
+    }
+
+    /// Every kind of term on integers, with numbers that are the same every time.
+    fn sum(shape: NK) -> QuantTensor {
+        let matrix = |label: &str, seed: usize, shape: NK| {
+            let weights = values(seed, shape.weights());
+            QuantTensor::quantize_nearest(&WeightSpec::parse(label).unwrap(), &weights, shape).unwrap()
+        };
+        let third: Arc<[u32]> = (0..shape.n as u32).step_by(3).collect();
+        let fifth: Arc<[u32]> = (0..shape.k as u32).step_by(5).collect();
+        let (width, runs) = (4, 7);
+        let starts: Arc<[u32]> = (0..=shape.n as u32).map(|n| (n / 2).min(runs)).collect();
+        let at: Arc<[u32]> = (0..runs).map(|i| i % (shape.k as u32 / width)).collect();
+        let kinds = [
+            (TermKind::Rank(6), vec![], "f16"),
+            (TermKind::Rows(third.len() as u32), vec![third], "int8-sym-row"),
+            (TermKind::Columns(fifth.len() as u32), vec![fifth], "int8-sym-row"),
+            (TermKind::Sparse { count: runs, width }, vec![starts, at], "f32"),
+        ];
+        let term = |(i, (kind, lists, label)): (usize, (TermKind, Vec<Arc<[u32]>>, &str))| {
+            let shapes = kind.matrices(shape).into_iter().enumerate();
+            let matrices = shapes.map(|(j, shape)| matrix(label, 3 * i + j, shape)).collect();
+            Term { kind, lists, matrices }
+        };
+        let terms = kinds.into_iter().enumerate().map(term).collect();
+        let base = matrix("int4-asym-g32", 20, shape);
+        QuantTensor::from_sum(SumTensor::new(base, terms).unwrap())
+    }
+
+    #[test]
+    fn products_of_sums_have_the_bits_of_the_reference_at_every_level() {
+        let shape = NK { n: 37, k: 96 };
+        let w = sum(shape);
+        for (tokens, threads) in [(1, 1), (1, 3), (5, 2)] {
+            let x = values(30, tokens * shape.k);
+            let x = MatRef::new(&x, tokens, shape.k);
+            for precision in [ActPrecision::Float, ActPrecision::Int8(ActRounding::Group32Twice)] {
+                let expected = reference::mpgemm(&w, x, precision);
+                for isa in Isa::available() {
+                    let mut out = vec![0.0; tokens * shape.n];
+                    let to = MatMut::new(&mut out, tokens, shape.n);
+                    mpgemm(&Ctx::new(isa, threads), &w, &Act::new(x), precision, to);
+                    assert_eq!(out, expected, "{isa:?} {tokens} {precision:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_arranged_sum_is_near_what_it_means_and_counts_its_bytes() {
+        let shape = NK { n: 40, k: 128 };
+        let w = sum(shape);
+        let TensorData::Sum(inner) = w.data() else { panic!("a sum") };
+        for isa in Isa::available() {
+            let ctx = Ctx::new(isa, 2);
+            let planner = Planner::default();
+            let arranged = Arranged::new(&ctx, &w, &planner, Some(ActRounding::Group32Twice));
+            let base = Arranged::new(&ctx, inner.base(), &planner, Some(ActRounding::Group32Twice));
+            assert!(arranged.bytes() > base.bytes());
+            for tokens in [1, 9] {
+                let x = values(30, tokens * shape.k);
+                let x = MatRef::new(&x, tokens, shape.k);
+                let mut out = vec![0.0; tokens * shape.n];
+                arranged.multiply(&ctx, &Act::new(x), MatMut::new(&mut out, tokens, shape.n));
+                let exact = reference::mpgemm_f64(&w, x);
+                let size = exact.iter().map(|y| y.abs()).fold(0.0, f64::max);
+                let off = out.iter().zip(&exact).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max);
+                // Two terms of 8 bits: 1 / (254 · 254) of an activation for each of K weights, and twice through a rank.
+                assert!(off < size * 2e-3, "{isa:?}: {off} of {size}");
+            }
+        }
+    }
+}
