@@ -20,6 +20,7 @@
 #![forbid(unsafe_code)]
 
 mod advice;
+mod base;
 mod calibration;
 mod card;
 pub mod convert;
@@ -35,6 +36,7 @@ pub mod stats;
 pub mod transform;
 
 pub use advice::{Data, advice};
+pub use base::Base;
 pub use calibration::Calibration;
 pub use card::{Card, Claim, Paper};
 pub use driver::{Cost, Estimate, Progress, Request, Resume, estimate, quantize, unfinished_samples};

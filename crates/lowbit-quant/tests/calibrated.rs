@@ -104,8 +104,14 @@ fn every_calibrated_method_makes_every_kind_of_model_and_threads_change_no_byte(
             let name = method.card.name;
             let (one, three) = (place.out("one.lowbit"), place.out("three.lowbit"));
             let run = Run::new(method, &calibration);
-            let report =
-                run.run(&place.source, &one, usize::MAX).unwrap_or_else(|e| panic!("{case} {name} {e}"));
+            let report = match run.run(&place.source, &one, usize::MAX) {
+                // A sum has one base and one of each term for all rows of a tensor.
+                Err(QuantError::Refused { why, .. }) if why.contains("experts in one tensor") => {
+                    assert!(["mixtral", "qwen3-moe"].contains(&case), "{name} {why}");
+                    continue;
+                }
+                made => made.unwrap_or_else(|e| panic!("{case} {name} {e}")),
+            };
             Run { threads: 3, ..run }.run(&place.source, &three, usize::MAX).unwrap();
             assert!(std::fs::read(&one).unwrap() == std::fs::read(&three).unwrap(), "{case} {name}");
             assert!(report.nmse > 0.0 && report.nmse < 0.5, "{case} {name} {}", report.nmse);

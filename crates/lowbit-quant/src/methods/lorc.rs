@@ -22,8 +22,8 @@
 //! Z. Yao, X. Wu, C. Li, S. Youn, Y. He: ZeroQuant-V2: Exploring Post-training Quantization in LLMs from Comprehensive Study to
 //! Low Rank Compensation, 2023, arXiv:2303.08302.
 
-use super::{Base, Method, Recipe};
-use crate::{Card, Paper, QuantError, solve::Lost};
+use super::{Method, Recipe};
+use crate::{Base, Card, Paper, QuantError, solve::Lost};
 use lowbit_format::WeightSpec;
 use serde::{Deserialize, Serialize};
 

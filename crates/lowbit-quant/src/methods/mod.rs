@@ -2,7 +2,6 @@
 
 mod absmean;
 mod awq;
-mod base;
 mod eora;
 mod gptq;
 mod hqq;
@@ -15,7 +14,6 @@ mod smoothquant;
 
 pub use absmean::AbsMean;
 pub use awq::Awq;
-pub use base::Base;
 pub use eora::Eora;
 pub use gptq::Gptq;
 pub use hqq::Hqq;
@@ -230,6 +228,6 @@ fn parse<M: Method>(settings: &Value) -> Result<M, QuantError> {
 }
 
 /// An error of the settings of `M`.
-fn wrong<M: Method>(why: impl Into<String>) -> QuantError {
+pub(crate) fn wrong<M: Method>(why: impl Into<String>) -> QuantError {
     QuantError::Settings { method: M::CARD.name, why: why.into() }
 }

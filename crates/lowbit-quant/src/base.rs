@@ -1,8 +1,8 @@
 //! A method that another one works on, as a setting.
 
-use super::{Method, Recipe, method, wrong};
 use crate::{
-    Card, QuantError,
+    Card, Method, QuantError, Recipe, method,
+    methods::wrong,
     solve::{Lost, LowRank, Nearest},
 };
 use lowbit_format::WeightSpec;
