@@ -68,17 +68,22 @@ impl<'a> Run<'a> {
         Self { method, settings: json!({}), target: None, calibration, memory: None, resume, threads: 1 }
     }
 
+    /// Three bits, or signs where the method makes nothing else.
+    fn format(&self) -> WeightSpec {
+        let recipe = (self.method.recipe)(&self.settings).unwrap();
+        let formats = ["int3-asym-g4", "int1-sym-g4"].map(|label| WeightSpec::parse(label).unwrap());
+        let made =
+            |spec: &WeightSpec| matches!(spec, WeightSpec::Grouped(spec) if recipe.accepts(spec).is_ok());
+        formats.into_iter().find(made).unwrap_or_else(|| panic!("{}", self.method.card.name))
+    }
+
     /// Stops when `steps` steps were reported.
     fn run(&self, source: &Path, out: &Path, steps: usize) -> Result<Report, QuantError> {
         let request = Request {
             source,
             method: self.method,
             settings: self.settings.clone(),
-            formats: Formats {
-                default: WeightSpec::parse("int3-asym-g4").unwrap(),
-                roles: Vec::new(),
-                tensors: Vec::new(),
-            },
+            formats: Formats { default: self.format(), roles: Vec::new(), tensors: Vec::new() },
             target: self.target,
             calibration: self.calibration,
             memory: self.memory,

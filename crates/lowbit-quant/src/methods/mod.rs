@@ -3,26 +3,32 @@
 mod absmean;
 mod awq;
 mod eora;
+mod fast_2bit;
 mod gptq;
 mod hqq;
 mod imatrix;
 mod lorc;
 mod mse;
+mod pb_llm;
 mod quarot;
 mod rtn;
 mod smoothquant;
+mod spqr;
 
 pub use absmean::AbsMean;
 pub use awq::Awq;
 pub use eora::Eora;
+pub use fast_2bit::Fast2Bit;
 pub use gptq::Gptq;
 pub use hqq::Hqq;
 pub use imatrix::Imatrix;
 pub use lorc::Lorc;
 pub use mse::Mse;
+pub use pb_llm::PbLlm;
 pub use quarot::QuaRot;
 pub use rtn::Rtn;
 pub use smoothquant::SmoothQuant;
+pub use spqr::Spqr;
 
 use crate::{
     Card, QuantError,
@@ -200,6 +206,9 @@ pub static METHODS: &[MethodEntry] = &[
     entry::<SmoothQuant>(),
     entry::<Lorc>(),
     entry::<Eora>(),
+    entry::<Spqr>(),
+    entry::<PbLlm>(),
+    entry::<Fast2Bit>(),
     entry::<AbsMean>(),
 ];
 

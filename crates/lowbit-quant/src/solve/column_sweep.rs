@@ -79,17 +79,8 @@ impl Solve for ColumnSweep {
             Some(fits) => Fits::Given(fits.iter().map(|fit| stored(spec, *fit)).collect()),
             None => Fits::AsTheyCome(fit, &inputs.importance),
         };
-        let sweep = Sweep { spec, factor: &factor, order: visit, fits: &fits, k: shape.k };
-        let starts = (0..shape.n).step_by(ROWS);
-        let swept = share(layer.threads, starts, |start| {
-            let rows = start..(start + ROWS).min(shape.n);
-            sweep.rows(&weights[rows.start * shape.k..rows.end * shape.k], rows.start)
-        });
-        let (mut rounded, mut chosen) = (Vec::with_capacity(weights.len()), Vec::new());
-        for (rows, fits) in swept {
-            rounded.extend(rows);
-            chosen.extend(fits);
-        }
+        let sweep = Sweep { spec, factor: &factor, order: visit, fits: &fits, k: shape.k, kept: None };
+        let Swept { rounded, chosen, .. } = sweep.all(&weights, layer.threads);
         let chosen = known.unwrap_or(chosen);
         // Every weight is at a code's value now: rounding it again only finds the code.
         let made = GroupedTensor::quantize_with(spec, &rounded, shape, &chosen)?;
@@ -104,14 +95,14 @@ fn permuted<'a>(row: &'a [f32], order: &'a [u32]) -> impl Iterator<Item = f32> +
 }
 
 /// Columns by falling mean square; of equal ones the first comes first.
-fn largest_first(mean_square: &[f32]) -> Vec<u32> {
+pub(super) fn largest_first(mean_square: &[f32]) -> Vec<u32> {
     let mut order: Vec<u32> = (0..mean_square.len() as u32).collect();
     order.sort_by(|a, b| mean_square[*b as usize].total_cmp(&mean_square[*a as usize]).then(a.cmp(b)));
     order
 }
 
 /// Where scales and zero points come from.
-enum Fits<'a> {
+pub(super) enum Fits<'a> {
     /// They were chosen before; as they are stored.
     Given(Vec<GroupFit>),
     /// From the weights of a group as they are when the sweep reaches it, and the mean squares of all inputs.
@@ -144,23 +135,52 @@ fn given(
 }
 
 /// A fit as it is stored. With two levels the scale depends on its neighbours: those that are given are stored ones.
-fn stored(spec: &GroupedSpec, fit: GroupFit) -> GroupFit {
+pub(super) fn stored(spec: &GroupedSpec, fit: GroupFit) -> GroupFit {
     if spec.levels().len() == 1 { spec.stored(fit) } else { fit }
 }
 
-struct Sweep<'a> {
-    spec: &'a GroupedSpec,
-    factor: &'a Factor,
+pub(super) struct Sweep<'a> {
+    pub(super) spec: &'a GroupedSpec,
+    pub(super) factor: &'a Factor,
     /// Empty for the natural one.
-    order: &'a [u32],
-    fits: &'a Fits<'a>,
-    k: usize,
+    pub(super) order: &'a [u32],
+    pub(super) fits: &'a Fits<'a>,
+    pub(super) k: usize,
+    /// For every weight whether it is kept beside the codes: what its code leaves of it is then no error.
+    pub(super) kept: Option<&'a [bool]>,
+}
+
+/// What a sweep makes of rows.
+#[derive(Default)]
+pub(super) struct Swept {
+    /// The values that the codes stand for, in the order of columns.
+    pub(super) rounded: Vec<f32>,
+    /// The fits, where they were not given.
+    pub(super) chosen: Vec<GroupFit>,
+    /// What codes leave of the weights that are kept, by their place, row after row.
+    pub(super) left: Vec<(usize, f32)>,
 }
 
 impl Sweep<'_> {
-    /// Rounds some rows, of which `first` is the first one's number. Gives the values that the codes stand for, in the
-    /// order of columns, and the fits where they were not given.
-    fn rows(&self, weights: &[f32], first: usize) -> (Vec<f32>, Vec<GroupFit>) {
+    /// Rounds all rows.
+    pub(super) fn all(&self, weights: &[f32], threads: usize) -> Swept {
+        let k = self.k;
+        let n = weights.len() / k;
+        let swept = share(threads, (0..n).step_by(ROWS), |start| {
+            let rows = start..(start + ROWS).min(n);
+            self.rows(&weights[rows.start * k..rows.end * k], rows.start)
+        });
+        let mut all = Swept { rounded: Vec::with_capacity(weights.len()), ..Swept::default() };
+        for rows in swept {
+            all.rounded.extend(rows.rounded);
+            all.chosen.extend(rows.chosen);
+            all.left.extend(rows.left);
+        }
+        all
+    }
+
+    /// Rounds some rows, of which `first` is the first one's number.
+    fn rows(&self, weights: &[f32], first: usize) -> Swept {
         let (k, count) = (self.k, weights.len() / self.k);
         let len = self.spec.levels()[0].shape.len_in_row(k);
         let highest = highest(self.spec);
@@ -169,6 +189,7 @@ impl Sweep<'_> {
         let block = if len <= BLOCK { BLOCK / len * len } else { BLOCK };
         let block = if matches!(self.fits, Fits::AsTheyCome(..)) { block.max(len) } else { block };
         let mut rounded = vec![0.0; weights.len()];
+        let mut left = Vec::new();
         let mut chosen = vec![GroupFit { scale: 0.0, zero: 0.0 }; count * k.div_ceil(len)];
         // Those of the group that the sweep is in, as they are stored.
         let mut here = vec![GroupFit { scale: 0.0, zero: 0.0 }; count];
@@ -206,13 +227,16 @@ impl Sweep<'_> {
                         Fits::AsTheyCome(..) => here[m],
                         Fits::Given(fits) => self.given(fits, first + m, from / len),
                     };
-                    let nearest = if fit.scale == 0.0 {
-                        0.0
-                    } else {
-                        round(w + feedback[j * count + m] / diagonal, fit, highest)
-                    };
+                    let best = w + feedback[j * count + m] / diagonal;
+                    let nearest = if fit.scale == 0.0 { 0.0 } else { round(best, fit, highest) };
                     rounded[m * k + from] = nearest;
-                    errors[at * count + m] = w - nearest;
+                    let place = (first + m) * k + from;
+                    errors[at * count + m] = if self.kept.is_some_and(|kept| kept[place]) {
+                        left.push((place, best - nearest));
+                        w - best
+                    } else {
+                        w - nearest
+                    };
                 }
                 let error = &errors[at * count..][..count];
                 for later in j + 1..width {
@@ -225,7 +249,8 @@ impl Sweep<'_> {
         if matches!(self.fits, Fits::Given(_)) {
             chosen.clear();
         }
-        (rounded, chosen)
+        left.sort_by_key(|(place, _)| *place);
+        Swept { rounded, chosen, left }
     }
 
     fn given(&self, fits: &[GroupFit], n: usize, group: usize) -> GroupFit {

@@ -1,11 +1,15 @@
 //! Choosing the codes of a layer: the parts that methods share.
 
 mod column_sweep;
+mod kept;
 mod low_rank;
+mod more_bits;
 mod nearest;
 
 pub use column_sweep::{ColumnSweep, Order};
+pub use kept::{Keep, Kept, Matrix};
 pub use low_rank::{Lost, LowRank};
+pub use more_bits::MoreBits;
 pub use nearest::Nearest;
 pub(crate) use nearest::decode;
 

@@ -1,0 +1,137 @@
+//! SpQR.
+//!
+//! # What it does
+//! Rounds in very small groups whose scales and zero points are rounded as well, and keeps the few weights beside them that would cost
+//! the most.
+//!
+//! # Method
+//! A weight is an outlier where its group, fitted without it, loses much less: what all others and it lose, Σ (w − Q(w))² / [H⁻¹]ⱼⱼ, less
+//! what the others lose alone (section 4.1, algorithm 1, `outliers`). Groups are fitted without outliers, codes chosen column after column
+//! as in GPTQ, and outliers keep their value as it is when the sweep reaches them. Scales and zero points of groups of 16 have
+//! 3 bits each, scales in units of one for several groups (section 4.2).
+//!
+//! # Shapes
+//! W [N, K], scales and zero points [N, K / 16], units [N, K / 64], outliers one by one with their column.
+//!
+//! # Departures
+//! The share of outliers is given in place of the threshold that leads to it, so that the size is known before. [H⁻¹]ⱼⱼ is that of the columns from j on, in
+//! the order of the sweep. Zero points have as many bits as weights, and none of a second level. A unit is for 64 weights here, so that
+//! it divides the rows of small models, and for 256 in the paper; scales have no minimum of their own. Columns with the largest inputs come first.
+//!
+//! # Cost
+//! That of `gptq`, and a fit for every weight: `group_size` roundings of it.
+//!
+//! # Reference
+//! T. Dettmers, R. Svirschevski, V. Egiazarian, D. Kuznedelev, E. Frantar, S. Ashkboos, A. Borzunov, T. Hoefler, D. Alistarh: SpQR: A
+//! Sparse-Quantized Representation for Near-Lossless LLM Weight Compression, ICLR 2024, arXiv:2306.03078.
+
+use super::{Method, Propagate, Recipe, wrong};
+use crate::{
+    Card, Claim, Paper, QuantError,
+    fit::{Group, Range, highest, round},
+    solve::{Keep, Kept, Matrix, share},
+};
+use lowbit_format::{FloatFormat, GroupShape, GroupedSpec, WeightSpec};
+use serde::{Deserialize, Serialize};
+
+/// Settings of `spqr`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Spqr {
+    /// Share of the weights that are outliers, 0 to 0.5.
+    pub outliers: f64,
+    /// What is added to the diagonal of H, in parts of its mean, above 0 and at most 1.
+    pub damp: f64,
+    /// Whether all tokens count the same, as in `gptq`.
+    pub equal_tokens: bool,
+}
+
+impl Default for Spqr {
+    fn default() -> Self {
+        Self { outliers: 0.01, damp: 0.01, equal_tokens: true }
+    }
+}
+
+/// Groups are fitted once for each of their weights.
+const LONGEST_GROUP: u32 = 256;
+
+impl Method for Spqr {
+    const CARD: Card = Card {
+        name: "spqr",
+        summary: "very small groups with rounded scales, outliers by sensitivity kept in 16 bits, column by column",
+        formats: "groups of at most 256",
+        default_format: "int3-asym-g16-int3-g64",
+        paper: Some(Paper {
+            title: "SpQR: A Sparse-Quantized Representation for Near-Lossless LLM Weight Compression",
+            source: "arXiv:2306.03078",
+            year: 2023,
+        }),
+        claims: &[Claim {
+            setting: "LLaMA-7B, 3.94 bits against 4, WikiText-2",
+            metric: "perplexity",
+            published: 5.87,
+            baseline: ("gptq", 6.13),
+            source: "Table 1",
+        }],
+    };
+
+    fn recipe(&self) -> Result<Recipe, QuantError> {
+        if !(0.0..=0.5).contains(&self.outliers) {
+            return Err(wrong::<Self>(format!("outliers is {}, expected 0 to 0.5", self.outliers)));
+        }
+        if !(self.damp > 0.0 && self.damp <= 1.0) {
+            return Err(wrong::<Self>(format!("damp is {}, expected above 0 and at most 1", self.damp)));
+        }
+        let kept = Kept {
+            damp: self.damp,
+            equal_tokens: self.equal_tokens,
+            share: self.outliers,
+            keep: Box::new(Sensitive),
+            format: WeightSpec::Float(FloatFormat::F16),
+        };
+        let check = |spec: &GroupedSpec| match spec.levels()[0].shape {
+            GroupShape::Group(size) if size <= LONGEST_GROUP => Ok(()),
+            _ => Err("it fits every group without each of its weights; take groups of at most 256"),
+        };
+        Ok(Recipe {
+            solve: Box::new(kept),
+            propagate: Propagate::Quantized,
+            check,
+            ..Recipe::nearest(&Self::CARD, Range)
+        })
+    }
+}
+
+/// How much less a group loses that is fitted without a weight.
+struct Sensitive;
+
+impl Keep for Sensitive {
+    fn name(&self) -> &'static str {
+        "column sweep, sensitive weights kept"
+    }
+
+    fn worth(&self, matrix: &Matrix<'_>) -> Vec<f32> {
+        let (k, len) = (matrix.shape.k, matrix.spec.levels()[0].shape.len_in_row(matrix.shape.k));
+        let rows = share(matrix.threads, matrix.weights.chunks(k), |row| {
+            let groups = row.chunks(len).zip(matrix.curvature.chunks(len));
+            groups.flat_map(|(group, curvature)| gains(matrix, group, curvature)).collect::<Vec<f32>>()
+        });
+        rows.concat()
+    }
+}
+
+fn gains(matrix: &Matrix<'_>, group: &[f32], curvature: &[f32]) -> Vec<f32> {
+    let highest = highest(matrix.spec);
+    // What weights lose, all but one of them, under the fit of the same.
+    let lost = |without: Option<usize>| {
+        let taken = |i: &usize| Some(*i) != without;
+        let rest: Vec<f32> = (0..group.len()).filter(taken).map(|i| group[i]).collect();
+        let fit = matrix.spec.stored(matrix.fit.fit(matrix.spec, &Group::new(&rest)));
+        let nearest = |w: f32| if fit.scale == 0.0 { 0.0 } else { round(w, fit, highest) };
+        let each =
+            (0..group.len()).filter(taken).map(|i| (group[i] - nearest(group[i])).powi(2) * curvature[i]);
+        each.sum::<f32>()
+    };
+    let all = lost(None);
+    (0..group.len()).map(|i| all - lost(Some(i))).collect()
+}

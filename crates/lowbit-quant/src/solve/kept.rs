@@ -1,0 +1,161 @@
+//! A column sweep that keeps some weights beside the codes.
+//!
+//! What is kept is chosen before the sweep. Groups are fitted without it, later columns make up for the rest alone, and what a code
+//! leaves of a kept weight is stored as a sparse term: code and term together are the weight.
+
+use super::{
+    ColumnSweep, Layer, Quantized, Solve, SolveError,
+    column_sweep::{Fits, Order, Sweep, Swept, largest_first, stored},
+    nearest::{decode, measured},
+    share,
+};
+use crate::{
+    fit::{Fit, Group},
+    stats::Needs,
+};
+use lowbit_format::{
+    FormatError, GroupFit, GroupShape, GroupedSpec, GroupedTensor, NK, QuantTensor, SumTensor, Term,
+    TermKind, WeightSpec,
+};
+
+/// Rows that one worker fits at a time.
+const ROWS: usize = 64;
+
+/// Chooses what is kept.
+pub trait Keep: Send + Sync {
+    /// What it is called where the parts of a method are listed.
+    fn name(&self) -> &'static str;
+    /// How much it would be worth to keep each weight, row after row: the most worth are kept.
+    fn worth(&self, matrix: &Matrix<'_>) -> Vec<f32>;
+}
+
+/// A matrix of which some weights are to be kept.
+pub struct Matrix<'a> {
+    /// W, row after row.
+    pub weights: &'a [f32],
+    /// N and K.
+    pub shape: NK,
+    /// What it is rounded to.
+    pub spec: &'a GroupedSpec,
+    /// How groups are fitted.
+    pub fit: &'a dyn Fit,
+    /// 1 / [H⁻¹]ⱼⱼ of every column j, of H without the columns that are rounded before it.
+    pub curvature: &'a [f32],
+    /// Workers, at least one.
+    pub threads: usize,
+}
+
+/// The sweep. Columns with the largest inputs come first and groups are fitted before it.
+pub struct Kept {
+    /// What is added to the diagonal of H, in parts of its mean.
+    pub damp: f64,
+    /// Whether all tokens count the same in H, see [`Needs::equal_tokens`].
+    pub equal_tokens: bool,
+    /// The share of the weights that is kept, from 0 to 1.
+    pub share: f64,
+    /// Which.
+    pub keep: Box<dyn Keep>,
+    /// Format of what is kept: one with a scale for the tensor, or floats.
+    pub format: WeightSpec,
+}
+
+impl Solve for Kept {
+    fn name(&self) -> &'static str {
+        self.keep.name()
+    }
+
+    fn needs(&self) -> Needs {
+        let order = Order::LargestFirst;
+        ColumnSweep { damp: self.damp, order, equal_tokens: self.equal_tokens }.needs()
+    }
+
+    /// # Panics
+    /// Where the layer has no statistics with a Hessian.
+    fn solve(&self, layer: &Layer<'_>, spec: &GroupedSpec, fit: &dyn Fit) -> Result<Quantized, SolveError> {
+        let stats = layer.stats.expect("the driver collects what `needs` asks for");
+        let shape = layer.weight.shape();
+        let (weights, _) = decode(layer.weight, 0..shape.n)?;
+        let order = largest_first(&stats.mean_square);
+        let factor = stats.factor(self.damp, &order)?;
+        let mut curvature = vec![0.0; shape.k];
+        for (at, column) in order.iter().enumerate() {
+            curvature[*column as usize] = factor.column(at)[at].powi(2);
+        }
+        let matrix =
+            Matrix { weights: &weights, shape, spec, fit, curvature: &curvature, threads: layer.threads };
+        let kept = most(&self.keep.worth(&matrix), (self.share * weights.len() as f64) as usize);
+        let fits = fits_without(&matrix, &kept, &stats.mean_square);
+        let fits = if spec.levels().len() == 1 {
+            fits.into_iter().map(|fit| stored(spec, fit)).collect()
+        } else {
+            let made = GroupedTensor::quantize_with(spec, &weights, shape, &fits)?;
+            (0..shape.n).flat_map(|n| made.stored_fits(n)).collect::<Vec<_>>()
+        };
+        let given = Fits::Given(fits.clone());
+        let sweep =
+            Sweep { spec, factor: &factor, order: &order, fits: &given, k: shape.k, kept: Some(&kept) };
+        let Swept { rounded, left, .. } = sweep.all(&weights, layer.threads);
+        let base = GroupedTensor::quantize_with(spec, &rounded, shape, &fits)?;
+        let base = QuantTensor::from_grouped(base);
+        if left.is_empty() {
+            return Ok(measured(&weights, &base));
+        }
+        let sum = QuantTensor::from_sum(SumTensor::new(base, vec![term(&left, shape, &self.format)?])?);
+        let made_into = Some(sum.spec());
+        Ok(Quantized { spec: made_into, ..measured(&weights, &sum) })
+    }
+}
+
+/// What of each group is not kept, fitted; the whole group where all of it is.
+fn fits_without(matrix: &Matrix<'_>, kept: &[bool], mean_square: &[f32]) -> Vec<GroupFit> {
+    let Matrix { weights, shape, spec, fit, threads, .. } = *matrix;
+    let level = spec.levels()[0].shape;
+    let len = level.len_in_row(shape.k);
+    let fit_of = |places: &mut dyn Iterator<Item = usize>| {
+        let places: Vec<usize> = places.collect();
+        let rest: Vec<usize> = places.iter().copied().filter(|i| !kept[*i]).collect();
+        let rest = if rest.is_empty() { places } else { rest };
+        let group: Vec<f32> = rest.iter().map(|i| weights[*i]).collect();
+        let importance: Vec<f32> = rest.iter().map(|i| mean_square[i % shape.k]).collect();
+        fit.fit(spec, &Group { weights: &group, importance: Some(&importance), gram: None })
+    };
+    if level == GroupShape::Tensor {
+        return vec![fit_of(&mut (0..weights.len()))];
+    }
+    let of_rows = share(threads, (0..shape.n).step_by(ROWS), |start| {
+        let rows = start..(start + ROWS).min(shape.n);
+        let groups = rows.flat_map(|n| (0..shape.k).step_by(len).map(move |k| (n, k)));
+        groups
+            .map(|(n, k)| fit_of(&mut (n * shape.k + k..n * shape.k + (k + len).min(shape.k))))
+            .collect::<Vec<_>>()
+    });
+    of_rows.concat()
+}
+
+/// The `count` places that are worth the most; of equal ones the first.
+fn most(worth: &[f32], count: usize) -> Vec<bool> {
+    let mut places: Vec<usize> = (0..worth.len()).collect();
+    let by_worth = |a: &usize, b: &usize| worth[*b].total_cmp(&worth[*a]).then(a.cmp(b));
+    let count = count.min(places.len());
+    if count > 0 && count < places.len() {
+        places.select_nth_unstable_by(count - 1, by_worth);
+    }
+    let mut kept = vec![false; worth.len()];
+    places[..count].iter().for_each(|place| kept[*place] = true);
+    kept
+}
+
+/// Single weights by their place, as a sparse term.
+fn term(
+    left: &[(usize, f32)],
+    NK { n, k }: NK,
+    format: &WeightSpec,
+) -> Result<Term<QuantTensor>, FormatError> {
+    let count = u32::try_from(left.len()).map_err(|_| FormatError::Overflow { n, k })?;
+    let starts = (0..=n).map(|n| left.partition_point(|(place, _)| *place < n * k) as u32).collect();
+    let at = left.iter().map(|(place, _)| (place % k) as u32).collect();
+    let values: Vec<f32> = left.iter().map(|(_, value)| *value).collect();
+    let kind = TermKind::Sparse { count, width: 1 };
+    let matrix = QuantTensor::quantize_nearest(format, &values, kind.matrices(NK { n, k })[0])?;
+    Ok(Term { kind, lists: vec![starts, at], matrices: vec![matrix] })
+}

@@ -1,0 +1,90 @@
+//! More bits for the groups that need them most.
+//!
+//! What the codes of a group leave is rounded once more, to as many bits as are to be added: the two together are codes of all the
+//! bits. Which groups get them is said by the range of their weights; they are stored as sparse runs of whole groups.
+
+use super::{
+    Layer, Quantized, Solve, SolveError,
+    nearest::{decode, measured},
+};
+use crate::{fit::Fit, stats::Needs};
+use lowbit_format::{
+    Bits, ElementFormat, GroupShape, GroupedSpec, ParamFormat, QuantTensor, ScaleLevel, Storage, SumTensor,
+    Term, TermKind, WeightSpec,
+};
+
+/// Rounds by another part, and adds bits to some groups.
+pub struct MoreBits {
+    /// What rounds.
+    pub inner: Box<dyn Solve>,
+    /// The share of the groups that gets more bits, from 0 to 1.
+    pub share: f64,
+    /// How many more.
+    pub bits: Bits,
+}
+
+impl Solve for MoreBits {
+    fn name(&self) -> &'static str {
+        "more bits for wide groups"
+    }
+
+    fn needs(&self) -> Needs {
+        self.inner.needs()
+    }
+
+    fn solve(&self, layer: &Layer<'_>, spec: &GroupedSpec, fit: &dyn Fit) -> Result<Quantized, SolveError> {
+        let shape = layer.weight.shape();
+        let rounded = self.inner.solve(layer, spec, fit)?;
+        let (ElementFormat::Int { zero, .. }, GroupShape::Group(size)) =
+            (spec.element(), spec.levels()[0].shape)
+        else {
+            return Ok(rounded);
+        };
+        let parts = rounded.parts.iter().map(|bytes| Storage::from(bytes.clone()));
+        let base = QuantTensor::from_parts(&WeightSpec::Grouped(spec.clone()), shape, parts)?;
+        let (mut weights, _) = decode(layer.weight, 0..shape.n)?;
+        if let Some(order) = &rounded.order {
+            let stored = |row: &[f32]| order.iter().map(|k| row[*k as usize]).collect::<Vec<f32>>();
+            weights = weights.chunks_exact(shape.k).flat_map(stored).collect();
+        }
+        let len = size as usize;
+        let wide = widest(&weights, len, (self.share * (weights.len() / len) as f64) as usize);
+        if wide.is_empty() {
+            return Ok(rounded);
+        }
+        let mut row = vec![0.0; shape.k];
+        let mut left = Vec::with_capacity(wide.len() * len);
+        for group in &wide {
+            let (n, start) = (group * len / shape.k, group * len % shape.k);
+            base.decode_row(n, &mut row);
+            left.extend((start..start + len).map(|k| weights[n * shape.k + k] - row[k]));
+        }
+        let kind = TermKind::Sparse { count: wide.len() as u32, width: size };
+        let per_row = shape.k / len;
+        let starts =
+            (0..=shape.n).map(|n| wide.partition_point(|group| *group < n * per_row) as u32).collect();
+        let at = wide.iter().map(|group| (group % per_row) as u32).collect();
+        let level = ScaleLevel { shape: GroupShape::Group(size), format: ParamFormat::F16 };
+        let more = GroupedSpec::new(ElementFormat::Int { bits: self.bits, zero }, vec![level])?;
+        let matrix =
+            QuantTensor::quantize_nearest(&WeightSpec::Grouped(more), &left, kind.matrices(shape)[0])?;
+        let term = Term { kind, lists: vec![starts, at], matrices: vec![matrix] };
+        let sum = QuantTensor::from_sum(SumTensor::new(base, vec![term])?);
+        let spec = Some(sum.spec());
+        Ok(Quantized { order: rounded.order, spec, ..measured(&weights, &sum) })
+    }
+}
+
+/// The `count` groups of `len` weights with the widest range, in their order; of equal ones the first.
+fn widest(weights: &[f32], len: usize, count: usize) -> Vec<usize> {
+    let range = |group: &[f32]| {
+        let (low, high) = group.iter().fold((f32::MAX, f32::MIN), |(l, h), w| (l.min(*w), h.max(*w)));
+        high - low
+    };
+    let ranges: Vec<f32> = weights.chunks_exact(len).map(range).collect();
+    let mut groups: Vec<usize> = (0..ranges.len()).collect();
+    groups.sort_by(|a, b| ranges[*b].total_cmp(&ranges[*a]).then(a.cmp(b)));
+    groups.truncate(count);
+    groups.sort_unstable();
+    groups
+}
