@@ -135,3 +135,34 @@ fn gains(matrix: &Matrix<'_>, group: &[f32], curvature: &[f32]) -> Vec<f32> {
     let all = lost(None);
     (0..group.len()).map(|i| all - lost(Some(i))).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lowbit_format::NK;
+
+    #[test]
+    fn a_weight_is_worth_what_its_group_loses_less_without_it() {
+        let WeightSpec::Grouped(spec) = WeightSpec::parse("int3-asym-g4-f32").unwrap() else {
+            panic!("groups")
+        };
+        let weights = [0.0, 0.7, 0.33, -7.0, 0.0, 1.0, 2.0, 7.0];
+        let curvature = [1.0, 2.0, 3.0, 4.0, 1.0, 1.0, 1.0, 1.0];
+        let matrix = Matrix {
+            weights: &weights,
+            shape: NK { n: 1, k: 8 },
+            spec: &spec,
+            fit: &Range,
+            curvature: &curvature,
+            threads: 1,
+        };
+        let worth = Sensitive.worth(&matrix);
+        // Steps of 1.1 with the outlier: 0.7, 0.33 and -7 become 1.1, 0 and -6.6. Steps of 0.1 without it: 0.33 becomes 0.3.
+        let all = 2.0 * 0.4f32.powi(2) + 3.0 * 0.33f32.powi(2) + 4.0 * 0.4f32.powi(2);
+        let without = 3.0 * 0.03f32.powi(2);
+        assert!((worth[3] - (all - without)).abs() < 1e-4, "{worth:?}");
+        assert!(worth[..3].iter().all(|w| *w < worth[3]), "{worth:?}");
+        // The second group loses nothing as it is.
+        assert!(worth[4..].iter().all(|w| *w <= 0.0), "{worth:?}");
+    }
+}

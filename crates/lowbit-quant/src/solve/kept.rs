@@ -159,3 +159,103 @@ fn term(
     let matrix = QuantTensor::quantize_nearest(format, &values, kind.matrices(NK { n, k })[0])?;
     Ok(Term { kind, lists: vec![starts, at], matrices: vec![matrix] })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        fit::Range,
+        stats::{Collector, InputStats},
+    };
+    use lowbit_format::{FloatFormat, Storage};
+    use lowbit_kernels::MatRef;
+    use lowbit_testing::seeded_values;
+
+    const SHAPE: NK = NK { n: 70, k: 96 };
+
+    /// The largest are worth the most.
+    struct Largest;
+    impl Keep for Largest {
+        fn name(&self) -> &'static str {
+            "largest"
+        }
+        fn worth(&self, matrix: &Matrix<'_>) -> Vec<f32> {
+            matrix.weights.iter().map(|w| w.abs()).collect()
+        }
+    }
+
+    fn kept(share: f64) -> Kept {
+        let format = WeightSpec::Float(FloatFormat::F16);
+        Kept { damp: 0.01, equal_tokens: false, share, keep: Box::new(Largest), format }
+    }
+
+    fn stats() -> InputStats {
+        let tokens = 200;
+        let mut x = seeded_values("inputs", tokens * SHAPE.k, 1.0, 0.0);
+        x.iter_mut().enumerate().for_each(|(i, x)| *x *= (1 + i % SHAPE.k % 7) as f32);
+        let mut collector = Collector::new(SHAPE.k, kept(0.0).needs(), tokens as u64, 1);
+        collector.add(MatRef::new(&x, tokens, SHAPE.k));
+        collector.finish()
+    }
+
+    fn tensor(weights: &[f32]) -> QuantTensor {
+        QuantTensor::from_floats(FloatFormat::F32, SHAPE, Storage::from(FloatFormat::F32.encode(weights)))
+            .unwrap()
+    }
+
+    fn solved(
+        solve: &dyn Solve,
+        weights: &QuantTensor,
+        label: &str,
+        threads: usize,
+    ) -> (Quantized, Vec<f32>) {
+        let WeightSpec::Grouped(spec) = WeightSpec::parse(label).unwrap() else { panic!("{label}") };
+        let stats = stats();
+        let layer = Layer { weight: weights, stats: Some(&stats), threads };
+        let made = solve.solve(&layer, &spec, &Range).unwrap();
+        let spec = made.spec.clone().unwrap_or(WeightSpec::Grouped(spec));
+        let parts = made.parts.iter().map(|part| Storage::from(part.clone()));
+        let tensor = QuantTensor::from_parts(&spec, SHAPE, parts).unwrap();
+        let mut values = vec![0.0; SHAPE.weights()];
+        values.chunks_exact_mut(SHAPE.k).enumerate().for_each(|(n, row)| tensor.decode_row(n, row));
+        (made, values)
+    }
+
+    #[test]
+    fn nothing_kept_is_the_plain_sweep_and_threads_change_nothing() {
+        let weights = tensor(&seeded_values("weights", SHAPE.weights(), 0.1, 0.0));
+        for label in ["int3-asym-g16", "int2-sym-row", "int3-asym-g16-int3-g96"] {
+            let sweep = ColumnSweep { damp: 0.01, order: Order::LargestFirst, equal_tokens: false };
+            let (plain, _) = solved(&sweep, &weights, label, 2);
+            assert!(solved(&kept(0.0), &weights, label, 1).0.parts == plain.parts, "{label}");
+            let one = solved(&kept(0.05), &weights, label, 1).0;
+            assert!(one.parts == solved(&kept(0.05), &weights, label, 3).0.parts, "{label}");
+        }
+    }
+
+    #[test]
+    fn outliers_come_back_and_do_not_widen_the_groups_of_others() {
+        let mut weights = seeded_values("weights", SHAPE.weights(), 0.1, 0.0);
+        let outliers: Vec<usize> = (0..SHAPE.weights()).step_by(97).collect();
+        outliers.iter().for_each(|i| weights[*i] = if i % 2 == 0 { 5.0 } else { -5.0 });
+        let share = outliers.len() as f64 / SHAPE.weights() as f64;
+        let (made, values) = solved(&kept(share), &tensor(&weights), "int3-asym-g16", 2);
+        let label = made.spec.unwrap().label();
+        assert_eq!(label, format!("int3-asym-g16+sparse{}x1-f16", outliers.len()));
+        for i in 0..values.len() {
+            // Codes of three bits for weights within 0.1, and what earlier columns left to make up for.
+            assert!((values[i] - weights[i]).abs() < 0.2, "{i}: {} {}", values[i], weights[i]);
+        }
+        let (_, plain) = solved(&kept(0.0), &tensor(&weights), "int3-asym-g16", 2);
+        let error = |values: &[f32]| values.iter().zip(&weights).map(|(a, b)| (a - b).powi(2)).sum::<f32>();
+        assert!(error(&values) < 0.2 * error(&plain), "{} {}", error(&values), error(&plain));
+    }
+
+    #[test]
+    fn the_most_worth_are_kept_and_of_equals_the_first() {
+        assert_eq!(most(&[1.0, 3.0, 2.0, 3.0], 2), [false, true, false, true]);
+        assert_eq!(most(&[1.0; 4], 3), [true, true, true, false]);
+        assert_eq!(most(&[1.0; 2], 9), [true; 2]);
+        assert_eq!(most(&[1.0; 2], 0), [false; 2]);
+    }
+}
