@@ -131,11 +131,14 @@ impl TermKind {
 
 impl SumSpec {
     /// # Errors
-    /// Where the base or a term's matrix is a sum itself, there is no term, or more than four.
+    /// Where the base or a term's matrix is a sum itself, the base is floats, or there is no term or more than four.
     pub fn new(base: WeightSpec, terms: Vec<TermSpec>) -> Result<Self, FormatError> {
         let sum = |spec: &WeightSpec| matches!(spec, WeightSpec::Sum(_));
         if sum(&base) || terms.iter().any(|term| sum(&term.weight)) {
             return Err(FormatError::Levels { reason: "what is added cannot be a sum itself" });
+        }
+        if let WeightSpec::Float(_) = base {
+            return Err(FormatError::Levels { reason: "floats need nothing added to them" });
         }
         if terms.is_empty() || terms.len() > MAX_TERMS {
             return Err(FormatError::Levels { reason: "expected one to four terms after the first `+`" });
@@ -290,7 +293,7 @@ impl Term<QuantTensor> {
 
 impl SumTensor {
     /// # Errors
-    /// Where the base or a matrix is a sum itself, or a term is none of the base's shape.
+    /// As [`SumSpec::new`], and where a term is none of the base's shape.
     pub fn new(base: QuantTensor, terms: Vec<Term<QuantTensor>>) -> Result<Self, FormatError> {
         terms.iter().try_for_each(|term| term.check(base.shape()))?;
         let sum = Self { base: Box::new(base), terms };
@@ -493,8 +496,17 @@ mod tests {
             let why = refused(kind, lists).unwrap_or_else(|| panic!("{kind} {lists:?}"));
             assert!(why.contains(&kind.to_string()), "{why}");
         }
-        for label in ["f16+", "f16+rank0-f16", "f16+rank2", "f16+rank2-f16+", "f16+rank1-f16+rank1-f16+x"] {
-            assert!(WeightSpec::parse(label).is_err(), "{label}");
+        for label in [
+            "+",
+            "+rank0-f16",
+            "+rank2",
+            "+rank2-f16+",
+            "+rank1-f16+rank1-f16+x",
+            "+sparse2-f16",
+            "+sparse2x0-f16",
+        ] {
+            assert!(WeightSpec::parse(&format!("q4_0{label}")).is_err(), "{label}");
+            assert!(WeightSpec::parse("f16+rank1-f16").is_err());
         }
     }
 }

@@ -2,8 +2,8 @@
 //! that are wrong in one place are refused with what is wrong.
 
 use lowbit_format::{
-    BlockFormat, FloatFormat, GroupedTensor, NK, OnlineOp, QuantTensor, Storage, TensorData, WeightSpec,
-    all_specs,
+    BlockFormat, FloatFormat, GroupedTensor, NK, OnlineOp, QuantTensor, Storage, SumTensor, TensorData, Term,
+    TermKind, WeightSpec, all_specs,
 };
 use lowbit_io::{
     Access, Checkpoint, Config, Encoding, Payload,
@@ -326,8 +326,8 @@ fn entries_of_lowbit_tensors_that_say_no_format_and_shape_are_refused() {
     says(&entry(r#"{"spec":"q4_0","shape":[1,2,3,4,5,6,7,8,9]}"#), &["at most 8 dimensions"]);
     let huge = r#"{"spec":"int1-sym-row","shape":[9223372036854775807,3]}"#;
     says(&entry(huge), &["product overflows"]);
-    let long = format!(r#"{{"spec":"{}","shape":[1,4]}}"#, "x".repeat(65));
-    says(&entry(&long), &["a format label of 65 bytes"]);
+    let long = format!(r#"{{"spec":"{}","shape":[1,4]}}"#, "x".repeat(257));
+    says(&entry(&long), &["a format label of 257 bytes"]);
     let twice = r#"{"w":{"spec":"q4_0","shape":[1,32]},"w":{"spec":"q4_0","shape":[1,32]}}"#;
     says(&refusal(twice, "", 0), &["\"w\" occurs twice"]);
     let name = format!(r#"{{"{}":{{}}}}"#, "x".repeat(513));
@@ -410,6 +410,51 @@ fn operations_on_a_layers_input_come_back_and_bad_ones_are_refused() {
     refused("norm", &ops, &["\"norm\"", "the quantized one added last"]);
     refused("w", &[OnlineOp::Scale(vec![1.0; 4])], &["\"w\"", "4 elements, expected 8"]);
     refused("w", &vec![ops[1].clone(); 9], &["found 9, expected at most 8"]);
+}
+
+#[test]
+fn sums_come_back_and_terms_that_are_none_are_refused() {
+    let matrix = |label: &str, n: usize, k: usize| {
+        let weights: Vec<f32> = (0..n * k).map(|i| i as f32 / 4.0 - 1.0).collect();
+        QuantTensor::quantize_nearest(&WeightSpec::parse(label).unwrap(), &weights, NK { n, k }).unwrap()
+    };
+    let terms = vec![
+        Term {
+            kind: TermKind::Rank(1),
+            lists: vec![],
+            matrices: vec![matrix("f16", 1, 8), matrix("f16", 2, 1)],
+        },
+        Term {
+            kind: TermKind::Sparse { count: 2, width: 4 },
+            lists: vec![[0, 1, 2].into(), [1, 0].into()],
+            matrices: vec![matrix("int8-sym-row", 2, 4)],
+        },
+    ];
+    let sum = SumTensor::new(matrix("int2-asym-g4", 2, 8), terms).unwrap();
+    let sum = QuantTensor::from_sum(sum);
+    let mut writer = ContainerWriter::new("{}").unwrap();
+    writer.tensor("w", &[2, 8], &sum).unwrap();
+    let bytes = writer.to_bytes();
+    let container = Container::parse(Storage::from(bytes.clone())).unwrap();
+    let back = container.tensor("w").unwrap();
+    assert_eq!(back.spec().label(), "int2-asym-g4+rank1-f16+sparse2x4-int8-sym-row");
+    assert_eq!(decoded(&back), decoded(&sum));
+    assert_eq!((container.tensors().len(), container.info("w").unwrap().bytes), (1, sum.bytes()));
+
+    // Places of runs are 1, 0: U16 one after the other.
+    let at = bytes.windows(4).rposition(|w| w == [1, 0, 0, 0]).expect("the places are there");
+    let mut damaged = bytes.clone();
+    damaged[at] = 2;
+    let error = Container::parse(Storage::from(damaged)).unwrap().tensor("w").unwrap_err().to_string();
+    says(&error, &["\"w\"", "sparse2x4", "below 2"]);
+    let declared = r#"{"w":{"spec":"f16+rows1-f16","shape":[1,4]}}"#;
+    says(&refusal(declared, "", 0), &["\"w\"", "floats need nothing"]);
+    let declared = r#"{"w":{"spec":"int8-sym-row+rows1-f16","shape":[1,4]}}"#;
+    let base = r#""w.codes":{"dtype":"U8","shape":[1,4],"data_offsets":[2,6]},"w.scales":{"dtype":"F16","shape":[1,1],"data_offsets":[0,2]}"#;
+    says(&refusal(declared, base, 6), &["\"w.term0.list0\" is missing"]);
+    let stray = format!(r#"{base},"w.term0.matrix0":{{"dtype":"F16","shape":[1,4],"data_offsets":[6,14]}}"#);
+    let plain = declared.replace("+rows1-f16", "");
+    says(&refusal(&plain, &stray, 14), &["\"w.term0.matrix0\"", "a part that no"]);
 }
 
 #[test]

@@ -29,6 +29,19 @@ pub(super) fn page() -> Result<String> {
         bf16, and integer scales over a coarser level: `int4-asym-g32-int6-g256`. Codes of `nf4`, `fp4` and `e4m3` stand for\n\
         numbers of a table; such weights come from [other tools](imports.md) and are multiplied as floats.\n\n";
     text += &grouped(of(SpecSource::Lowbit));
+    text += "\n## Sums\n\n\
+        Something may be added to a matrix in any of these formats: what a [method](methods.md) keeps beside the codes. After each\n\
+        `+` of the label come a term and the format of its own matrices, of K columns and N rows as the whole has.\n\n";
+    let terms = [
+        ("`+rankR-FORMAT`", "the product of a matrix of N by R and one of R by K"),
+        ("`+rowsC-FORMAT`", "C rows, each added to one of the whole"),
+        ("`+columnsC-FORMAT`", "C columns, likewise"),
+        ("`+sparseCxL-FORMAT`", "C runs of L weights, anywhere"),
+    ];
+    text +=
+        &table(&["term", "what is added"], terms.map(|(term, what)| vec![term.to_owned(), what.to_owned()]));
+    text += "\n`int3-asym-g64+rank8-int8-sym-row` is 3-bit integers and a product of rank 8 in 8 bits. How many bits a term takes\n\
+        depends on the shape; reports count all of them.\n";
     Ok(text)
 }
 
