@@ -12,6 +12,7 @@ mod mse;
 mod pb_llm;
 mod quarot;
 mod rtn;
+mod slim_llm;
 mod smoothquant;
 mod spqr;
 
@@ -27,6 +28,7 @@ pub use mse::Mse;
 pub use pb_llm::PbLlm;
 pub use quarot::QuaRot;
 pub use rtn::Rtn;
+pub use slim_llm::SlimLlm;
 pub use smoothquant::SmoothQuant;
 pub use spqr::Spqr;
 
@@ -207,6 +209,7 @@ pub static METHODS: &[MethodEntry] = &[
     entry::<Lorc>(),
     entry::<Eora>(),
     entry::<Spqr>(),
+    entry::<SlimLlm>(),
     entry::<PbLlm>(),
     entry::<Fast2Bit>(),
     entry::<AbsMean>(),

@@ -153,6 +153,7 @@ mod tests {
             shape: NK { n: 1, k: 8 },
             spec: &spec,
             fit: &Range,
+            importance: &curvature,
             curvature: &curvature,
             threads: 1,
         };

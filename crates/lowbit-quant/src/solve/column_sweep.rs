@@ -79,7 +79,8 @@ impl Solve for ColumnSweep {
             Some(fits) => Fits::Given(fits.iter().map(|fit| stored(spec, *fit)).collect()),
             None => Fits::AsTheyCome(fit, &inputs.importance),
         };
-        let sweep = Sweep { spec, factor: &factor, order: visit, fits: &fits, k: shape.k, kept: None };
+        let sweep =
+            Sweep { spec, factor: &factor, order: visit, fits: &fits, k: shape.k, kept: None, highest: None };
         let Swept { rounded, chosen, .. } = sweep.all(&weights, layer.threads);
         let chosen = known.unwrap_or(chosen);
         // Every weight is at a code's value now: rounding it again only finds the code.
@@ -148,6 +149,8 @@ pub(super) struct Sweep<'a> {
     pub(super) k: usize,
     /// For every weight whether it is kept beside the codes: what its code leaves of it is then no error.
     pub(super) kept: Option<&'a [bool]>,
+    /// The largest code of every group of columns, where they differ.
+    pub(super) highest: Option<&'a [f32]>,
 }
 
 /// What a sweep makes of rows.
@@ -183,7 +186,7 @@ impl Sweep<'_> {
     fn rows(&self, weights: &[f32], first: usize) -> Swept {
         let (k, count) = (self.k, weights.len() / self.k);
         let len = self.spec.levels()[0].shape.len_in_row(k);
-        let highest = highest(self.spec);
+        let of_all = highest(self.spec);
         let column = |c: usize| if self.order.is_empty() { c } else { self.order[c] as usize };
         // Blocks are whole groups where groups are short, and parts of one group where scales are known.
         let block = if len <= BLOCK { BLOCK / len * len } else { BLOCK };
@@ -221,6 +224,7 @@ impl Sweep<'_> {
                 }
                 let diagonal = self.factor.column(at)[at];
                 let from = column(at);
+                let highest = self.highest.map_or(of_all, |highest| highest[from / len]);
                 for m in 0..count {
                     let w = weights[m * k + from];
                     let fit = match self.fits {

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     fit::{Fit, Group},
-    stats::Needs,
+    stats::{Factor, Needs},
 };
 use lowbit_format::{
     FormatError, GroupFit, GroupShape, GroupedSpec, GroupedTensor, NK, QuantTensor, SumTensor, Term,
@@ -29,7 +29,7 @@ pub trait Keep: Send + Sync {
     fn worth(&self, matrix: &Matrix<'_>) -> Vec<f32>;
 }
 
-/// A matrix of which some weights are to be kept.
+/// A matrix of which some parts are to be stored with more bits than others.
 pub struct Matrix<'a> {
     /// W, row after row.
     pub weights: &'a [f32],
@@ -39,6 +39,8 @@ pub struct Matrix<'a> {
     pub spec: &'a GroupedSpec,
     /// How groups are fitted.
     pub fit: &'a dyn Fit,
+    /// Mean square of the inputs of every column.
+    pub importance: &'a [f32],
     /// 1 / [H⁻¹]ⱼⱼ of every column j, of H without the columns that are rounded before it.
     pub curvature: &'a [f32],
     /// Workers, at least one.
@@ -77,14 +79,18 @@ impl Solve for Kept {
         let (weights, _) = decode(layer.weight, 0..shape.n)?;
         let order = largest_first(&stats.mean_square);
         let factor = stats.factor(self.damp, &order)?;
-        let mut curvature = vec![0.0; shape.k];
-        for (at, column) in order.iter().enumerate() {
-            curvature[*column as usize] = factor.column(at)[at].powi(2);
-        }
-        let matrix =
-            Matrix { weights: &weights, shape, spec, fit, curvature: &curvature, threads: layer.threads };
+        let curvature = curvature(&factor, &order);
+        let matrix = Matrix {
+            weights: &weights,
+            shape,
+            spec,
+            fit,
+            importance: &stats.mean_square,
+            curvature: &curvature,
+            threads: layer.threads,
+        };
         let kept = most(&self.keep.worth(&matrix), (self.share * weights.len() as f64) as usize);
-        let fits = fits_without(&matrix, &kept, &stats.mean_square);
+        let fits = fits_without(&matrix, &kept);
         let fits = if spec.levels().len() == 1 {
             fits.into_iter().map(|fit| stored(spec, fit)).collect()
         } else {
@@ -92,8 +98,15 @@ impl Solve for Kept {
             (0..shape.n).flat_map(|n| made.stored_fits(n)).collect::<Vec<_>>()
         };
         let given = Fits::Given(fits.clone());
-        let sweep =
-            Sweep { spec, factor: &factor, order: &order, fits: &given, k: shape.k, kept: Some(&kept) };
+        let sweep = Sweep {
+            spec,
+            factor: &factor,
+            order: &order,
+            fits: &given,
+            k: shape.k,
+            kept: Some(&kept),
+            highest: None,
+        };
         let Swept { rounded, left, .. } = sweep.all(&weights, layer.threads);
         let base = GroupedTensor::quantize_with(spec, &rounded, shape, &fits)?;
         let base = QuantTensor::from_grouped(base);
@@ -106,9 +119,18 @@ impl Solve for Kept {
     }
 }
 
+/// 1 / [H⁻¹]ⱼⱼ of every column, of H from it on in the order of the sweep.
+pub(super) fn curvature(factor: &Factor, order: &[u32]) -> Vec<f32> {
+    let mut curvature = vec![0.0; order.len()];
+    for (at, column) in order.iter().enumerate() {
+        curvature[*column as usize] = factor.column(at)[at].powi(2);
+    }
+    curvature
+}
+
 /// What of each group is not kept, fitted; the whole group where all of it is.
-fn fits_without(matrix: &Matrix<'_>, kept: &[bool], mean_square: &[f32]) -> Vec<GroupFit> {
-    let Matrix { weights, shape, spec, fit, threads, .. } = *matrix;
+fn fits_without(matrix: &Matrix<'_>, kept: &[bool]) -> Vec<GroupFit> {
+    let Matrix { weights, shape, spec, fit, importance, threads, .. } = *matrix;
     let level = spec.levels()[0].shape;
     let len = level.len_in_row(shape.k);
     let fit_of = |places: &mut dyn Iterator<Item = usize>| {
@@ -116,7 +138,7 @@ fn fits_without(matrix: &Matrix<'_>, kept: &[bool], mean_square: &[f32]) -> Vec<
         let rest: Vec<usize> = places.iter().copied().filter(|i| !kept[*i]).collect();
         let rest = if rest.is_empty() { places } else { rest };
         let group: Vec<f32> = rest.iter().map(|i| weights[*i]).collect();
-        let importance: Vec<f32> = rest.iter().map(|i| mean_square[i % shape.k]).collect();
+        let importance: Vec<f32> = rest.iter().map(|i| importance[i % shape.k]).collect();
         fit.fit(spec, &Group { weights: &group, importance: Some(&importance), gram: None })
     };
     if level == GroupShape::Tensor {

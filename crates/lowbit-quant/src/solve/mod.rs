@@ -1,12 +1,14 @@
 //! Choosing the codes of a layer: the parts that methods share.
 
 mod column_sweep;
+mod group_bits;
 mod kept;
 mod low_rank;
 mod more_bits;
 mod nearest;
 
 pub use column_sweep::{ColumnSweep, Order};
+pub use group_bits::{ChooseBits, GroupBits};
 pub use kept::{Keep, Kept, Matrix};
 pub use low_rank::{Lost, LowRank};
 pub use more_bits::MoreBits;
