@@ -69,6 +69,8 @@ pub struct MethodWith {
     pub calib: Option<String>,
     /// Other formats than the others have.
     pub formats: Option<Vec<String>>,
+    /// What the report calls the method that this one is held against, at the nearest number of bits.
+    pub against: Option<String>,
 }
 
 fn chunks() -> usize {
@@ -110,6 +112,14 @@ impl MethodUse {
         }
     }
 
+    /// What the report calls the method that this one is held against.
+    pub fn against(&self) -> Option<&str> {
+        match self {
+            Self::Name(_) => None,
+            Self::With(with) => with.against.as_deref(),
+        }
+    }
+
     /// Other formats than the others have.
     pub fn formats(&self) -> Option<&[String]> {
         match self {
@@ -144,6 +154,16 @@ impl Recipe {
         labels.sort_unstable();
         if let Some(pair) = labels.windows(2).find(|pair| pair[0] == pair[1]) {
             return Err(format!("two methods are called {:?}; give each a label of its own", pair[0]));
+        }
+        for method in &recipe.methods {
+            if let Some(other) = method.against()
+                && (other == method.label() || !labels.contains(&other))
+            {
+                return Err(format!(
+                    "{} is held against {other:?}, expected the label of another method",
+                    method.label()
+                ));
+            }
         }
         Ok(recipe)
     }
@@ -225,6 +245,7 @@ mod tests {
             (TEXT.replace("title", "titel"), "titel"),
             (TEXT.replace("\"gptq-code\"", "\"rtn\""), "two methods are called \"rtn\""),
             (TEXT.replace("[\"a\", \"user/b:Q4\"]", "[]"), "models is empty"),
+            (TEXT.replace("calib =", "against = \"awq\", calib ="), "against \"awq\""),
         ] {
             let error = Recipe::parse(&text).unwrap_err();
             assert!(error.contains(said), "{error}");

@@ -35,6 +35,12 @@ pub struct Measured {
     pub prompt_tokens_per_s: Option<f64>,
     /// Seconds that quantization took.
     pub quantize_s: Option<f64>,
+    /// The most memory that it took, in bytes.
+    pub peak_bytes: Option<u64>,
+    /// What the method is held against: another one's name.
+    pub against: Option<String>,
+    /// What the paper says, in words.
+    pub published: Vec<String>,
     /// What was run.
     pub commands: Vec<String>,
 }
@@ -206,6 +212,7 @@ pub fn html(recipe: &Recipe, all: &[Measured], setting: &[String]) -> String {
         let cells: Vec<&Measured> = all.iter().filter(|cell| cell.model == *model).collect();
         let _ = writeln!(page, "<h2>{}</h2>", escaped(model));
         tables(&mut page, &cells);
+        held_against(&mut page, &cells);
         page += "<div class=\"charts\">\n";
         for drawing in drawings.iter().filter(|drawing| drawing.model == *model) {
             let _ = writeln!(page, "<figure id=\"{}\">{}</figure>", drawing.name, drawing.svg);
@@ -230,8 +237,9 @@ pub fn html(recipe: &Recipe, all: &[Measured], setting: &[String]) -> String {
 /// Size, distance from the source and speed in one table, tasks in another: together they are wider than a page.
 fn tables(page: &mut String, cells: &[&Measured]) {
     let Some(source) = cells.iter().find(|cell| cell.is_source()) else { return };
-    let heads =
-        ["bits a weight", "in blocks", "MB", "KL", "perplexity", "decode t/s", "prompt t/s", "quantize s"];
+    let heads = [
+        "bits a weight", "in blocks", "MB", "KL", "perplexity", "decode t/s", "prompt t/s", "quantize s", "peak MB",
+    ];
     table(page, &heads.map(str::to_owned), cells, |cell| {
         let plain = |value: Option<f64>, digits: usize| value.map(|value| format!("{value:.digits$}"));
         vec![
@@ -243,6 +251,7 @@ fn tables(page: &mut String, cells: &[&Measured]) {
             plain(cell.decode_tokens_per_s, 1),
             plain(cell.prompt_tokens_per_s, 0),
             plain(cell.quantize_s, 0),
+            plain(cell.peak_bytes.map(|bytes| bytes as f64 / 1e6), 0),
         ]
     });
     if source.tasks.is_empty() {
@@ -262,6 +271,55 @@ fn tables(page: &mut String, cells: &[&Measured]) {
         row.push(recovery.map(|recovery| format!("{recovery:.1}")));
         row
     });
+}
+
+/// Every model beside that of the method that it is held against with the nearest number of bits.
+fn held_against(page: &mut String, cells: &[&Measured]) {
+    let pairs: Vec<(&Measured, &Measured)> =
+        cells.iter().filter_map(|cell| Some((*cell, baseline(cell, cells)?))).collect();
+    if pairs.is_empty() {
+        return;
+    }
+    let _ = writeln!(page, "<h3>Held against</h3>");
+    let heads = [
+        "bits",
+        "KL",
+        "perplexity",
+        "against",
+        "its bits",
+        "its KL",
+        "its perplexity",
+        "KL less by",
+        "published",
+    ];
+    let rows: Vec<&Measured> = pairs.iter().map(|(cell, _)| *cell).collect();
+    table(page, &heads.map(str::to_owned), &rows, |cell| {
+        let other = baseline(cell, cells);
+        let bits = |cell: &Measured| cell.block_bits.map(|bits| format!("{bits:.3}"));
+        let kl = |cell: &Measured| cell.kl.map(|kl| with_error(kl, 4));
+        let perplexity = |cell: &Measured| cell.perplexity.map(|perplexity| with_error(perplexity, 2));
+        let name =
+            |cell: &Measured| format!("{} {}", cell.method(), cell.format.as_deref().unwrap_or_default());
+        let less = other.and_then(|other| Some(100.0 * (1.0 - cell.kl?.0 / other.kl?.0)));
+        vec![
+            bits(cell),
+            kl(cell),
+            perplexity(cell),
+            other.map(name),
+            other.and_then(bits),
+            other.and_then(kl),
+            other.and_then(perplexity),
+            less.map(|less| format!("{less:.0} %")),
+            Some(cell.published.join("; ")),
+        ]
+    });
+}
+
+fn baseline<'a>(cell: &Measured, cells: &[&'a Measured]) -> Option<&'a Measured> {
+    let (against, bits) = (cell.against.as_ref()?, cell.block_bits?);
+    let others = cells.iter().copied().filter(|other| other.method.as_ref() == Some(against));
+    let apart = |other: &Measured| other.block_bits.map_or(f64::INFINITY, |others| (others - bits).abs());
+    others.min_by(|a, b| apart(a).total_cmp(&apart(b)))
 }
 
 /// Of numbers that are beyond telling apart by digits, the power of ten.
@@ -342,6 +400,32 @@ mod tests {
         assert!((cells[1].recovery(&cells[0]).unwrap() - 75.0).abs() < 1e-9);
         assert_eq!(cells[1].mean_accuracy(), Some(0.6));
         assert_eq!(Measured::default().mean_accuracy(), None);
+    }
+
+    #[test]
+    fn a_method_is_held_against_the_other_at_the_nearest_number_of_bits() {
+        let made = |method: &str, bits: f64, kl: f64| Measured {
+            model: "a".to_owned(),
+            method: Some(method.to_owned()),
+            format: Some(format!("at {bits}")),
+            block_bits: Some(bits),
+            kl: Some((kl, 0.001)),
+            ..Measured::default()
+        };
+        let mut all = cells();
+        all.extend([made("gptq", 2.2, 0.8), made("gptq", 3.2, 0.4)]);
+        let mine = Measured {
+            against: Some("gptq".to_owned()),
+            published: vec!["5.87, gptq 6.13".to_owned()],
+            ..made("spqr", 3.0, 0.3)
+        };
+        all.push(mine);
+        let page = html(&recipe(), &all, &[]);
+        let row = page.split("<h3>Held against</h3>").nth(1).unwrap();
+        for part in ["gptq at 3.2", "25 %", "5.87, gptq 6.13"] {
+            assert!(row.contains(part), "{part}");
+        }
+        assert!(!html(&recipe(), &cells(), &[]).contains("Held against"));
     }
 
     #[test]

@@ -265,6 +265,7 @@ impl QuantizeCommand {
         json["model"] = Value::from(self.model.as_str());
         json["verification"] = verified.map(Verified::json).transpose()?.into();
         json["seconds"] = Value::from(seconds);
+        json["peak_rss_bytes"] = crate::memory::peak_rss_bytes().into();
         if let Some(estimate) = estimate {
             json["estimate"] = serde_json::to_value(estimate)?;
         }

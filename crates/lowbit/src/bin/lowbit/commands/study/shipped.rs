@@ -6,6 +6,7 @@ const SHIPPED: &[(&str, &str)] = &[
     ("knowledge", include_str!("../../../../../studies/knowledge.toml")),
     ("low-bit-models", include_str!("../../../../../studies/low-bit-models.toml")),
     ("methods-by-bits", include_str!("../../../../../studies/methods-by-bits.toml")),
+    ("methods-integer", include_str!("../../../../../studies/methods-integer.toml")),
     ("r-and-racket", include_str!("../../../../../studies/r-and-racket.toml")),
     ("trust", include_str!("../../../../../studies/trust.toml")),
 ];

@@ -7,7 +7,7 @@ use lowbit::{
         study::{Cell, Made, Measured, Recipe, TaskFigure},
         tasks::{Aggregate, Better, Task},
     },
-    quant::{method, stats::Needs},
+    quant::{Claim, method, stats::Needs},
     write_file,
 };
 use serde_json::{Map, Value, json};
@@ -277,6 +277,9 @@ impl<'a> Steps<'a> {
             decode_tokens_per_s: speed("tg"),
             prompt_tokens_per_s: speed("pp"),
             quantize_s: number("quantize", "/step_seconds"),
+            peak_bytes: get("quantize", "/peak_rss_bytes").and_then(Value::as_u64),
+            against: cell.made.as_ref().and_then(|made| made.method.against()).map(str::to_owned),
+            published: cell.made.as_ref().map_or_else(Vec::new, |made| published(made.method.method())),
             commands: steps.iter().map(|step| format!("lowbit {}", step.args.join(" "))).collect(),
         }
     }
@@ -294,6 +297,17 @@ fn task_figure(measured: &Value) -> Option<TaskFigure> {
         documents: measured["documents"].as_u64()? as usize,
         is_share: metric.aggregate == Aggregate::Mean && metric.better == Better::Higher,
     })
+}
+
+/// What the paper of a method says of it, in words.
+fn published(name: &str) -> Vec<String> {
+    let claims = method(name).map_or(&[][..], |entry| entry.card.claims);
+    let said = |claim: &Claim| {
+        let (other, theirs) = claim.baseline;
+        let Claim { setting, metric, published, source, .. } = claim;
+        format!("{metric} {published}, {other} {theirs} ({setting}; {source})")
+    };
+    claims.iter().map(said).collect()
 }
 
 /// What a method looks at.
