@@ -21,7 +21,7 @@ pub use rtn::Rtn;
 pub use smoothquant::SmoothQuant;
 
 use crate::{
-    Card, QuantError,
+    Card, ChooseFormat, QuantError,
     fit::Fit,
     solve::{Nearest, Solve},
     stats::Needs,
@@ -53,8 +53,11 @@ pub struct Recipe {
     pub rotate: Option<Rotate>,
     /// In which numbers activations are multiplied afterwards, where the method prescribes it.
     pub activations: Option<ActSpec>,
-    /// Finds scales that make weights easier to round.
-    pub scale: Option<Box<dyn FindScale>>,
+    /// Chooses the format of a matrix that would have the default one.
+    pub format: Option<Box<dyn ChooseFormat>>,
+    /// Finds scales that make weights easier to round. Of several the one is taken for all blocks that loses the least over
+    /// the whole model.
+    pub scales: Vec<Box<dyn FindScale>>,
     /// Chooses scale and zero point of groups.
     pub fit: Box<dyn Fit>,
     /// Of some roles another way.
@@ -111,7 +114,8 @@ impl Recipe {
             card,
             rotate: None,
             activations: None,
-            scale: None,
+            format: None,
+            scales: Vec::new(),
             fit: Box::new(fit),
             fit_for: Vec::new(),
             solve: Box::new(Nearest),
@@ -125,7 +129,7 @@ impl Recipe {
     pub fn needs(&self) -> Needs {
         let fits =
             self.fit_for.iter().map(|(_, fit)| fit.needs()).chain([self.fit.needs(), self.solve.needs()]);
-        fits.chain(self.scale.iter().map(|scale| scale.needs())).fold(Needs::NONE, Needs::and)
+        fits.chain(self.scales.iter().map(|scale| scale.needs())).fold(Needs::NONE, Needs::and)
     }
 
     /// The names of its parts, in the order in which they work.
@@ -135,11 +139,16 @@ impl Recipe {
         names.extend(special.filter(|name| *name != self.fit.name()));
         names.push(self.solve.name());
         let before = [
-            (self.rotate.is_some(), "Hadamard rotation"),
-            (self.scale.is_some(), "scales at seams"),
-            (self.activations.is_some(), "rounded activations"),
+            self.format.as_ref().map(|format| format.name()),
+            self.rotate.map(|_| "Hadamard rotation"),
+            match self.scales.len() {
+                0 => None,
+                1 => Some("scales at seams"),
+                _ => Some("scales at seams by loss of the model"),
+            },
+            self.activations.map(|_| "rounded activations"),
         ];
-        before.into_iter().filter(|(there, _)| *there).map(|(_, name)| name).chain(names).collect()
+        before.into_iter().flatten().chain(names).collect()
     }
 
     /// The fit of a role.
