@@ -2,6 +2,7 @@
 
 mod absmean;
 mod awq;
+mod finequant;
 mod gptq;
 mod hqq;
 mod imatrix;
@@ -12,6 +13,7 @@ mod smoothquant;
 
 pub use absmean::AbsMean;
 pub use awq::Awq;
+pub use finequant::FineQuant;
 pub use gptq::Gptq;
 pub use hqq::Hqq;
 pub use imatrix::Imatrix;
@@ -198,6 +200,7 @@ pub static METHODS: &[MethodEntry] = &[
     entry::<Rtn>(),
     entry::<Mse>(),
     entry::<Hqq>(),
+    entry::<FineQuant>(),
     entry::<Imatrix>(),
     entry::<Awq>(),
     entry::<Gptq>(),
