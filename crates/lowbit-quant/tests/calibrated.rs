@@ -264,3 +264,18 @@ fn sizes_of_groups_are_chosen_by_matrix_and_a_stopped_choice_goes_on() {
     let error = target.run(&place.source, &place.out("x.lowbit"), usize::MAX).unwrap_err().to_string();
     assert!(error.contains("finequant chooses formats itself"), "{error}");
 }
+
+#[test]
+fn one_alpha_is_chosen_for_the_whole_model_and_the_file_says_which() {
+    let place = Place::new("llama-mha");
+    let calibration = place.calibration();
+    let method = lowbit_quant::method("smoothquant_plus").unwrap();
+    let out = place.out("out.lowbit");
+    Run::new(method, &calibration).run(&place.source, &out, usize::MAX).unwrap();
+    let file = std::fs::read(&out).unwrap();
+    let text = String::from_utf8_lossy(&file);
+    let (_, after) = text.split_once("alpha=").unwrap();
+    let number: String = after.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect();
+    let alpha: f32 = number.parse().unwrap();
+    assert!((0.0..=1.0).contains(&alpha) && !after.contains("alpha="), "{alpha}");
+}

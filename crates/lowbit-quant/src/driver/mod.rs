@@ -15,6 +15,8 @@ pub use estimate::{Cost, Estimate, estimate};
 pub use partial::unfinished_samples;
 #[cfg(test)]
 pub(crate) use plan::{model, plan};
+#[cfg(test)]
+pub(crate) use survey::losses;
 pub(crate) use work::Work;
 
 use crate::{

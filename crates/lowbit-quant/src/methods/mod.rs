@@ -10,6 +10,7 @@ mod mse;
 mod quarot;
 mod rtn;
 mod smoothquant;
+mod smoothquant_plus;
 
 pub use absmean::AbsMean;
 pub use awq::Awq;
@@ -21,6 +22,7 @@ pub use mse::Mse;
 pub use quarot::QuaRot;
 pub use rtn::Rtn;
 pub use smoothquant::SmoothQuant;
+pub use smoothquant_plus::SmoothQuantPlus;
 
 use crate::{
     Card, ChooseFormat, QuantError,
@@ -206,6 +208,7 @@ pub static METHODS: &[MethodEntry] = &[
     entry::<Gptq>(),
     entry::<QuaRot>(),
     entry::<SmoothQuant>(),
+    entry::<SmoothQuantPlus>(),
     entry::<AbsMean>(),
 ];
 
