@@ -49,7 +49,7 @@ pub(super) struct Rates {
     pub(super) factor: f64,
     /// Of searching scales, for a weight.
     pub(super) scale: f64,
-    /// Of choosing for the whole model, for a weight: its format, or scales for all of it.
+    /// Of comparing scales for the whole model, for a weight.
     pub(super) survey: f64,
     /// Of choosing codes, for a weight, without what is passed on from other blocks of columns.
     pub(super) solve: f64,
