@@ -1,7 +1,7 @@
 //! Which format every weight matrix gets.
 
 use crate::QuantError;
-use lowbit_format::WeightSpec;
+use lowbit_format::{FormatError, GroupedSpec, QuantTensor, WeightSpec};
 use lowbit_model::Role;
 
 /// Formats by tensor. Of what applies to a tensor the most particular counts: the last pattern that its name matches,
@@ -25,6 +25,22 @@ impl Formats {
         let kept = matches!(role, Role::Embed | Role::Head | Role::Router);
         by_name.map(|(_, spec)| spec).or_else(by_role).or((!kept).then_some(&self.default))
     }
+}
+
+/// Chooses the format of a matrix of a block that would have the default one, from its weights.
+pub trait ChooseFormat: Send + Sync {
+    /// What it is called where the parts of a method are listed.
+    fn name(&self) -> &'static str;
+    /// The format; the same for any number of `threads`.
+    ///
+    /// # Errors
+    /// Weights that are not finite.
+    fn choose(
+        &self,
+        weight: &QuantTensor,
+        default: &GroupedSpec,
+        threads: usize,
+    ) -> Result<GroupedSpec, FormatError>;
 }
 
 /// The role of a name.

@@ -41,7 +41,7 @@ pub use calibration::Calibration;
 pub use card::{Card, Claim, Paper};
 pub use driver::{Cost, Estimate, Progress, Request, Resume, estimate, quantize, unfinished_samples};
 pub use error::QuantError;
-pub use formats::{Formats, Pattern};
+pub use formats::{ChooseFormat, Formats, Pattern};
 pub use methods::{METHODS, Method, MethodEntry, Propagate, Recipe, method};
 pub use report::{Report, TensorReport};
 pub use solve::{Quantized, quantize_matrix};

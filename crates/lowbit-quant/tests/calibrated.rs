@@ -241,3 +241,52 @@ fn bits_are_chosen_within_the_target_and_a_stopped_choice_goes_on() {
         assert!(!place.out("x.lowbit.partial").exists());
     }
 }
+
+#[test]
+fn sizes_of_groups_are_chosen_by_matrix_and_a_stopped_choice_goes_on() {
+    let place = Place::new("qwen2");
+    let calibration = place.calibration();
+    let method = lowbit_quant::method("finequant").unwrap();
+    let settings = json!({"smallest": 4, "alpha": 0.943});
+    let run = |resume, threads| Run {
+        settings: settings.clone(),
+        calibration: None,
+        resume,
+        threads,
+        ..Run::new(method, &calibration)
+    };
+    let whole = place.out("whole.lowbit");
+    let report = run(Resume::Refuse, 1).run(&place.source, &whole, usize::MAX).unwrap();
+    let mut formats: Vec<&str> = report.tensors.iter().map(|t| t.format.as_str()).collect();
+    formats.sort_unstable();
+    formats.dedup();
+    assert!(formats.len() > 1, "{formats:?}");
+    let out = place.out("stopped.lowbit");
+    let (mut steps, mut resume) = (1, Resume::Refuse);
+    while let Err(error) = run(resume, 1 + steps % 3).run(&place.source, &out, steps) {
+        assert!(matches!(error, QuantError::Interrupted), "{error}");
+        let begun = place.out("stopped.lowbit.partial").exists();
+        resume = if begun { Resume::Continue } else { Resume::Refuse };
+        steps += 1;
+    }
+    assert!(steps > 3, "it was never stopped");
+    assert!(std::fs::read(out).unwrap() == std::fs::read(whole).unwrap());
+    let target = Run { target: Some(4.0), ..run(Resume::Refuse, 1) };
+    let error = target.run(&place.source, &place.out("x.lowbit"), usize::MAX).unwrap_err().to_string();
+    assert!(error.contains("finequant chooses formats itself"), "{error}");
+}
+
+#[test]
+fn one_alpha_is_chosen_for_the_whole_model_and_the_file_says_which() {
+    let place = Place::new("llama-mha");
+    let calibration = place.calibration();
+    let method = lowbit_quant::method("smoothquant_plus").unwrap();
+    let out = place.out("out.lowbit");
+    Run::new(method, &calibration).run(&place.source, &out, usize::MAX).unwrap();
+    let file = std::fs::read(&out).unwrap();
+    let text = String::from_utf8_lossy(&file);
+    let (_, after) = text.split_once("alpha=").unwrap();
+    let number: String = after.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect();
+    let alpha: f32 = number.parse().unwrap();
+    assert!((0.0..=1.0).contains(&alpha) && !after.contains("alpha="), "{alpha}");
+}

@@ -238,7 +238,15 @@ pub fn html(recipe: &Recipe, all: &[Measured], setting: &[String]) -> String {
 fn tables(page: &mut String, cells: &[&Measured]) {
     let Some(source) = cells.iter().find(|cell| cell.is_source()) else { return };
     let heads = [
-        "bits a weight", "in blocks", "MB", "KL", "perplexity", "decode t/s", "prompt t/s", "quantize s", "peak MB",
+        "bits a weight",
+        "in blocks",
+        "MB",
+        "KL",
+        "perplexity",
+        "decode t/s",
+        "prompt t/s",
+        "quantize s",
+        "peak MB",
     ];
     table(page, &heads.map(str::to_owned), cells, |cell| {
         let plain = |value: Option<f64>, digits: usize| value.map(|value| format!("{value:.digits$}"));

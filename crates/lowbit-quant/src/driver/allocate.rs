@@ -7,19 +7,16 @@
 use super::{
     block::inputs_of,
     plan::Plan,
-    streams::{After, Streams, Wanted, pass},
+    streams::Streams,
+    survey::{Survey, of_default},
     work::Work,
 };
 use crate::{
-    Calibration, QuantError,
+    QuantError,
     fit::{Fit, Group, Range, highest, round},
     solve::{SolveError, decode, share},
-    stats::{Inputs, Needs},
-    transform::Place,
 };
 use lowbit_format::{Bits, ElementFormat, FormatError, GroupedSpec, QuantTensor, WeightSpec};
-use lowbit_kernels::Ctx;
-use lowbit_model::Role;
 
 /// Bits that a tensor may get.
 const FEWEST: u8 = 2;
@@ -39,16 +36,12 @@ struct Choice {
 
 /// What [`allocate`] works with.
 pub(super) struct Search<'a> {
-    pub(super) ctx: &'a Ctx,
+    pub(super) survey: &'a Survey<'a>,
     pub(super) plan: &'a Plan<'a>,
     /// The format whose bits are chosen.
     pub(super) default: &'a WeightSpec,
     /// Bits of a weight, in the mean over all tensors of blocks that are rounded.
     pub(super) target: f64,
-    pub(super) calibration: Option<&'a Calibration>,
-    pub(super) threads: usize,
-    /// Told how far it is, from 0 to 1.
-    pub(super) step: &'a dyn Fn(f64) -> Result<(), QuantError>,
 }
 
 /// The format of every tensor of a block that would have the default one. `work` makes a block to look at.
@@ -58,45 +51,25 @@ pub(super) struct Search<'a> {
 pub(super) fn allocate<'a>(
     search: &Search<'_>,
     work: impl Fn(usize) -> Work<'a>,
-    mut streams: Option<Streams>,
+    streams: Option<Streams>,
 ) -> Result<Vec<(String, WeightSpec)>, QuantError> {
     let family = family(search.default)?;
-    let blocks = search.plan.blocks.len();
+    let threads = search.survey.threads;
     let mut choices = Vec::new();
-    for index in 0..blocks {
-        let work = work(index);
-        let collected = match (&mut streams, search.calibration) {
-            (Some(streams), Some(calibration)) => {
-                let roles: Vec<Role> = Place::ALL.iter().map(|place| place.inputs()).collect();
-                let needs = Needs { inputs: Inputs::Magnitudes, ..Needs::NONE };
-                let tokens = calibration.tokens();
-                let wanted = Wanted { roles: &roles, needs, tokens, threads: search.threads };
-                let samples = streams.len() as f64;
-                let step =
-                    |done: usize| (search.step)((index as f64 + done as f64 / samples) / blocks as f64);
-                Some(pass(search.ctx, &work, streams, (wanted, After::Advance), &step)?)
-            }
-            _ => None,
-        };
-        let mut seen: Vec<&str> = Vec::new();
-        for layer in work.layers() {
+    search.survey.walk(work, streams, |work, collected| {
+        for layer in of_default(work, search.default) {
             let name = layer.tensor.as_str();
-            if seen.contains(&name) || work.spec_of(name) != Some(search.default) {
-                continue;
-            }
-            seen.push(name);
             // Of experts in one tensor the first stands for all.
             let key = inputs_of(layer.id.role).map(|role| (role, layer.id.expert));
-            let stats = key.and_then(|key| collected.as_ref()?.get(&key)).filter(|stats| stats.tokens > 0);
+            let stats = key.and_then(|key| collected?.get(&key)).filter(|stats| stats.tokens > 0);
             let importance = stats.map(|stats| stats.mean_square.as_slice());
-            let weight = work.weight(name)?;
-            let found = choice(name, &weight, (&family, importance), search.threads);
+            let found = choice(name, &work.weight(name)?, (&family, importance), threads);
             let wrong =
                 |error| QuantError::Solve { tensor: name.to_owned(), error: SolveError::Format(error) };
             choices.push(found.map_err(wrong)?);
         }
-        (search.step)((index + 1) as f64 / blocks as f64)?;
-    }
+        Ok(())
+    })?;
     let planned = search.plan.tensors.iter().filter(|planned| planned.block.is_some());
     let weights: usize = planned.clone().map(|planned| planned.info.elements()).sum();
     let fixed = planned.filter_map(|planned| {

@@ -9,7 +9,7 @@ use crate::{
     QuantError, Recipe,
     methods::Propagate,
     solve::{Layer, Nearest, Quantized, SolveError, quantize_matrix},
-    transform::{Consumer, Place, Seam, fold, seams},
+    transform::{FindScale, Place, Seam, consumers, fold, seams},
 };
 use lowbit_format::{GroupShape, NK, OnlineOp, QuantTensor, Storage, WeightSpec};
 use lowbit_kernels::Ctx;
@@ -19,6 +19,8 @@ use lowbit_model::Role;
 pub(crate) struct Run<'a> {
     pub(crate) ctx: &'a Ctx,
     pub(crate) recipe: &'a Recipe,
+    /// Those of its scales that were chosen, where it has any.
+    pub(crate) scale: Option<&'a dyn FindScale>,
     pub(crate) threads: usize,
     /// Tokens of the calibration.
     pub(crate) tokens: u64,
@@ -99,21 +101,12 @@ pub(crate) fn advance(
 
 /// Finds and folds the scales of a block.
 fn transform(run: &Run<'_>, work: &mut Work<'_>, collected: &mut Collected) -> Result<(), QuantError> {
-    let Some(scale) = &run.recipe.scale else { return Ok(()) };
+    let Some(scale) = run.scale else { return Ok(()) };
     for place in seams(work, scale.places()) {
         let Some(stats) = collected.get_mut(&(place.inputs(), None)).filter(|s| s.tokens > 0) else {
             continue;
         };
-        let mut consumers: Vec<Consumer> = Vec::new();
-        let mut seen: Vec<&str> = Vec::new();
-        for layer in place.readers().iter().flat_map(|role| work.layers_of(*role)) {
-            if let Some(WeightSpec::Grouped(spec)) = work.spec_of(&layer.tensor)
-                && !seen.contains(&layer.tensor.as_str())
-            {
-                seen.push(&layer.tensor);
-                consumers.push(Consumer::new(work, &layer.tensor, spec)?);
-            }
-        }
+        let consumers = consumers(work, place)?;
         let fit = run.recipe.fit(place.inputs());
         let found = scale.find(&Seam { place, consumers, stats, fit, threads: run.threads });
         if let Some(scales) = found {

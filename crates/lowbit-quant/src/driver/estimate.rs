@@ -6,6 +6,7 @@ use super::{
     budget::Budget,
     plan::{self, Plan},
     probe::measure,
+    survey::check_target,
 };
 use crate::{QuantError, Recipe, methods::Propagate, stats::Inputs, transform::Place};
 use lowbit_format::WeightSpec;
@@ -89,6 +90,7 @@ impl Cost {
 /// As [`quantize`](super::quantize) before its work starts.
 pub fn estimate(ctx: &Ctx, request: &Request<'_>, length: usize) -> Result<Cost, QuantError> {
     let recipe = (request.method.recipe)(&request.settings)?;
+    check_target(request, &recipe)?;
     let checkpoint = Checkpoint::open(request.source, Access::Map)?;
     let (model, names) = plan::model(&checkpoint, request.source)?;
     let plan = plan::plan(&checkpoint, names, &model, &recipe, &request.formats)?;
@@ -97,10 +99,10 @@ pub fn estimate(ctx: &Ctx, request: &Request<'_>, length: usize) -> Result<Cost,
     let rates = measure(ctx, (&checkpoint, &model, names), (&plan, &recipe), (length, request.threads))?;
     let count = Count { model: &model, plan: &plan, recipe: &recipe, length };
     let needs = recipe.needs().inputs != Inputs::None;
-    // Passes that collect, the one that passes on what was rounded, and the one that bits are chosen by.
+    // Passes that collect, the one that passes on what was rounded, and those that bits and scales are chosen by.
     let collecting = if needs { none.passes.len() } else { 0 };
     let passing_on = usize::from(needs && recipe.propagate == Propagate::Quantized);
-    let choosing = usize::from(request.target.is_some());
+    let choosing = usize::from(request.target.is_some()) + usize::from(recipe.scales.len() > 1);
     let passes = (collecting + passing_on + choosing) as f64;
     let blocks = 0..model.blocks.len();
     let sum = |of: &dyn Fn(usize) -> f64| blocks.clone().map(of).sum::<f64>();
@@ -111,7 +113,7 @@ pub fn estimate(ctx: &Ctx, request: &Request<'_>, length: usize) -> Result<Cost,
         if recipe.needs().inputs == Inputs::Hessian { sum(&|block| count.products(block)) } else { 0.0 };
     let factoring = sum(&|block| count.factoring(block));
     let feedback = sum(&|block| count.feedback(block));
-    let rounding = weights * (rates.scale + rates.solve)
+    let rounding = weights * (rates.scale + rates.survey + rates.solve)
         + factoring * rates.factor
         + feedback * rates.product
         + if request.target.is_some() { TRIED_BITS * weights * rates.nearest } else { 0.0 };

@@ -8,22 +8,25 @@ mod partial;
 mod plan;
 mod probe;
 mod streams;
+mod survey;
 mod work;
 
 pub use estimate::{Cost, Estimate, estimate};
 pub use partial::unfinished_samples;
 #[cfg(test)]
 pub(crate) use plan::{model, plan};
+#[cfg(test)]
+pub(crate) use survey::losses;
 pub(crate) use work::Work;
 
 use crate::{
-    Calibration, Formats, MethodEntry, Pattern, QuantError, Recipe, Report, TensorReport,
+    Calibration, Formats, MethodEntry, QuantError, Recipe, Report, TensorReport,
     methods::Propagate,
     provenance,
     report::Sums,
     solve::{Layer, Nearest, quantize_matrix},
     stats::Inputs,
-    transform::Place,
+    transform::{FindScale, Place},
 };
 use block::{Made, Run};
 use budget::Budget;
@@ -106,6 +109,7 @@ pub fn quantize(
     let checkpoint = Checkpoint::open(request.source, Access::Map)?;
     let (model, names) = plan::model(&checkpoint, request.source)?;
     let plan = plan::plan(&checkpoint, names, &model, &recipe, &request.formats)?;
+    survey::check_target(request, &recipe)?;
     let needs = recipe.needs();
     let wanted = needs.inputs != Inputs::None || request.target.is_some();
     let calibration = request.calibration.filter(|_| wanted);
@@ -125,8 +129,7 @@ pub fn quantize(
     if let Some(target) = request.target {
         origin["target_bits_per_weight"] = target.into();
     }
-    let origin = origin.to_string();
-    let partial = Partial::open(out, &origin, request.resume)?;
+    let partial = Partial::open(out, &origin.to_string(), request.resume)?;
     let job = Job {
         ctx,
         request,
@@ -141,8 +144,13 @@ pub fn quantize(
     };
     let made = job.formats(&plan).and_then(|formats| {
         let plan = plan::plan(&checkpoint, names, &model, &recipe, &formats)?;
-        let finished = job.blocks(&plan)?;
+        let scale = job.scale(&plan)?;
+        let finished = job.blocks(&plan, scale)?;
         job.told(1.0, 0, "writing")?;
+        if let (Some(scale), true) = (scale, recipe.scales.len() > 1) {
+            origin["scale"] = scale.label().into();
+        }
+        let origin = origin.to_string();
         assemble(&checkpoint, request, (&recipe, &plan), &finished, (&origin, source_sha256), out)
     });
     match made {
@@ -186,34 +194,8 @@ impl Job<'_> {
         self.calibration.map(embed).transpose()
     }
 
-    /// The formats that were asked for, and those that were chosen under a target.
-    fn formats(&self, plan: &Plan<'_>) -> Result<Formats, QuantError> {
-        let mut formats = self.request.formats.clone();
-        let Some(target) = self.request.target else { return Ok(formats) };
-        let chosen = match self.partial.allocation()? {
-            Some(chosen) => chosen,
-            None => {
-                let search = allocate::Search {
-                    ctx: self.ctx,
-                    plan,
-                    default: &formats.default,
-                    target,
-                    calibration: self.calibration,
-                    threads: self.request.threads,
-                    step: &|done| self.told(done, 0, "choosing bits"),
-                };
-                let work = |index| Work::new(self.checkpoint, self.model, plan, index);
-                let chosen = allocate::allocate(&search, work, self.streams()?)?;
-                self.partial.keep_allocation(&chosen)?;
-                chosen
-            }
-        };
-        formats.tensors.extend(chosen.into_iter().map(|(name, spec)| (Pattern(name), spec)));
-        Ok(formats)
-    }
-
     /// All blocks, those that were finished before among them.
-    fn blocks(&self, plan: &Plan<'_>) -> Result<Vec<Done>, QuantError> {
+    fn blocks(&self, plan: &Plan<'_>, scale: Option<&dyn FindScale>) -> Result<Vec<Done>, QuantError> {
         let (recipe, blocks) = (self.recipe, self.model.0.blocks.len());
         let mut streams = if recipe.needs().inputs == Inputs::None { None } else { self.streams()? };
         let mut finished = Vec::with_capacity(blocks);
@@ -221,7 +203,7 @@ impl Job<'_> {
             let step = |done: f64, step| self.told((index as f64 + done) / blocks as f64, index + 1, step);
             let (threads, passes) = (self.request.threads, self.passes);
             let tokens = self.calibration.map_or(0, Calibration::tokens);
-            let run = Run { ctx: self.ctx, recipe, threads, tokens, passes, step: &step };
+            let run = Run { ctx: self.ctx, recipe, scale, threads, tokens, passes, step: &step };
             step(0.0, "reading")?;
             let mut work = Work::new(self.checkpoint, self.model, plan, index);
             let done = match self.partial.done(index)? {

@@ -13,8 +13,9 @@ use std::path::{Path, PathBuf};
 
 /// Name of the file that says what the run is.
 const RUN: &str = "run.json";
-/// Name of the file with formats that were chosen.
-const ALLOCATION: &str = "formats.json";
+/// Names of the files with what was chosen for the whole model: formats, and which scales.
+const FORMATS: &str = "formats.json";
+const SCALES: &str = "scales.json";
 
 /// The folder of a run.
 pub(crate) struct Partial {
@@ -59,13 +60,22 @@ impl Partial {
     }
 
     /// The formats that were chosen for the run, where they are.
-    pub(crate) fn allocation(&self) -> Result<Option<Vec<(String, WeightSpec)>>, QuantError> {
-        read_json(&self.folder.join(ALLOCATION))
+    pub(crate) fn formats(&self) -> Result<Option<Vec<(String, WeightSpec)>>, QuantError> {
+        read_json(&self.folder.join(FORMATS))
     }
 
-    pub(crate) fn keep_allocation(&self, chosen: &[(String, WeightSpec)]) -> Result<(), QuantError> {
+    pub(crate) fn keep_formats(&self, chosen: &[(String, WeightSpec)]) -> Result<(), QuantError> {
         let text = serde_json::to_vec(chosen).expect("names and labels are plain data");
-        Ok(write_file(&self.folder.join(ALLOCATION), &text)?)
+        Ok(write_file(&self.folder.join(FORMATS), &text)?)
+    }
+
+    /// Which scales were chosen for the run, where they are.
+    pub(crate) fn scales(&self) -> Result<Option<usize>, QuantError> {
+        read_json(&self.folder.join(SCALES))
+    }
+
+    pub(crate) fn keep_scales(&self, number: usize) -> Result<(), QuantError> {
+        Ok(write_file(&self.folder.join(SCALES), number.to_string().as_bytes())?)
     }
 
     fn path(&self, block: usize, ending: &str) -> PathBuf {
@@ -94,7 +104,8 @@ impl Partial {
 
     /// Removes the folder where nothing was finished: there would be nothing to go on with.
     pub(crate) fn forget_if_empty(&self) {
-        if !self.path(0, "json").exists() && !self.folder.join(ALLOCATION).exists() {
+        let begun = [self.path(0, "json"), self.folder.join(FORMATS), self.folder.join(SCALES)];
+        if !begun.iter().any(|path| path.exists()) {
             // What cannot be removed is said when the folder is met the next time.
             let _ = std::fs::remove_dir_all(&self.folder);
         }

@@ -5,6 +5,7 @@ use super::{
     estimate::Count,
     plan::Plan,
     streams::{Keep, Streams, build},
+    survey::losses,
     work::Work,
 };
 use crate::{
@@ -12,7 +13,7 @@ use crate::{
     fit::Range,
     solve::{Layer, Nearest, SolveError, quantize_matrix},
     stats::{Collector, Hessian, InputStats, Inputs, Needs},
-    transform::{Consumer, Seam},
+    transform::{Consumer, FindScale, Seam},
 };
 use lowbit_format::{FloatFormat, GroupShape, GroupedSpec, NK, QuantTensor, Storage, WeightSpec};
 use lowbit_io::Checkpoint;
@@ -48,6 +49,8 @@ pub(super) struct Rates {
     pub(super) factor: f64,
     /// Of searching scales, for a weight.
     pub(super) scale: f64,
+    /// Of comparing scales for the whole model, for a weight.
+    pub(super) survey: f64,
     /// Of choosing codes, for a weight, without what is passed on from other blocks of columns.
     pub(super) solve: f64,
     /// Of rounding a weight to the nearest code.
@@ -86,7 +89,8 @@ pub(super) fn measure(
     let factor = 6.0 * timed(|| drop(hessian.factor(0.01, &order))) / (k as f64).powi(3);
     let mut collector = Collector::new(k, Needs { inputs: Inputs::Magnitudes, ..Needs::NONE }, 0, threads);
     let sum = timed(|| collector.add(MatRef::new(&x, rows, k))) / (rows * k) as f64;
-    let rates = Rates { forward, packing, sum, product, factor, scale: 0.0, solve: 0.0, nearest: 0.0 };
+    let rates =
+        Rates { forward, packing, sum, product, factor, scale: 0.0, survey: 0.0, solve: 0.0, nearest: 0.0 };
     let largest = plan.tensors.iter().filter(|planned| planned.block == Some(0));
     let grouped = largest.filter_map(|planned| match &planned.to {
         Some((role, WeightSpec::Grouped(spec))) => Some((planned.info.elements(), *role, spec)),
@@ -135,19 +139,24 @@ fn rounding(
         let seconds = timed(|| made = quantize_matrix((&Range, &Nearest), &layer, &label).map(drop));
         made.map_err(wrong).map(|()| of_weight(seconds, rows))
     })?;
-    let scale = match &recipe.scale {
+    let at_seam = |rows: usize, work: &dyn Fn(&dyn FindScale, &Seam<'_>)| match recipe.scales.first() {
         None => 0.0,
-        Some(scale) => longest(fewest, most, |rows| {
+        Some(scale) => {
             let weights = noise(rows * k);
             let consumers = vec![Consumer { weights, shape: NK { n: rows, k }, spec: spec.clone() }];
             let place = scale.places()[0];
             let seam = Seam { place, consumers, stats: &stats, fit: recipe.fit(role), threads };
-            Ok(of_weight(timed(|| drop(scale.find(&seam))), rows))
-        })?,
+            of_weight(timed(|| work(&**scale, &seam)), rows)
+        }
+    };
+    let scale = longest(fewest, most, |rows| Ok(at_seam(rows, &|scale, seam| drop(scale.find(seam)))))?;
+    let survey = match recipe.scales.len() {
+        0 | 1 => 0.0,
+        _ => longest(fewest, most, |rows| Ok(at_seam(rows, &|_, seam| drop(losses(recipe, seam)))))?,
     };
     let passed_on =
         if recipe.needs().inputs == Inputs::Hessian { k as f64 / 2.0 * rates.product } else { 0.0 };
-    Ok(Rates { solve: (solve - passed_on).max(0.0), nearest, scale, ..rates })
+    Ok(Rates { solve: (solve - passed_on).max(0.0), nearest, scale, survey, ..rates })
 }
 
 /// What `measure` gives for the largest size that it is called with: from `first` by fours up to `most`, until a call

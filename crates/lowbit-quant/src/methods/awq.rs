@@ -82,7 +82,7 @@ impl Method for Awq {
             return Err(wrong::<Self>(format!("samples is {}, expected 1 to 65536", self.samples)));
         }
         let mut recipe = Recipe::nearest(&Self::CARD, Range);
-        recipe.scale = Some(Box::new(Search {
+        recipe.scales.push(Box::new(Search {
             grid: self.grid,
             samples: self.samples,
             equal_tokens: self.equal_tokens,

@@ -4,6 +4,7 @@ mod absmean;
 mod awq;
 mod eora;
 mod fast_2bit;
+mod finequant;
 mod gptq;
 mod hqq;
 mod imatrix;
@@ -14,12 +15,14 @@ mod quarot;
 mod rtn;
 mod slim_llm;
 mod smoothquant;
+mod smoothquant_plus;
 mod spqr;
 
 pub use absmean::AbsMean;
 pub use awq::Awq;
 pub use eora::Eora;
 pub use fast_2bit::Fast2Bit;
+pub use finequant::FineQuant;
 pub use gptq::Gptq;
 pub use hqq::Hqq;
 pub use imatrix::Imatrix;
@@ -30,10 +33,11 @@ pub use quarot::QuaRot;
 pub use rtn::Rtn;
 pub use slim_llm::SlimLlm;
 pub use smoothquant::SmoothQuant;
+pub use smoothquant_plus::SmoothQuantPlus;
 pub use spqr::Spqr;
 
 use crate::{
-    Card, QuantError,
+    Card, ChooseFormat, QuantError,
     fit::Fit,
     solve::{Nearest, Solve},
     stats::Needs,
@@ -65,8 +69,11 @@ pub struct Recipe {
     pub rotate: Option<Rotate>,
     /// In which numbers activations are multiplied afterwards, where the method prescribes it.
     pub activations: Option<ActSpec>,
-    /// Finds scales that make weights easier to round.
-    pub scale: Option<Box<dyn FindScale>>,
+    /// Chooses the format of a matrix that would have the default one.
+    pub format: Option<Box<dyn ChooseFormat>>,
+    /// Finds scales that make weights easier to round. Of several the one is taken for all blocks that loses the least over
+    /// the whole model.
+    pub scales: Vec<Box<dyn FindScale>>,
     /// Chooses scale and zero point of groups.
     pub fit: Box<dyn Fit>,
     /// Of some roles another way.
@@ -123,7 +130,8 @@ impl Recipe {
             card,
             rotate: None,
             activations: None,
-            scale: None,
+            format: None,
+            scales: Vec::new(),
             fit: Box::new(fit),
             fit_for: Vec::new(),
             solve: Box::new(Nearest),
@@ -137,7 +145,7 @@ impl Recipe {
     pub fn needs(&self) -> Needs {
         let fits =
             self.fit_for.iter().map(|(_, fit)| fit.needs()).chain([self.fit.needs(), self.solve.needs()]);
-        fits.chain(self.scale.iter().map(|scale| scale.needs())).fold(Needs::NONE, Needs::and)
+        fits.chain(self.scales.iter().map(|scale| scale.needs())).fold(Needs::NONE, Needs::and)
     }
 
     /// The names of its parts, in the order in which they work.
@@ -147,11 +155,16 @@ impl Recipe {
         names.extend(special.filter(|name| *name != self.fit.name()));
         names.push(self.solve.name());
         let before = [
-            (self.rotate.is_some(), "Hadamard rotation"),
-            (self.scale.is_some(), "scales at seams"),
-            (self.activations.is_some(), "rounded activations"),
+            self.format.as_ref().map(|format| format.name()),
+            self.rotate.map(|_| "Hadamard rotation"),
+            match self.scales.len() {
+                0 => None,
+                1 => Some("scales at seams"),
+                _ => Some("scales at seams by loss of the model"),
+            },
+            self.activations.map(|_| "rounded activations"),
         ];
-        before.into_iter().filter(|(there, _)| *there).map(|(_, name)| name).chain(names).collect()
+        before.into_iter().flatten().chain(names).collect()
     }
 
     /// The fit of a role.
@@ -201,11 +214,13 @@ pub static METHODS: &[MethodEntry] = &[
     entry::<Rtn>(),
     entry::<Mse>(),
     entry::<Hqq>(),
+    entry::<FineQuant>(),
     entry::<Imatrix>(),
     entry::<Awq>(),
     entry::<Gptq>(),
     entry::<QuaRot>(),
     entry::<SmoothQuant>(),
+    entry::<SmoothQuantPlus>(),
     entry::<Lorc>(),
     entry::<Eora>(),
     entry::<Spqr>(),

@@ -1,15 +1,17 @@
 //! Changes of weights that leave what the model computes as it is, and make it easier to round.
 
 mod fold;
+mod migrate;
 mod output_error;
 mod rotate;
 mod seam;
 
 pub(crate) use fold::fold;
+pub use migrate::Migrate;
 pub use output_error::output_error;
 pub use rotate::Rotate;
-pub(crate) use seam::seams;
 pub use seam::{Consumer, Place, Seam};
+pub(crate) use seam::{consumers, seams};
 
 use crate::stats::Needs;
 
@@ -18,6 +20,10 @@ use crate::stats::Needs;
 pub trait FindScale: Send + Sync {
     /// What calibration must collect for it.
     fn needs(&self) -> Needs;
+    /// What tells it from others of the same recipe.
+    fn label(&self) -> String {
+        String::new()
+    }
     /// The places at which it looks.
     fn places(&self) -> &[Place];
     /// The scales: positive, one for each column; `None` where the seam is best left as it is.

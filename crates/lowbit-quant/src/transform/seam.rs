@@ -90,9 +90,18 @@ pub(crate) fn seams(work: &Work<'_>, places: &[Place]) -> Vec<Place> {
     found.collect()
 }
 
-impl Consumer {
-    pub(crate) fn new(work: &Work<'_>, tensor: &str, spec: &GroupedSpec) -> Result<Self, QuantError> {
-        let (weights, shape) = work.decoded(tensor)?;
-        Ok(Self { weights, shape, spec: spec.clone() })
+/// The layers that read at a place of a block and are rounded to groups, those of one tensor once.
+pub(crate) fn consumers(work: &Work<'_>, place: Place) -> Result<Vec<Consumer>, QuantError> {
+    let mut consumers: Vec<Consumer> = Vec::new();
+    let mut seen: Vec<&str> = Vec::new();
+    for layer in place.readers().iter().flat_map(|role| work.layers_of(*role)) {
+        if let Some(WeightSpec::Grouped(spec)) = work.spec_of(&layer.tensor)
+            && !seen.contains(&layer.tensor.as_str())
+        {
+            seen.push(&layer.tensor);
+            let (weights, shape) = work.decoded(&layer.tensor)?;
+            consumers.push(Consumer { weights, shape, spec: spec.clone() });
+        }
     }
+    Ok(consumers)
 }
