@@ -51,6 +51,14 @@ fn methods() -> impl Iterator<Item = &'static MethodEntry> {
     METHODS.iter().filter(|entry| (entry.recipe)(&json!({})).unwrap().needs().inputs != Inputs::None)
 }
 
+/// A format whose groups fit into any row: one level of scales, or two for methods that make only such.
+fn small_groups(method: &MethodEntry) -> WeightSpec {
+    let recipe = (method.recipe)(&json!({})).unwrap();
+    let specs = ["int3-asym-g4", "int3-asym-g4-int8-row"].map(|label| WeightSpec::parse(label).unwrap());
+    let makes = |spec: &WeightSpec| matches!(spec, WeightSpec::Grouped(spec) if recipe.accepts(spec).is_ok());
+    specs.into_iter().find(makes).unwrap_or_else(|| panic!("{} makes neither", method.card.name))
+}
+
 struct Run<'a> {
     method: &'static MethodEntry,
     settings: serde_json::Value,
@@ -74,11 +82,7 @@ impl<'a> Run<'a> {
             source,
             method: self.method,
             settings: self.settings.clone(),
-            formats: Formats {
-                default: WeightSpec::parse("int3-asym-g4").unwrap(),
-                roles: Vec::new(),
-                tensors: Vec::new(),
-            },
+            formats: Formats { default: small_groups(self.method), roles: Vec::new(), tensors: Vec::new() },
             target: self.target,
             calibration: self.calibration,
             memory: self.memory,

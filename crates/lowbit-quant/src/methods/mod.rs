@@ -25,7 +25,7 @@ use crate::{
     fit::Fit,
     solve::{Nearest, Solve},
     stats::Needs,
-    transform::{FindScale, Rotate},
+    transform::{FindScale, Reorder, Rotate, SmoothAttention},
 };
 use lowbit_format::{ActSpec, ElementFormat, FormatError, GroupShape, GroupedSpec};
 use lowbit_model::Role;
@@ -55,6 +55,10 @@ pub struct Recipe {
     pub activations: Option<ActSpec>,
     /// Finds scales that make weights easier to round.
     pub scale: Option<Box<dyn FindScale>>,
+    /// Makes keys even at the cost of queries.
+    pub attention: Option<SmoothAttention>,
+    /// Sorts what layers read by its size, after scales were found.
+    pub reorder: Option<Reorder>,
     /// Chooses scale and zero point of groups.
     pub fit: Box<dyn Fit>,
     /// Of some roles another way.
@@ -112,6 +116,8 @@ impl Recipe {
             rotate: None,
             activations: None,
             scale: None,
+            attention: None,
+            reorder: None,
             fit: Box::new(fit),
             fit_for: Vec::new(),
             solve: Box::new(Nearest),
@@ -125,7 +131,15 @@ impl Recipe {
     pub fn needs(&self) -> Needs {
         let fits =
             self.fit_for.iter().map(|(_, fit)| fit.needs()).chain([self.fit.needs(), self.solve.needs()]);
-        fits.chain(self.scale.iter().map(|scale| scale.needs())).fold(Needs::NONE, Needs::and)
+        fits.chain(self.attention.iter().map(SmoothAttention::needs))
+            .chain(self.reorder.iter().map(Reorder::needs))
+            .chain(self.scale.iter().map(|scale| scale.needs()))
+            .fold(Needs::NONE, Needs::and)
+    }
+
+    /// Whether a block is changed by what was collected of it, before it is rounded and all places at once.
+    pub(crate) fn folds(&self) -> bool {
+        self.scale.is_some() || self.attention.is_some() || self.reorder.is_some()
     }
 
     /// The names of its parts, in the order in which they work.
@@ -136,7 +150,9 @@ impl Recipe {
         names.push(self.solve.name());
         let before = [
             (self.rotate.is_some(), "Hadamard rotation"),
+            (self.attention.is_some(), "smooth attention"),
             (self.scale.is_some(), "scales at seams"),
+            (self.reorder.is_some(), "sorted inputs"),
             (self.activations.is_some(), "rounded activations"),
         ];
         before.into_iter().filter(|(there, _)| *there).map(|(_, name)| name).chain(names).collect()

@@ -27,7 +27,7 @@ use crate::{
     Card, Paper, QuantError,
     fit::Range,
     stats::{Inputs, Needs},
-    transform::{FindScale, Place, Seam},
+    transform::{FindScale, Migrate, Place, Seam},
 };
 use lowbit_format::ActSpec;
 use serde::{Deserialize, Serialize};
@@ -68,17 +68,15 @@ impl Method for SmoothQuant {
         }
         Ok(Recipe {
             activations: self.activations.0,
-            scale: Some(Box::new(Migration { alpha: self.alpha as f32 })),
+            scale: Some(Box::new(BehindNorms(Migrate { alpha: self.alpha as f32 }))),
             ..Recipe::nearest(&Self::CARD, Range)
         })
     }
 }
 
-struct Migration {
-    alpha: f32,
-}
+struct BehindNorms(Migrate);
 
-impl FindScale for Migration {
+impl FindScale for BehindNorms {
     fn needs(&self) -> Needs {
         Needs { inputs: Inputs::Magnitudes, ..Needs::NONE }
     }
@@ -88,13 +86,6 @@ impl FindScale for Migration {
     }
 
     fn find(&self, seam: &Seam<'_>) -> Option<Vec<f32>> {
-        let mut most = vec![0f32; seam.stats.columns()];
-        for row in seam.consumers.iter().flat_map(|layer| layer.weights.chunks_exact(layer.shape.k)) {
-            most.iter_mut().zip(row).for_each(|(most, w)| *most = most.max(w.abs()));
-        }
-        let scales = seam.stats.abs_max.iter().zip(&most);
-        let scales = scales.map(|(x, w)| x.powf(self.alpha) / w.powf(1.0 - self.alpha));
-        // Columns without inputs or weights have nothing to move.
-        Some(scales.map(|s| if s.is_finite() && s > 1e-5 { s } else { 1.0 }).collect())
+        Some(self.0.scales(seam))
     }
 }

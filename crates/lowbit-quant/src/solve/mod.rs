@@ -2,10 +2,12 @@
 
 mod column_sweep;
 mod nearest;
+mod two_level;
 
 pub use column_sweep::{ColumnSweep, Order};
 pub use nearest::Nearest;
 pub(crate) use nearest::decode;
+pub use two_level::{Coarse, TwoLevel};
 
 use crate::{
     fit::Fit,
@@ -31,6 +33,10 @@ pub trait Solve: Send + Sync {
     /// What calibration must collect for it.
     fn needs(&self) -> Needs {
         Needs::NONE
+    }
+    /// What rounds a layer that no token of the calibration reached, as an expert may be.
+    fn without_inputs(&self) -> &dyn Solve {
+        &Nearest
     }
     /// # Errors
     /// Weights or inputs that are no numbers.

@@ -1,15 +1,21 @@
 //! Changes of weights that leave what the model computes as it is, and make it easier to round.
 
 mod fold;
+mod migrate;
 mod output_error;
+mod reorder;
 mod rotate;
 mod seam;
+mod smooth_attention;
 
 pub(crate) use fold::fold;
+pub use migrate::Migrate;
 pub use output_error::output_error;
+pub use reorder::Reorder;
 pub use rotate::Rotate;
 pub(crate) use seam::seams;
 pub use seam::{Consumer, Place, Seam};
+pub use smooth_attention::SmoothAttention;
 
 use crate::stats::Needs;
 
