@@ -2,20 +2,24 @@
 
 mod absmean;
 mod awq;
+mod dgq;
 mod gptq;
 mod hqq;
 mod imatrix;
 mod mse;
+mod qoq;
 mod quarot;
 mod rtn;
 mod smoothquant;
 
 pub use absmean::AbsMean;
 pub use awq::Awq;
+pub use dgq::Dgq;
 pub use gptq::Gptq;
 pub use hqq::Hqq;
 pub use imatrix::Imatrix;
 pub use mse::Mse;
+pub use qoq::Qoq;
 pub use quarot::QuaRot;
 pub use rtn::Rtn;
 pub use smoothquant::SmoothQuant;
@@ -210,6 +214,8 @@ pub static METHODS: &[MethodEntry] = &[
     entry::<Gptq>(),
     entry::<QuaRot>(),
     entry::<SmoothQuant>(),
+    entry::<Dgq>(),
+    entry::<Qoq>(),
     entry::<AbsMean>(),
 ];
 
