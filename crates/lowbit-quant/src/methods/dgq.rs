@@ -24,7 +24,8 @@
 //! text. Kernels multiply s₄ s₈ out for each group; integers are summed within one.
 //!
 //! # Cost
-//! 20 roundings of every group with its products, 80 of every matrix with `samples` tokens; two passes of the model over the calibration.
+//! 20 roundings of every group with its products, 80 of every matrix with `samples` tokens; one pass of the model over the
+//! calibration.
 //!
 //! # Reference
 //! L. Zhang, W. Fei, W. Wu, Y. He, Z. Lou, H. Zhou: Dual Grained Quantization: Efficient Fine-Grained Quantization for LLM,

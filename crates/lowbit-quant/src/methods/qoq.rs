@@ -10,19 +10,20 @@
 //! z = ⌊−min q₈ / s₄⌉ and q = ⌊q₈ / s₄⌉ + z for each group: (q − z) · s₄ is at most s₄ / 2 ≤ 8 away from q₈, and 119 + 8 = 127.
 //! SmoothAttention (section 4.2): λᵢ = λᵢ₊ d/2 = max(|Kᵢ|, |Kᵢ₊ d/2|)^α divides keys and multiplies queries, in their
 //! projections. Section 4.3: query, key, value, gate and up read rotated inputs; output and down read inputs that are
-//! smoothed as by SmoothQuant with an α near 0 and sorted by max|Xⱼ|, so that a group holds columns of like
-//! salience; the range of a group is clipped at the ratio that loses the least of its products.
+//! smoothed as by SmoothQuant with an α near 0 and sorted by max|Xⱼ|, so that a group holds columns of like salience; the
+//! range of a group is clipped at the ratio that loses the least of its products.
 //!
 //! # Shapes
 //! W [N, K], s₄ and z [N, K / group_size], s₈ [N], λ [key channels], s and the order [K].
 //!
 //! # Departures
 //! W4A8: the paper's 4-bit keys and values follow with the codecs of the cache. Groups of 64 by default, as all methods here
-//! have; the paper's are of 128 (`--format int4-asym-g128-int8-row`). Rotation and order are applied to inputs when they are there, where the paper
-//! folds them into the layers before; smoothing of the output projection only where every query head has a value head of its own.
-//! Experts are rounded as they lie. λ is found on keys before positions are turned in, of sampled tokens. Ranges of queries and
-//! keys are not clipped; the paper measures the error of the block's output for them. α of the smoothing is that of the released settings
-//! for groups of 128, whose GPTQ the paper does not have. Every token counts the same in errors (`equal_tokens`).
+//! have; the paper's are of 128 (`--format int4-asym-g128-int8-row`). Rotation and order are applied to inputs when they are
+//! there, where the paper folds them into the layers before; the output projection is smoothed only where every query head
+//! has a value head of its own. Experts are not sorted. λ is found on keys of sampled tokens, before their positions are
+//! turned in. Ranges of queries and keys are not clipped; the paper measures the error of the block's output for them. α of
+//! the smoothing is that of the released settings for groups of 128; their GPTQ is left out. Every token counts the same in
+//! errors (`equal_tokens`).
 //!
 //! # Cost
 //! 11 roundings of every group with its products; one pass of the model over the calibration. At run time

@@ -360,7 +360,8 @@ mod tests {
             let scale = ((high - low) / 15.0).round().max(1.0);
             let zero = (-low / scale).round();
             codes.extend(group.iter().map(|q| (q / scale + zero).round().clamp(0.0, 15.0)));
-            (scales.push(scale), zeros.push(zero));
+            scales.push(scale);
+            zeros.push(zero);
         }
         (codes, scales, zeros)
     }
