@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use crate::{
-    Codes, ElementFormat, FormatError, GroupFit, GroupParams, GroupShape, GroupedSpec, NK, ZeroPoint, nearest,
+    Codes, ElementFormat, FormatError, GroupFit, GroupParams, GroupShape, GroupedSpec, NK, Params, ZeroPoint,
+    nearest,
 };
 
 /// Codes that are unpacked at a time: whole bytes of every packing.
@@ -91,6 +92,46 @@ impl GroupedTensor {
             return Err(FormatError::Levels { reason: "the fits are not one for every group" });
         }
         nearest::quantize_with(spec, weights, shape, fits)
+    }
+
+    /// Puts codes together with scales and zero points that something else chose: one value for every group of a level, row
+    /// after row, the finer level first. Each is stored as the nearest that its format has.
+    ///
+    /// # Errors
+    /// Where there is not one code for every weight, one value for every group, or zero points are there for a format without
+    /// them and the other way round; and codes above the format's largest.
+    pub fn from_codes(
+        spec: &GroupedSpec,
+        shape: NK,
+        codes: &[u8],
+        (scales, zeros): (&[&[f32]], Option<&[f32]>),
+    ) -> Result<Self, FormatError> {
+        let packing = spec.element().packing();
+        let count = |level: GroupShape| {
+            let rows = if level == GroupShape::Tensor { 1 } else { shape.n };
+            rows * level.per_row(shape.k)
+        };
+        let levels = || spec.levels().iter().zip(scales);
+        let zero = zeros.zip(spec.zero_format());
+        if codes.len() != shape.weights() || codes.iter().any(|code| u32::from(*code) >= packing.levels()) {
+            return Err(FormatError::Levels {
+                reason: "the codes are not one of the format for every weight",
+            });
+        }
+        if scales.len() != spec.levels().len()
+            || levels().any(|(level, values)| values.len() != count(level.shape))
+            || zeros.is_some() != spec.zero_format().is_some()
+            || zero.is_some_and(|(values, _)| values.len() != count(spec.levels()[0].shape))
+        {
+            return Err(FormatError::Levels { reason: "scales and zero points are not one for every group" });
+        }
+        let encode = |level: GroupShape, format, values: &[f32]| {
+            Params::encode(level, format, shape, values).bytes().clone()
+        };
+        let scales = levels().map(|(level, values)| encode(level.shape, level.format, values)).collect();
+        let zeros = zero.map(|(values, format)| encode(spec.levels()[0].shape, format, values));
+        let params = GroupParams::new(spec, shape, scales, zeros)?;
+        Self::new(spec.clone(), Codes::pack(packing, shape, codes), params)
     }
 
     /// Rows `rows` of this matrix, sharing its bytes.

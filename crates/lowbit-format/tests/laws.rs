@@ -365,6 +365,29 @@ fn two_levels_multiply() {
 }
 
 #[test]
+fn codes_and_scales_that_something_else_chose_are_stored_as_they_are_or_refused() {
+    let WeightSpec::Grouped(spec) = WeightSpec::parse("int4-asym-g4-int8-row").unwrap() else { panic!() };
+    let shape = NK { n: 2, k: 8 };
+    let codes: Vec<u8> = (0..16).collect();
+    let (fine, coarse, zeros) = ([1.0, 16.0, 3.0, 127.0], [0.5, 2.0], [0.0, 7.0, 8.0, 15.0]);
+    let made = |codes: &[u8], scales: &[&[f32]], zeros: Option<&[f32]>| {
+        GroupedTensor::from_codes(&spec, shape, codes, (scales, zeros))
+    };
+    let tensor = made(&codes, &[&fine, &coarse], Some(&zeros)).unwrap();
+    let expected = (0..16).map(|i| (f32::from(codes[i]) - zeros[i / 4]) * (fine[i / 4] * coarse[i / 8]));
+    assert_eq!(decode(&tensor), expected.collect::<Vec<_>>());
+    let wrong = [
+        made(&codes[1..], &[&fine, &coarse], Some(&zeros)),
+        made(&[16; 16], &[&fine, &coarse], Some(&zeros)),
+        made(&codes, &[&fine], Some(&zeros)),
+        made(&codes, &[&fine[1..], &coarse], Some(&zeros)),
+        made(&codes, &[&fine, &coarse], Some(&zeros[1..])),
+        made(&codes, &[&fine, &coarse], None),
+    ];
+    assert!(wrong.into_iter().all(|made| matches!(made, Err(FormatError::Levels { .. }))));
+}
+
+#[test]
 fn more_bits_never_make_the_error_larger() {
     let k = 4096;
     // A sum of uniform numbers from a linear congruential generator: roughly normal.

@@ -122,6 +122,17 @@ impl ModelSpec {
         self.kv_heads * self.head_dim
     }
 
+    /// The element of a head that the rotary embedding of a block turns together with element `i`; `i` itself where it is not
+    /// turned.
+    pub fn turned_with(&self, block: usize, i: usize) -> usize {
+        let dims = self.blocks[block].rope.map_or(0, |rope| self.ropes[rope].dims);
+        match self.rope_pairs {
+            _ if i >= dims => i,
+            RopePairs::Halves => (i + dims / 2) % dims,
+            RopePairs::Adjacent => i ^ 1,
+        }
+    }
+
     /// Most tokens that a cache may hold. More than [`Self::context`] only where positions are extrapolated on purpose.
     pub fn longest(&self) -> usize {
         let dynamic = self.ropes.iter().filter_map(|rope| match rope.scaling {

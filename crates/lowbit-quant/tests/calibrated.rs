@@ -51,6 +51,15 @@ fn methods() -> impl Iterator<Item = &'static MethodEntry> {
     METHODS.iter().filter(|entry| (entry.recipe)(&json!({})).unwrap().needs().inputs != Inputs::None)
 }
 
+/// A format whose groups fit into any row: one level of scales, or two for methods that make only such.
+fn small_groups(method: &MethodEntry) -> WeightSpec {
+    let recipe = (method.recipe)(&json!({})).unwrap();
+    let specs = ["int3-asym-g4", "int3-asym-g4-int8-row", "int1-sym-g4"]
+        .map(|label| WeightSpec::parse(label).unwrap());
+    let makes = |spec: &WeightSpec| matches!(spec, WeightSpec::Grouped(spec) if recipe.accepts(spec).is_ok());
+    specs.into_iter().find(makes).unwrap_or_else(|| panic!("{} makes none of them", method.card.name))
+}
+
 struct Run<'a> {
     method: &'static MethodEntry,
     settings: serde_json::Value,
@@ -68,22 +77,13 @@ impl<'a> Run<'a> {
         Self { method, settings: json!({}), target: None, calibration, memory: None, resume, threads: 1 }
     }
 
-    /// Three bits, or signs where the method makes nothing else.
-    fn format(&self) -> WeightSpec {
-        let recipe = (self.method.recipe)(&self.settings).unwrap();
-        let formats = ["int3-asym-g4", "int1-sym-g4"].map(|label| WeightSpec::parse(label).unwrap());
-        let made =
-            |spec: &WeightSpec| matches!(spec, WeightSpec::Grouped(spec) if recipe.accepts(spec).is_ok());
-        formats.into_iter().find(made).unwrap_or_else(|| panic!("{}", self.method.card.name))
-    }
-
     /// Stops when `steps` steps were reported.
     fn run(&self, source: &Path, out: &Path, steps: usize) -> Result<Report, QuantError> {
         let request = Request {
             source,
             method: self.method,
             settings: self.settings.clone(),
-            formats: Formats { default: self.format(), roles: Vec::new(), tensors: Vec::new() },
+            formats: Formats { default: small_groups(self.method), roles: Vec::new(), tensors: Vec::new() },
             target: self.target,
             calibration: self.calibration,
             memory: self.memory,

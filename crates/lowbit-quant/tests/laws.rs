@@ -1,6 +1,9 @@
 //! What every method must obey.
 
-use lowbit_format::{FormatError, GroupedSpec, NK, QuantTensor, WeightSpec};
+use lowbit_format::{ActSpec, FormatError, GroupedSpec, NK, QuantTensor, WeightSpec};
+use lowbit_kernels::{
+    Act, ActRounding, Arranged, Ctx, Isa, IsaLevel, MatMut, MatRef, Method, Planner, Query, TokenBucket,
+};
 use lowbit_model::Role;
 use lowbit_quant::{
     METHODS, Quantized, Recipe,
@@ -164,4 +167,42 @@ fn the_half_quadratic_zero_point_lowers_the_mean_error_of_float_zero_points() {
         quantize_matrix(&recipe, &tensor, &spec, 1).unwrap().squared_error
     };
     assert!(error("hqq") < error("rtn"), "{} {}", error("hqq"), error("rtn"));
+}
+
+#[test]
+fn formats_that_are_made_for_8_bit_activations_are_multiplied_in_integers() {
+    for entry in METHODS {
+        let recipe = (entry.recipe)(&json!({})).unwrap();
+        if recipe.activations != Some(ActSpec::Int8Token) {
+            continue;
+        }
+        let (name, spec) = (entry.card.name, WeightSpec::parse(entry.card.default_format).unwrap());
+        let rounding = Some(ActRounding::Token);
+        let levels = [IsaLevel::Scalar, IsaLevel::Neon, IsaLevel::Dotprod, IsaLevel::Avx2, IsaLevel::Avx512];
+        for isa in levels {
+            let tokens = TokenBucket::One;
+            let query = Query { spec: &spec, shape: NK { n: 64, k: 512 }, tokens, rounding, isa, threads: 1 };
+            for plan in Planner::new().plans(&query) {
+                for tokens in [1, 2, 8, 64, 512] {
+                    let kernel = plan.kernel(tokens);
+                    assert!(kernel.method != Method::Float, "{name} {spec} {isa:?} {}", kernel.name);
+                }
+            }
+        }
+        let tensor = QuantTensor::quantize_nearest(&spec, &weights(), SHAPE).unwrap();
+        let (ctx, x) = (Ctx::new(Isa::detect(), 1), seeded_values("inputs", SHAPE.k, 1.0, 0.0));
+        let mut found = vec![0.0; SHAPE.n];
+        let (x_matrix, out) = (MatRef::new(&x, 1, SHAPE.k), MatMut::new(&mut found, 1, SHAPE.n));
+        Arranged::new(&ctx, &tensor, &Planner::new(), rounding).multiply(&ctx, &Act::new(x_matrix), out);
+        // One scale for the token, and integers of at most 127.
+        let scale = x.iter().fold(0f32, |max, x| max.max(x.abs())) / 127.0;
+        let mut row = vec![0.0; SHAPE.k];
+        for (n, found) in found.into_iter().enumerate() {
+            tensor.decode_row(n, &mut row);
+            let each =
+                row.iter().zip(&x).map(|(w, x)| f64::from(*w) * f64::from((x / scale).round() * scale));
+            let (exact, size) = each.fold((0.0, 0.0), |(sum, size), x| (sum + x, size + f64::abs(x)));
+            assert!((f64::from(found) - exact).abs() < 1e-5 * size, "{name} row {n}: {found} {exact}");
+        }
+    }
 }

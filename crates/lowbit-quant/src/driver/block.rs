@@ -8,8 +8,8 @@ use super::{
 use crate::{
     QuantError, Recipe,
     methods::Propagate,
-    solve::{Layer, Nearest, Quantized, SolveError, quantize_matrix},
-    transform::{FindScale, Place, Seam, consumers, fold, seams},
+    solve::{Layer, Quantized, SolveError, quantize_matrix},
+    transform::{FindScale, Place, Reorder, Seam, consumers, fold, seams},
 };
 use lowbit_format::{GroupShape, NK, OnlineOp, QuantTensor, Storage, WeightSpec};
 use lowbit_kernels::Ctx;
@@ -73,7 +73,9 @@ pub(crate) fn block(
         let after = if from_source && last { After::Advance } else { After::Stay };
         let mut collected = pass(run.ctx, work, streams, (wanted, after), &step)?;
         (run.step)((i + 1) as f64 / parts, "rounding")?;
+        smooth(run, work, &collected)?;
         transform(run, work, &mut collected)?;
+        sort(run, work, &mut collected)?;
         let done = solve(run, work, Some(&collected), places)?;
         if run.recipe.sequential && !last {
             done.iter().try_for_each(|made| made.put(work))?;
@@ -97,6 +99,25 @@ pub(crate) fn advance(
     let samples = streams.len() as f64;
     let step = |done: usize| (run.step)(from + (1.0 - from) * done as f64 / samples, "passing on");
     pass(run.ctx, work, streams, (Wanted::NOTHING, After::Advance), &step).map(drop)
+}
+
+/// Evens out the keys of a block.
+fn smooth(run: &Run<'_>, work: &mut Work<'_>, collected: &Collected) -> Result<(), QuantError> {
+    let stats = collected.get(&(Place::AttentionIn.inputs(), None)).filter(|stats| stats.tokens > 0);
+    match (run.recipe.attention, stats) {
+        (Some(attention), Some(stats)) => attention.fold(work, stats),
+        _ => Ok(()),
+    }
+}
+
+/// Sorts what the layers of a block read.
+fn sort(run: &Run<'_>, work: &mut Work<'_>, collected: &mut Collected) -> Result<(), QuantError> {
+    for place in run.recipe.reorder.iter().flat_map(|reorder| reorder.places) {
+        if let Some(stats) = collected.get_mut(&(place.inputs(), None)).filter(|s| s.tokens > 0) {
+            Reorder::sort(work, *place, stats)?;
+        }
+    }
+    Ok(())
 }
 
 /// Finds and folds the scales of a block.
@@ -180,7 +201,7 @@ fn tensor<'a>(
         tokens = tokens.map(|fewest| fewest.min(seen));
         let (fit, solver) = run.recipe.parts(piece.id.role);
         let layer = Layer { weight: &rows, stats, threads };
-        let solver = if stats.is_some() || collected.is_none() { solver } else { &Nearest };
+        let solver = if stats.is_some() || collected.is_none() { solver } else { solver.without_inputs() };
         let mut rows = quantize_matrix((fit, solver), &layer, spec).map_err(wrong)?;
         if let Some(order) = rows.order.take() {
             if apart {

@@ -61,15 +61,12 @@ impl Budget {
 
     /// How the run is made so that `memory` is enough.
     pub(crate) fn fit(self, memory: Option<u64>, recipe: &Recipe) -> Result<Way, QuantError> {
-        let sequential = recipe.sequential && recipe.scales.is_empty();
+        let sequential = recipe.sequential && !recipe.folds();
         let usual = if sequential { ONE_BY_ONE } else { TOGETHER };
         let together = if sequential { self.statistics_apart } else { self.statistics };
         // Scales of all places are folded before anything is rounded.
-        let (split, apart) = if recipe.scales.is_empty() {
-            (ONE_BY_ONE, self.statistics_apart)
-        } else {
-            (usual, self.statistics)
-        };
+        let (split, apart) =
+            if recipe.folds() { (usual, self.statistics) } else { (ONE_BY_ONE, self.statistics_apart) };
         let ways = [
             Way { passes: usual, in_file: false, bytes: together + self.weights + self.streams },
             Way { passes: usual, in_file: true, bytes: together + self.weights },

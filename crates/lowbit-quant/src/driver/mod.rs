@@ -24,7 +24,7 @@ use crate::{
     methods::Propagate,
     provenance,
     report::Sums,
-    solve::{Layer, Nearest, quantize_matrix},
+    solve::{Layer, quantize_matrix},
     stats::Inputs,
     transform::{FindScale, Place},
 };
@@ -326,7 +326,8 @@ fn assemble(
         // Nothing is known of what these read.
         let layer = Layer { weight: &tensor, stats: None, threads: request.threads };
         let wrong = |error| QuantError::Solve { tensor: name.clone(), error };
-        let quantized = quantize_matrix((recipe.fit(*role), &Nearest), &layer, spec).map_err(wrong)?;
+        let parts = (recipe.fit(*role), recipe.solve.without_inputs());
+        let quantized = quantize_matrix(parts, &layer, spec).map_err(wrong)?;
         let made = Made {
             name: name.clone(),
             role: *role,

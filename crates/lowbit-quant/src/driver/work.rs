@@ -120,6 +120,36 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
+    /// Changes what makes the outputs of all layers of a role: every weight of their rows, and their biases.
+    pub(crate) fn edit_outputs(
+        &mut self,
+        role: Role,
+        edit: impl Fn(usize, &mut f32),
+    ) -> Result<(), QuantError> {
+        self.edit_rows(role, |n, row| row.iter_mut().for_each(|w| edit(n, w)))?;
+        for layer in self.layers_of(role) {
+            let name = bias_name(layer);
+            if self.has(&name) {
+                let rows = layer.rows.clone();
+                self.edit_vector(&name, |bias| {
+                    bias[rows].iter_mut().enumerate().for_each(|(n, b)| edit(n, b));
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The bias of a layer, where it has one.
+    pub(crate) fn bias(&self, layer: &BlockLayer) -> Result<Option<Vec<f32>>, QuantError> {
+        let name = bias_name(layer);
+        let bias = match self.vectors.get(&name) {
+            Some(edited) => Some(edited[layer.rows.clone()].to_vec()),
+            None if self.has(&name) => Some(self.source.vector(&name)?[layer.rows.clone()].to_vec()),
+            None => None,
+        };
+        Ok(bias)
+    }
+
     pub(crate) fn has(&self, name: &str) -> bool {
         self.source.info(name).is_some()
     }
@@ -142,6 +172,10 @@ impl<'a> Work<'a> {
         self.vectors.insert(name.to_owned(), vector);
         Ok(())
     }
+}
+
+fn bias_name(layer: &BlockLayer) -> String {
+    format!("{}.bias", layer.tensor.trim_end_matches(".weight"))
 }
 
 impl Weights for Work<'_> {

@@ -26,29 +26,42 @@ impl Fit for Clip {
     }
 
     fn fit(&self, spec: &GroupedSpec, group: &Group<'_>) -> GroupFit {
-        let whole = Range.fit(spec, group);
-        let Some(gram) = group.gram else { return whole };
+        let Some(gram) = group.gram else { return Range.fit(spec, group) };
         let absmax = group.weights.iter().fold(0f32, |max, w| max.max(w.abs()));
-        let mut clipped = group.weights.to_vec();
-        let mut error = group.weights.to_vec();
-        let (mut best, mut least) = (whole, f32::INFINITY);
-        for step in 0..=(self.max_shrink * self.grid as f32) as u32 {
+        let ends = (0..=(self.max_shrink * self.grid as f32) as u32).map(|step| {
             let most = absmax * (1.0 - step as f32 / self.grid as f32);
-            clipped.iter_mut().zip(group.weights).for_each(|(c, w)| *c = w.clamp(-most, most));
-            let fit = Range.fit(spec, &Group::new(&clipped));
-            let (stored, highest) = (spec.stored(fit), highest(spec));
-            if stored.scale == 0.0 {
-                break;
-            }
-            let each = error.iter_mut().zip(group.weights);
-            each.for_each(|(e, w)| *e = w - round(*w, stored, highest));
-            let lost = quadratic(gram, &error);
-            if lost < least {
-                (best, least) = (fit, lost);
-            }
-        }
-        best
+            (-most, most)
+        });
+        least_lost(spec, group, gram, ends)
     }
+}
+
+/// Of the ranges of the weights clipped at each of some pairs of ends the one whose rounding has the least eᵀ G e.
+pub(super) fn least_lost(
+    spec: &GroupedSpec,
+    group: &Group<'_>,
+    gram: &[f32],
+    ends: impl Iterator<Item = (f32, f32)>,
+) -> GroupFit {
+    let highest = highest(spec);
+    let mut clipped = group.weights.to_vec();
+    let mut error = group.weights.to_vec();
+    let (mut best, mut least) = (Range.fit(spec, group), f32::INFINITY);
+    for (low, high) in ends {
+        clipped.iter_mut().zip(group.weights).for_each(|(c, w)| *c = w.clamp(low, high));
+        let fit = Range.fit(spec, &Group { weights: &clipped, ..*group });
+        let stored = group.stored(spec, fit);
+        if stored.scale == 0.0 {
+            break;
+        }
+        let each = error.iter_mut().zip(group.weights);
+        each.for_each(|(e, w)| *e = w - round(*w, stored, highest));
+        let lost = quadratic(gram, &error);
+        if lost < least {
+            (best, least) = (fit, lost);
+        }
+    }
+    best
 }
 
 /// eᵀ G e.

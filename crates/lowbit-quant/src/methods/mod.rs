@@ -2,6 +2,7 @@
 
 mod absmean;
 mod awq;
+mod dgq;
 mod eora;
 mod fast_2bit;
 mod finequant;
@@ -11,6 +12,7 @@ mod imatrix;
 mod lorc;
 mod mse;
 mod pb_llm;
+mod qoq;
 mod quarot;
 mod rtn;
 mod slim_llm;
@@ -20,6 +22,7 @@ mod spqr;
 
 pub use absmean::AbsMean;
 pub use awq::Awq;
+pub use dgq::Dgq;
 pub use eora::Eora;
 pub use fast_2bit::Fast2Bit;
 pub use finequant::FineQuant;
@@ -29,6 +32,7 @@ pub use imatrix::Imatrix;
 pub use lorc::Lorc;
 pub use mse::Mse;
 pub use pb_llm::PbLlm;
+pub use qoq::Qoq;
 pub use quarot::QuaRot;
 pub use rtn::Rtn;
 pub use slim_llm::SlimLlm;
@@ -41,7 +45,7 @@ use crate::{
     fit::Fit,
     solve::{Nearest, Solve},
     stats::Needs,
-    transform::{FindScale, Rotate},
+    transform::{FindScale, Reorder, Rotate, SmoothAttention},
 };
 use lowbit_format::{ActSpec, ElementFormat, FormatError, GroupShape, GroupedSpec};
 use lowbit_model::Role;
@@ -74,6 +78,10 @@ pub struct Recipe {
     /// Finds scales that make weights easier to round. Of several the one is taken for all blocks that loses the least over
     /// the whole model.
     pub scales: Vec<Box<dyn FindScale>>,
+    /// Makes keys even at the cost of queries.
+    pub attention: Option<SmoothAttention>,
+    /// Sorts what layers read by its size, after scales were found.
+    pub reorder: Option<Reorder>,
     /// Chooses scale and zero point of groups.
     pub fit: Box<dyn Fit>,
     /// Of some roles another way.
@@ -132,6 +140,8 @@ impl Recipe {
             activations: None,
             format: None,
             scales: Vec::new(),
+            attention: None,
+            reorder: None,
             fit: Box::new(fit),
             fit_for: Vec::new(),
             solve: Box::new(Nearest),
@@ -145,7 +155,15 @@ impl Recipe {
     pub fn needs(&self) -> Needs {
         let fits =
             self.fit_for.iter().map(|(_, fit)| fit.needs()).chain([self.fit.needs(), self.solve.needs()]);
-        fits.chain(self.scales.iter().map(|scale| scale.needs())).fold(Needs::NONE, Needs::and)
+        fits.chain(self.attention.iter().map(SmoothAttention::needs))
+            .chain(self.reorder.iter().map(Reorder::needs))
+            .chain(self.scales.iter().map(|scale| scale.needs()))
+            .fold(Needs::NONE, Needs::and)
+    }
+
+    /// Whether a block is changed by what was collected of it, before it is rounded and all places at once.
+    pub(crate) fn folds(&self) -> bool {
+        !self.scales.is_empty() || self.attention.is_some() || self.reorder.is_some()
     }
 
     /// The names of its parts, in the order in which they work.
@@ -157,11 +175,13 @@ impl Recipe {
         let before = [
             self.format.as_ref().map(|format| format.name()),
             self.rotate.map(|_| "Hadamard rotation"),
+            self.attention.map(|_| "smooth attention"),
             match self.scales.len() {
                 0 => None,
                 1 => Some("scales at seams"),
                 _ => Some("scales at seams by loss of the model"),
             },
+            self.reorder.as_ref().map(|_| "sorted inputs"),
             self.activations.map(|_| "rounded activations"),
         ];
         before.into_iter().flatten().chain(names).collect()
@@ -221,6 +241,8 @@ pub static METHODS: &[MethodEntry] = &[
     entry::<QuaRot>(),
     entry::<SmoothQuant>(),
     entry::<SmoothQuantPlus>(),
+    entry::<Dgq>(),
+    entry::<Qoq>(),
     entry::<Lorc>(),
     entry::<Eora>(),
     entry::<Spqr>(),

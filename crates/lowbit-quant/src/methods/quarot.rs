@@ -27,7 +27,10 @@
 //! Outlier-Free 4-Bit Inference in Rotated LLMs, NeurIPS 2024, arXiv:2404.00456.
 
 use super::{Activations, Gptq, Method, Recipe};
-use crate::{Card, Paper, QuantError, transform::Rotate};
+use crate::{
+    Card, Paper, QuantError,
+    transform::{Place, Rotate},
+};
 use serde::{Deserialize, Serialize};
 
 /// Settings of `quarot`.
@@ -74,7 +77,7 @@ impl Method for QuaRot {
         let gptq = Gptq { damp, act_order, mse, equal_tokens, ..Gptq::default() };
         Ok(Recipe {
             card: &Self::CARD,
-            rotate: Some(Rotate { seed: self.seed }),
+            rotate: Some(Rotate { seed: self.seed, places: &Place::ALL }),
             activations: self.activations.0,
             ..gptq.recipe()?
         })

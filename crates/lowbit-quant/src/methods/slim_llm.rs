@@ -141,7 +141,7 @@ fn groups(matrix: &Matrix<'_>, specs: &[GroupedSpec; 3]) -> Vec<Columns> {
             let salience: f64 = weights.iter().zip(curvature).map(|(w, c)| f64::from(w * c).powi(2)).sum();
             let lost = [0, 1, 2].map(|i| {
                 let (spec, highest) = (&specs[i], highest(&specs[i]));
-                let group = Group { weights, importance: Some(importance), gram: None };
+                let group = Group { importance: Some(importance), ..Group::new(weights) };
                 let fit = spec.stored(matrix.fit.fit(spec, &group));
                 let nearest = |w: f32| if fit.scale == 0.0 { 0.0 } else { round(w, fit, highest) };
                 let each =

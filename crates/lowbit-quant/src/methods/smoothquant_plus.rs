@@ -136,8 +136,12 @@ mod tests {
         let layers = [("a", 5), ("b", 9)].map(|(name, n)| (n, seeded_values(name, n * k, 1.0, 0.0)));
         let most = |rows: &[f32], j: usize| rows[j..].iter().step_by(k).fold(0f32, |m, v| m.max(v.abs()));
         let max_x: Vec<f32> = (0..k).map(|j| most(&x, j)).collect();
-        let stats =
-            InputStats::new(tokens as u64, [vec![1.0; k], max_x.clone(), vec![1.0; k]], x.clone(), None);
+        let stats = InputStats::new(
+            tokens as u64,
+            [vec![1.0; k], max_x.clone(), vec![1.0; k]],
+            (x.clone(), Vec::new()),
+            None,
+        );
         let consumers = layers.iter().map(|(n, weights)| Consumer {
             weights: weights.clone(),
             shape: NK { n: *n, k },

@@ -293,7 +293,7 @@ impl Sweep<'_> {
             for (j, w) in group.iter_mut().enumerate() {
                 *w = weights[m * k + start + j] + change[j * count + m];
             }
-            fit.fit(self.spec, &Group { weights: &group, importance, gram: None })
+            fit.fit(self.spec, &Group { importance, ..Group::new(&group) })
         });
         fits.collect()
     }

@@ -89,7 +89,7 @@ fn fits(matrix: &Matrix<'_>, specs: &[GroupedSpec]) -> Vec<GroupFit> {
         with_spec
             .map(|((weights, importance), spec)| {
                 spec.stored(
-                    matrix.fit.fit(spec, &Group { weights, importance: Some(importance), gram: None }),
+                    matrix.fit.fit(spec, &Group { importance: Some(importance), ..Group::new(weights) }),
                 )
             })
             .collect::<Vec<_>>()

@@ -139,7 +139,7 @@ fn fits_without(matrix: &Matrix<'_>, kept: &[bool]) -> Vec<GroupFit> {
         let rest = if rest.is_empty() { places } else { rest };
         let group: Vec<f32> = rest.iter().map(|i| weights[*i]).collect();
         let importance: Vec<f32> = rest.iter().map(|i| importance[i % shape.k]).collect();
-        fit.fit(spec, &Group { weights: &group, importance: Some(&importance), gram: None })
+        fit.fit(spec, &Group { importance: Some(&importance), ..Group::new(&group) })
     };
     if level == GroupShape::Tensor {
         return vec![fit_of(&mut (0..weights.len()))];

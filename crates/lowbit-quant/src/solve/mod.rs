@@ -6,6 +6,7 @@ mod kept;
 mod low_rank;
 mod more_bits;
 mod nearest;
+mod two_level;
 
 pub use column_sweep::{ColumnSweep, Order};
 pub use group_bits::{ChooseBits, GroupBits};
@@ -14,6 +15,7 @@ pub use low_rank::{Lost, LowRank};
 pub use more_bits::MoreBits;
 pub use nearest::Nearest;
 pub(crate) use nearest::decode;
+pub use two_level::{Coarse, TwoLevel};
 
 use crate::{
     fit::Fit,
@@ -39,6 +41,10 @@ pub trait Solve: Send + Sync {
     /// What calibration must collect for it.
     fn needs(&self) -> Needs {
         Needs::NONE
+    }
+    /// What rounds a layer that no token of the calibration reached, as an expert may be.
+    fn without_inputs(&self) -> &dyn Solve {
+        &Nearest
     }
     /// # Errors
     /// Weights or inputs that are no numbers.

@@ -62,9 +62,10 @@ impl GroupInputs {
         Self { importance: stats.mean_square.clone(), grams, len }
     }
 
-    fn of<'b>(&'b self, group: usize, weights: &'b [f32]) -> Group<'b> {
+    pub(super) fn of<'b>(&'b self, group: usize, weights: &'b [f32]) -> Group<'b> {
         let importance = &self.importance[group * self.len..][..weights.len()];
-        Group { weights, importance: Some(importance), gram: self.grams.get(group).map(Vec::as_slice) }
+        let gram = self.grams.get(group).map(Vec::as_slice);
+        Group { weights, importance: Some(importance), gram, unit: None }
     }
 }
 
@@ -87,7 +88,7 @@ pub(super) fn fits(
 }
 
 /// Decodes rows `batch` at a time, on all workers, and puts together what `round` makes of them.
-fn by_rows(
+pub(super) fn by_rows(
     layer: &Layer<'_>,
     batch: usize,
     round: impl Fn(&[f32], NK) -> Result<QuantTensor, FormatError> + Sync,

@@ -18,6 +18,7 @@ pub(crate) struct Collector {
     abs_max: Vec<f32>,
     squares: Vec<f64>,
     samples: Vec<f32>,
+    sample_weights: Vec<f32>,
     hessian: Option<Hessian>,
     waiting: Vec<f32>,
     threads: usize,
@@ -34,6 +35,7 @@ impl Collector {
             abs_max: vec![0.0; k],
             squares: vec![0.0; k],
             samples: Vec::new(),
+            sample_weights: Vec::new(),
             hessian: (needs.inputs == Inputs::Hessian).then(|| Hessian::new(k)),
             waiting: Vec::new(),
             threads,
@@ -56,6 +58,7 @@ impl Collector {
             if step(self.tokens) != step(self.tokens + 1) && self.samples.len() < self.needs.samples * self.k
             {
                 self.samples.extend(row.iter().map(|x| x * weight));
+                self.sample_weights.push(weight);
             }
             self.tokens += 1;
             if self.hessian.is_some() {
@@ -81,7 +84,7 @@ impl Collector {
         let count = self.tokens.max(1) as f64;
         let mean = |sums: &[f64]| sums.iter().map(|sum| (sum / count) as f32).collect();
         let magnitudes = [mean(&self.abs_sum), std::mem::take(&mut self.abs_max), mean(&self.squares)];
-        InputStats::new(self.tokens, magnitudes, self.samples, self.hessian)
+        InputStats::new(self.tokens, magnitudes, (self.samples, self.sample_weights), self.hessian)
     }
 }
 

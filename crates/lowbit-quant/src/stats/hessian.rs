@@ -78,6 +78,16 @@ impl Hessian {
         }
     }
 
+    pub(crate) fn permute(&mut self, order: &[u32]) {
+        let k = self.k;
+        let get = |i: usize, j: usize| self.sums[i.min(j) * k + i.max(j)];
+        let mut sums = vec![0.0; k * k];
+        for (j, column) in sums.chunks_exact_mut(k).enumerate() {
+            (j..k).for_each(|i| column[i] = get(order[i] as usize, order[j] as usize));
+        }
+        self.sums = sums;
+    }
+
     /// Factors it: H = R Rᵀ with R upper triangular, columns taken in `order`, the diagonal raised by `damp` times its
     /// mean, tenfold where that is not enough. Columns whose inputs were all zero get 1 on the diagonal. This is the
     /// Cholesky factorization from the last column to the first, so that R holds what the Cholesky factor of the

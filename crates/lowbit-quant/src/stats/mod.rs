@@ -60,6 +60,8 @@ pub struct InputStats {
     pub mean_square: Vec<f32>,
     /// Inputs of some tokens, row after row.
     pub samples: Vec<f32>,
+    /// What each of these rows was multiplied by: 1, or what makes tokens count the same.
+    pub sample_weights: Vec<f32>,
     hessian: Mutex<State>,
 }
 
@@ -74,11 +76,11 @@ impl InputStats {
     pub(crate) fn new(
         tokens: u64,
         [abs_mean, abs_max, mean_square]: [Vec<f32>; 3],
-        samples: Vec<f32>,
+        (samples, sample_weights): (Vec<f32>, Vec<f32>),
         hessian: Option<Hessian>,
     ) -> Self {
         let hessian = Mutex::new(hessian.map_or(State::None, State::Sums));
-        Self { tokens, abs_mean, abs_max, mean_square, samples, hessian }
+        Self { tokens, abs_mean, abs_max, mean_square, samples, sample_weights, hessian }
     }
 
     /// Number of columns.
@@ -149,6 +151,25 @@ impl InputStats {
             State::None => {}
             State::Sums(hessian) => hessian.divide(scales),
             State::Factored { .. } => panic!("inputs are scaled before anything is solved"),
+        }
+    }
+
+    /// The statistics of x with its columns in another order.
+    ///
+    /// # Panics
+    /// Where the order is not of as many columns, or the Hessian was factored already.
+    pub(crate) fn permute(&mut self, order: &[u32]) {
+        assert_eq!(order.len(), self.columns(), "a place for every column");
+        let each = |values: &mut [f32]| {
+            let before = values.to_vec();
+            values.iter_mut().zip(order).for_each(|(x, from)| *x = before[*from as usize]);
+        };
+        [&mut self.abs_mean, &mut self.abs_max, &mut self.mean_square].into_iter().for_each(|x| each(x));
+        self.samples.chunks_exact_mut(order.len()).for_each(each);
+        match self.hessian.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            State::None => {}
+            State::Sums(hessian) => hessian.permute(order),
+            State::Factored { .. } => panic!("inputs are permuted before anything is solved"),
         }
     }
 

@@ -28,22 +28,11 @@ fn divide_gain(work: &mut Work<'_>, pattern: &str, scales: &[f32]) -> Result<(),
 }
 
 fn divide_layer(work: &mut Work<'_>, role: Role, scales: &[f32]) -> Result<(), QuantError> {
-    work.edit_rows(role, |n, row| row.iter_mut().for_each(|w| *w /= scales[n]))?;
-    let layers: Vec<_> = work.layers_of(role).cloned().collect();
-    for layer in layers {
-        let bias = format!("{}.bias", layer.tensor.trim_end_matches(".weight"));
-        if work.has(&bias) {
-            let rows = layer.rows.clone();
-            work.edit_vector(&bias, |bias| {
-                bias[rows].iter_mut().zip(scales).for_each(|(b, s)| *b /= s);
-            })?;
-        }
-    }
-    Ok(())
+    work.edit_outputs(role, |n, w| *w /= scales[n])
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::{
         Formats,
@@ -58,8 +47,21 @@ mod tests {
     use lowbit_testing::{golden_case, max_relative_error, seeded_values};
     use serde_json::json;
 
+    /// A golden case's first block, to be rounded to four bits.
+    pub(in crate::transform) fn in_work(case: &str, test: impl FnOnce(&mut Work<'_>)) {
+        let folder = tempfile::tempdir().unwrap();
+        golden_case(case).write_folder(folder.path(), 1).unwrap();
+        let checkpoint = Checkpoint::open(folder.path(), Access::Map).unwrap();
+        let (spec, names) = model(&checkpoint, folder.path()).unwrap();
+        let recipe = (crate::method("rtn").unwrap().recipe)(&json!({})).unwrap();
+        let default = WeightSpec::parse("int4-sym-row").unwrap();
+        let formats = Formats { default, roles: vec![], tensors: vec![] };
+        let plan = plan(&checkpoint, names, &spec, &recipe, &formats).unwrap();
+        test(&mut Work::new(&checkpoint, (&spec, names), &plan, 1));
+    }
+
     /// What a block makes of a stream.
-    fn output(work: &Work<'_>, stream: &[f32]) -> Vec<f32> {
+    pub(in crate::transform) fn output(work: &Work<'_>, stream: &[f32]) -> Vec<f32> {
         let (ctx, planner) = (Ctx::new(Isa::detect(), 1), Planner::new());
         let wrap = |_, stored| pack(&ctx, &planner, stored);
         let block = OneBlock::build_with(work.model, work.index, work, ActPrecision::Float, &wrap).unwrap();
@@ -82,31 +84,24 @@ mod tests {
             ("olmo2", vec![Place::DownIn]),
         ];
         for (case, places) in expected {
-            let folder = tempfile::tempdir().unwrap();
-            golden_case(case).write_folder(folder.path(), 1).unwrap();
-            let checkpoint = Checkpoint::open(folder.path(), Access::Map).unwrap();
-            let (spec, names) = model(&checkpoint, folder.path()).unwrap();
-            let recipe = (crate::method("rtn").unwrap().recipe)(&json!({})).unwrap();
-            let default = WeightSpec::parse("int4-sym-row").unwrap();
-            let formats = Formats { default, roles: vec![], tensors: vec![] };
-            let plan = plan(&checkpoint, names, &spec, &recipe, &formats).unwrap();
-            let mut work = Work::new(&checkpoint, (&spec, names), &plan, 1);
-            let stream = seeded_values("stream", 9 * spec.hidden, 1.0, 0.0);
-            let before = output(&work, &stream);
-            let found = seams(&work, &Place::ALL);
-            assert_eq!(found, places, "{case}");
-            for place in found {
-                let layer = work.layers_of(place.inputs()).next().unwrap();
-                let k = work.weight(&layer.tensor).unwrap().shape().k;
-                let scales: Vec<f32> =
-                    seeded_values(case, k, 1.0, 0.0).iter().map(|x| (1.5 * x).exp2()).collect();
-                fold(&mut work, place, &scales).unwrap();
-                let after = output(&work, &stream);
-                // A few roundings of single precision on the way.
-                let error = max_relative_error(&before, &after);
-                assert!(error < 2e-5, "{case} {place:?} {error}");
-                assert!(work.weight(&layer.tensor).unwrap().spec() == WeightSpec::parse("f32").unwrap());
-            }
+            in_work(case, |work| {
+                let stream = seeded_values("stream", 9 * work.model.hidden, 1.0, 0.0);
+                let before = output(work, &stream);
+                let found = seams(work, &Place::ALL);
+                assert_eq!(found, places, "{case}");
+                for place in found {
+                    let layer = work.layers_of(place.inputs()).next().unwrap();
+                    let k = work.weight(&layer.tensor).unwrap().shape().k;
+                    let scales: Vec<f32> =
+                        seeded_values(case, k, 1.0, 0.0).iter().map(|x| (1.5 * x).exp2()).collect();
+                    fold(work, place, &scales).unwrap();
+                    let after = output(work, &stream);
+                    // A few roundings of single precision on the way.
+                    let error = max_relative_error(&before, &after);
+                    assert!(error < 2e-5, "{case} {place:?} {error}");
+                    assert!(work.weight(&layer.tensor).unwrap().spec() == WeightSpec::parse("f32").unwrap());
+                }
+            });
         }
     }
 }

@@ -3,15 +3,19 @@
 mod fold;
 mod migrate;
 mod output_error;
+mod reorder;
 mod rotate;
 mod seam;
+mod smooth_attention;
 
 pub(crate) use fold::fold;
 pub use migrate::Migrate;
 pub use output_error::output_error;
+pub use reorder::Reorder;
 pub use rotate::Rotate;
 pub use seam::{Consumer, Place, Seam};
 pub(crate) use seam::{consumers, seams};
+pub use smooth_attention::SmoothAttention;
 
 use crate::stats::Needs;
 

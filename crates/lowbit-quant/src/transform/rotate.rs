@@ -8,12 +8,14 @@ use rand_pcg::{Pcg64, rand_core::Rng as _};
 /// Stream of the random numbers, so that other users of a seed draw others.
 const STREAM: u128 = 0x726f_7461_7465;
 
-/// Randomized Hadamard transforms of the inputs of all layers that are rounded to groups, done at run time, their weights
-/// turned along.
+/// Randomized Hadamard transforms of the inputs of layers that are rounded to groups, done at run time, their weights turned
+/// along.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rotate {
     /// Of the random signs.
     pub seed: u64,
+    /// Where.
+    pub places: &'static [Place],
 }
 
 impl Rotate {
@@ -30,7 +32,7 @@ impl Rotate {
 
     /// Turns the layers of a block.
     pub(crate) fn turn(self, work: &mut Work<'_>) -> Result<(), QuantError> {
-        for place in Place::ALL {
+        for place in self.places.iter().copied() {
             let layers = place.readers().iter().flat_map(|role| work.layers_of(*role));
             let mut names: Vec<&str> = layers.map(|layer| layer.tensor.as_str()).collect();
             names.retain(|name| matches!(work.spec_of(name), Some(WeightSpec::Grouped(_))));

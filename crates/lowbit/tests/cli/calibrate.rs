@@ -94,6 +94,8 @@ fn what_is_made_runs_and_rotated_and_smoothed_models_do_too() {
         ("quarot", "int4-asym-g16", few, 1.0),
         ("smoothquant", "int8-sym-row", &[], 0.2),
         ("smoothquant", "int8-sym-row", few, 1.0),
+        ("dgq", "int4-asym-g16-int8-row", &[], 0.2),
+        ("qoq", "int4-asym-g16-int8-row", &[], 0.2),
         ("imatrix", "int8-asym-g32", &[], 0.2),
     ] {
         let options =
