@@ -9,7 +9,7 @@ use crate::{
 };
 use lowbit_format::{ActSpec, QuantTensor, TensorData};
 use lowbit_io::{Access, Checkpoint, Config};
-use lowbit_kernels::{ActPrecision, ActRounding, Ctx, Planner};
+use lowbit_kernels::{ActPrecision, ActRounding, Ctx, Planner, arranged_matrices};
 use lowbit_model::{
     Architecture, Decoder, LinearLayer, Linears, Llama2c, ModelError, ModelSpec, WeightCoding,
 };
@@ -132,17 +132,17 @@ impl Model {
         let spec = spec(&checkpoint).map_err(wrong)?;
         let layers: RefCell<Vec<Layer>> = RefCell::default();
         Decoder::build_with(spec, &Tensors(&checkpoint), options.precision, &|_, stored| {
-            let weight = stored.tensor();
-            let layer = Layer {
-                weight: weight.clone(),
-                rounding: stored.precision().rounding(&weight.spec()),
-                count: 1,
-            };
-            let mut layers = layers.borrow_mut();
-            match layers.iter_mut().find(|other| other.is_like(&layer)) {
-                Some(other) => other.count += 1,
-                None if matches!(weight.data(), TensorData::Float { .. }) => {}
-                None => layers.push(layer),
+            for weight in arranged_matrices(stored.tensor()) {
+                if let TensorData::Float { .. } = weight.data() {
+                    continue;
+                }
+                let rounding = stored.precision().rounding(&weight.spec());
+                let layer = Layer { weight, rounding, count: 1 };
+                let mut layers = layers.borrow_mut();
+                match layers.iter_mut().find(|other| other.is_like(&layer)) {
+                    Some(other) => other.count += 1,
+                    None => layers.push(layer),
+                }
             }
             Box::new(stored)
         })

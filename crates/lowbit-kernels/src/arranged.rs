@@ -2,7 +2,7 @@
 
 use crate::{
     Act, ActRounding, Codes, Ctx, Integers, LutWeights, MatMut, Method, Packed, Plan, Planner, Query,
-    TokenBucket, WeightLayout, groups::PackedGroups, mpgemm, terms::Terms,
+    TokenBucket, WeightLayout, by_row, groups::PackedGroups, mpgemm, terms::Terms,
 };
 use lowbit_format::{NK, QuantTensor, TensorData};
 
@@ -12,6 +12,8 @@ pub struct Arranged {
     weight: Arrangement,
     plan: Plan,
     rounding: Option<ActRounding>,
+    /// What products of rows are multiplied with, where scales are in units of one a row.
+    rows: Option<Vec<f32>>,
     /// What is added to the products, where the weight is a sum; the rest is then its base.
     terms: Option<Terms<Arranged>>,
 }
@@ -26,6 +28,9 @@ impl Arranged {
             let arranged = |w: &QuantTensor| Self::new(ctx, w, planner, rounding);
             return Self { terms: Some(Terms::new(sum.terms(), arranged)), ..arranged(sum.base()) };
         }
+        if let Some((plain, rows)) = by_row::split(w) {
+            return Self { rows: Some(rows), ..Self::new(ctx, &plain, planner, rounding) };
+        }
         let spec = w.spec();
         let (isa, threads) = (ctx.isa().level(), ctx.threads());
         let query = Query { spec: &spec, shape: w.shape(), tokens: TokenBucket::One, rounding, isa, threads };
@@ -34,7 +39,7 @@ impl Arranged {
             .into_iter()
             .find_map(|plan| {
                 let weight = Arrangement::new(ctx, w, plan.layout())?;
-                Some(Self { weight, plan, rounding, terms: None })
+                Some(Self { weight, plan, rounding, rows: None, terms: None })
             })
             .expect("a stored weight needs no memory, and floats or expansion take every format")
     }
@@ -57,7 +62,8 @@ impl Arranged {
             Arrangement::Groups(w) => w.bytes(),
             Arrangement::Stored(w) => w.bytes(),
         };
-        base + self.terms.as_ref().map_or(0, |terms| terms.bytes(Self::bytes))
+        let rows = self.rows.as_ref().map_or(0, |rows| size_of_val(&**rows));
+        base + rows + self.terms.as_ref().map_or(0, |terms| terms.bytes(Self::bytes))
     }
 
     /// The layout, and the kernel for every number of tokens; of a sum those of the base.
@@ -79,6 +85,9 @@ impl Arranged {
     /// Where the shapes do not fit, or the context has tables of another width than the one bit planes were arranged for.
     pub fn multiply(&self, ctx: &Ctx, x: &Act<'_>, mut out: MatMut<'_>) {
         self.weight.multiply(ctx, x, self.how(x), out.reborrow());
+        if let Some(rows) = &self.rows {
+            by_row::scale(rows, out.reborrow());
+        }
         if let Some(terms) = &self.terms {
             terms.add(ctx, x, out, &|w, x, out| w.multiply(ctx, x, out));
         }

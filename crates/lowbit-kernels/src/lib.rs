@@ -8,6 +8,7 @@
 mod act;
 mod arranged;
 mod bandwidth;
+mod by_row;
 mod ctx;
 mod dense;
 mod expand;
@@ -36,6 +37,7 @@ mod terms;
 pub use act::{ACT_GROUP, Act, ActRounding};
 pub use arranged::Arranged;
 pub use bandwidth::{ReadBandwidth, read_bandwidth};
+pub use by_row::arranged_matrices;
 pub use ctx::{Ctx, Scratch};
 pub use dense::{FloatColumns, FloatRows, dot_columns, dot_rows, mix_rows};
 pub use fork_join::{ForkJoin, fork_join};

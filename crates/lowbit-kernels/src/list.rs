@@ -11,7 +11,7 @@ use crate::{
     Lookup, LutWeights,
     TableBits::{self, Eight, Sixteen},
     Tables::{self, Once, Tiled},
-    groups,
+    by_row, groups,
     lut::{Form, Key, Table, layout::Layout},
     plan::{Query, Refusal, TokenBucket},
 };
@@ -161,6 +161,8 @@ impl KernelCard {
         if self.isa != q.isa {
             return Err(Refusal::Isa { needs: self.isa, has: q.isa });
         }
+        let one_level = by_row::spec(q.spec);
+        let q = &Query { spec: one_level.as_ref().unwrap_or(q.spec), ..*q };
         if let WeightSpec::Sum(_) = q.spec {
             return Err(Refusal::Format(
                 "it is a sum, whose matrices are multiplied each by a kernel of its own",

@@ -193,7 +193,7 @@ fn every_format_has_a_plan() {
                 GroupShape::Group(size) => size as usize,
                 _ => 64,
             },
-            WeightSpec::Float(_) => 64,
+            WeightSpec::Float(_) | WeightSpec::Sum(_) => 64,
         };
         let ctx = Ctx::new(Isa::detect(), 1);
         for (rounding, isa) in

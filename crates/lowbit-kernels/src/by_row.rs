@@ -1,0 +1,94 @@
+//! Integer scales in units of one scale a row: the integers are the scales of a matrix with one level, which every kernel takes, and its
+//! products are multiplied by the rows' scales.
+
+use crate::MatMut;
+use lowbit_format::{
+    FloatFormat, GroupParams, GroupShape, GroupedSpec, GroupedTensor, ParamFormat, QuantTensor, ScaleLevel,
+    Storage, TensorData, TermKind, WeightSpec,
+};
+
+/// The format of the matrix with one level; `None` for other formats.
+pub(crate) fn spec(spec: &WeightSpec) -> Option<WeightSpec> {
+    let WeightSpec::Grouped(spec) = spec else { return None };
+    let &[fine, ScaleLevel { shape: GroupShape::Row, .. }] = spec.levels() else { return None };
+    // Half precision has all integers of eight bits.
+    let ParamFormat::Int(_) = fine.format else { return None };
+    let fine = ScaleLevel { format: ParamFormat::F16, ..fine };
+    GroupedSpec::new(spec.element(), vec![fine]).ok().map(WeightSpec::Grouped)
+}
+
+/// The matrix with one level, and the scale of every row.
+pub(crate) fn split(w: &QuantTensor) -> Option<(QuantTensor, Vec<f32>)> {
+    let TensorData::Grouped(grouped) = w.data() else { return None };
+    let WeightSpec::Grouped(spec) = spec(&w.spec())? else { return None };
+    let (shape, params) = (w.shape(), grouped.params());
+    let groups = spec.levels()[0].shape.per_row(shape.k);
+    let scales: Vec<f32> =
+        (0..shape.n).flat_map(|n| (0..groups).map(move |g| params.levels[0].get(n, g))).collect();
+    let scales = vec![Storage::from(FloatFormat::F16.encode(&scales))];
+    let zeros = params.zeros.as_ref().map(|zeros| zeros.bytes().clone());
+    let params = GroupParams::new(&spec, shape, scales, zeros).ok()?;
+    let plain = GroupedTensor::new(spec, grouped.codes().clone(), params).ok()?;
+    let rows = (0..shape.n).map(|n| grouped.params().levels[1].get(n, 0)).collect();
+    Some((QuantTensor::from_grouped(plain), rows))
+}
+
+/// Multiplies the products of every row by its scale.
+pub(crate) fn scale(rows: &[f32], mut out: MatMut<'_>) {
+    for m in 0..out.rows() {
+        out.row_mut(m).iter_mut().zip(rows).for_each(|(y, s)| *y *= s);
+    }
+}
+
+/// The matrices of one weight that kernels are chosen for: those of a sum, with one level of scales where the second is of rows.
+pub fn arranged_matrices(w: &QuantTensor) -> Vec<QuantTensor> {
+    let plain = |w: &QuantTensor| split(w).map_or_else(|| w.clone(), |(plain, _)| plain);
+    let TensorData::Sum(sum) = w.data() else { return vec![plain(w)] };
+    // Single weights and runs of them have a kernel of their own.
+    let matrices = sum.terms().iter().filter(|term| !matches!(term.kind, TermKind::Sparse { .. }));
+    std::iter::once(sum.base()).chain(matrices.flat_map(|term| &term.matrices)).map(plain).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Act, ActRounding, Arranged, Ctx, Isa, MatRef, Planner, reference};
+    use lowbit_format::NK;
+
+    #[test]
+    fn two_levels_are_one_and_a_scale_for_every_row() {
+        let shape = NK { n: 35, k: 192 };
+        let weights: Vec<f32> =
+            (0..shape.weights()).map(|i| ((i * 7919) % 1021) as f32 / 510.0 - 1.0).collect();
+        let x: Vec<f32> = (0..5 * shape.k).map(|i| ((i * 613) % 401) as f32 / 200.0 - 1.0).collect();
+        for label in ["int4-asym-g64-int8-row", "int3-sym-g32-int6-row-f32", "int4-fzero-g64-int8-row"] {
+            let w =
+                QuantTensor::quantize_nearest(&WeightSpec::parse(label).unwrap(), &weights, shape).unwrap();
+            let (plain, rows) = split(&w).unwrap_or_else(|| panic!("{label}"));
+            let (mut row, mut other) = (vec![0.0; shape.k], vec![0.0; shape.k]);
+            for n in 0..shape.n {
+                w.decode_row(n, &mut row);
+                plain.decode_row(n, &mut other);
+                let near = |(a, b): (&f32, &f32)| (a - b * rows[n]).abs() <= 1e-6 * a.abs();
+                assert!(row.iter().zip(&other).all(near), "{label} {n}");
+            }
+            for isa in Isa::available() {
+                let ctx = Ctx::new(isa, 2);
+                let arranged = Arranged::new(&ctx, &w, &Planner::new(), Some(ActRounding::Token));
+                for tokens in [1, 5] {
+                    let x = MatRef::new(&x[..tokens * shape.k], tokens, shape.k);
+                    let mut out = vec![0.0; tokens * shape.n];
+                    arranged.multiply(&ctx, &Act::new(x), MatMut::new(&mut out, tokens, shape.n));
+                    let exact = reference::mpgemm_f64(&w, x);
+                    let size = exact.iter().map(|y| y.abs()).fold(0.0, f64::max);
+                    let off =
+                        out.iter().zip(&exact).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max);
+                    // Half of 1/127 of an activation below 1, for each of K weights below 1, added at random.
+                    assert!(off < 0.02 * size, "{label} {isa:?}: {off} of {size}");
+                }
+            }
+        }
+        let other = WeightSpec::parse("int4-asym-g32-int6-g256").unwrap();
+        assert!(spec(&other).is_none());
+    }
+}
