@@ -221,6 +221,7 @@ pub fn spec(checkpoint: &Checkpoint) -> Result<ModelSpec, ModelError> {
         spec.coding = match activations {
             ActSpec::Int8Token => WeightCoding::TokenInt8,
             ActSpec::Int4Token => WeightCoding::TokenInt4,
+            ActSpec::Int8TokenOutliers => WeightCoding::TokenInt8Outliers,
         };
     }
     Ok(spec)

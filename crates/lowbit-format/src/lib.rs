@@ -45,7 +45,7 @@ pub mod suggest;
 mod sum;
 mod tensor;
 
-pub use act::ActSpec;
+pub use act::{ActSpec, OUTLIER};
 pub use block::{BlockCodec, BlockFormat, BlockVisitor, Elements};
 pub use codebook::Codebook;
 pub use codes::{Codes, Packing};

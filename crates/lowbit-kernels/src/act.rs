@@ -27,12 +27,21 @@ pub enum ActRounding {
     Token,
     /// One scale a token, and codes of 4 bits, from -7 to 7, in terms of 8.
     Token4,
+    /// As `Token` for activations below [`lowbit_format::OUTLIER`], the others apart as `Group32Twice`: three terms of 8 bits.
+    TokenOutliers,
 }
 
 impl ActRounding {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Group32, Self::Group32Twice, Self::Gguf32, Self::Gguf256, Self::Token, Self::Token4];
+    pub const ALL: [Self; 7] = [
+        Self::Group32,
+        Self::Group32Twice,
+        Self::Gguf32,
+        Self::Gguf256,
+        Self::Token,
+        Self::Token4,
+        Self::TokenOutliers,
+    ];
 
     /// The name as [`Self::label`] gives it, `None` where it gives no such.
     pub fn known_label(name: &str) -> Option<&'static str> {
@@ -52,6 +61,7 @@ impl ActRounding {
             Some(Self::Gguf256) => "gguf-g256",
             Some(Self::Token) => "int8-token",
             Some(Self::Token4) => "int4-token",
+            Some(Self::TokenOutliers) => "int8-token-outliers",
         }
     }
 
@@ -60,12 +70,13 @@ impl ActRounding {
         match self {
             Self::Group32 | Self::Gguf32 | Self::Gguf256 | Self::Token | Self::Token4 => 1,
             Self::Group32Twice => 2,
+            Self::TokenOutliers => 3,
         }
     }
 
     /// Whether all activations of a token share a scale.
     pub fn by_token(self) -> bool {
-        matches!(self, Self::Token | Self::Token4)
+        matches!(self, Self::Token | Self::Token4 | Self::TokenOutliers)
     }
 
     /// The largest code.
@@ -83,6 +94,7 @@ pub struct Act<'a> {
     gguf256: OnceLock<Int8Acts>,
     token: OnceLock<Int8Acts>,
     token4: OnceLock<Int8Acts>,
+    token_outliers: OnceLock<Int8Acts>,
     by_weights: Mutex<Vec<(ActRounding, Arc<Int8Acts>)>>,
     tables: Mutex<Vec<Arc<TableActs>>>,
 }
@@ -98,6 +110,7 @@ impl<'a> Act<'a> {
             gguf256: OnceLock::new(),
             token: OnceLock::new(),
             token4: OnceLock::new(),
+            token_outliers: OnceLock::new(),
             by_weights: Mutex::new(Vec::new()),
             tables: Mutex::new(Vec::new()),
         }
@@ -129,6 +142,7 @@ impl<'a> Act<'a> {
             ActRounding::Gguf256 => &self.gguf256,
             ActRounding::Token => &self.token,
             ActRounding::Token4 => &self.token4,
+            ActRounding::TokenOutliers => &self.token_outliers,
         };
         slot.get_or_init(|| Int8Acts::new(ctx, self.x, rounding))
     }

@@ -359,6 +359,9 @@ impl Loader<'_> {
             WeightCoding::TokenInt4 => {
                 Ok((self.matrix(&name, shape)?, ActPrecision::Int8(ActRounding::Token4)))
             }
+            WeightCoding::TokenInt8Outliers => {
+                Ok((self.matrix(&name, shape)?, ActPrecision::Int8(ActRounding::TokenOutliers)))
+            }
             WeightCoding::TernaryMaster => {
                 Ok((ternary::from_master(&name, &self.matrix(&name, shape)?)?, token))
             }

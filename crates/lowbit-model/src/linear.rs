@@ -2,7 +2,7 @@
 
 use crate::input::InputOps;
 use crate::profile::{Laps, Part};
-use lowbit_format::{NK, QuantTensor, TensorData};
+use lowbit_format::{NK, OUTLIER, QuantTensor, TensorData};
 use lowbit_kernels::{Act, ActPrecision, ActRounding, Ctx, MatMut, MatRef, mpgemm, ops, prepare};
 
 /// A linear layer: dense, packed, adapted; the decoder does not know which.
@@ -130,10 +130,13 @@ impl LinearOp for Stored {
     }
 }
 
-/// `x` on a grid of codes with one scale, as BitNet is trained: `s = 127 / max|x|` (7 for 4 bits), `round(x · s) / s`.
+/// `x` on a grid of codes with one scale, as BitNet is trained: `s = 127 / max|x|` (7 for 4 bits), `round(x · s) / s`. Outliers stay as
+/// they are where the rounding has them apart.
 fn round_token(x: &[f32], rounding: ActRounding) -> impl Iterator<Item = f32> {
-    let max = x.iter().fold(0f32, |max, x| max.max(x.abs()));
+    let apart = move |x: f32| rounding == ActRounding::TokenOutliers && x.abs() >= OUTLIER;
+    let max = x.iter().filter(|x| !apart(**x)).fold(0f32, |max, x| max.max(x.abs()));
     let highest = f32::from(rounding.highest());
     let s = highest / max.max(1e-5);
-    x.iter().map(move |x| (x * s).round_ties_even().clamp(-highest - 1.0, highest) / s)
+    let round = move |x: f32| (x * s).round_ties_even().clamp(-highest - 1.0, highest) / s;
+    x.iter().map(move |x| if apart(*x) { *x } else { round(*x) })
 }

@@ -280,6 +280,8 @@ pub enum WeightCoding {
     TokenInt8,
     /// As the tensor's own type says, activations rounded to 4 bits a token (QuaRot).
     TokenInt4,
+    /// As `TokenInt8`, large activations apart in 16 bits (LLM.int8()).
+    TokenInt8Outliers,
     /// Float master weights, to be rounded to ternary with one scale a tensor, the mean magnitude; activations
     /// rounded to 8 bits a token.
     TernaryMaster,

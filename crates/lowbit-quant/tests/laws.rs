@@ -14,7 +14,7 @@ use lowbit_testing::seeded_values;
 use serde_json::json;
 
 const SHAPE: NK = NK { n: 7, k: 128 };
-const LABELS: [&str; 9] = [
+const LABELS: [&str; 10] = [
     "int1-sym-g32",
     "int2-sym-g64",
     "int2-asym-g32",
@@ -22,6 +22,7 @@ const LABELS: [&str; 9] = [
     "int4-sym-row",
     "int4-fzero-g32",
     "int8-asym-g64",
+    "int8-sym-row",
     "ternary-row",
     "ternary-tensor-f32",
 ];

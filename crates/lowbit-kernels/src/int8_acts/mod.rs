@@ -1,6 +1,7 @@
 //! Activations in 8 bits, with scales and sums by runs of features.
 
 mod group;
+mod outliers;
 
 pub(crate) use group::whole_bits;
 
@@ -15,7 +16,8 @@ const ROWS_WORTH_SHARING: usize = 8;
 pub(crate) const LONGEST_SPAN: usize = 256;
 
 /// Activations in 8 bits: `x[m, k] ≈ q[m, k] · d[m, k / span]`, K padded with zeros to a multiple of 32. With two terms,
-/// row `M + m` holds what row `m` leaves of token `m`.
+/// row `M + m` holds what row `m` leaves of token `m`. With three, row `m` has the activations that are no outliers, and the others those that
+/// are, in two terms.
 pub struct Int8Acts {
     tokens: usize,
     rows: usize,
@@ -67,6 +69,9 @@ impl Int8Acts {
     }
 
     fn by_spans(ctx: &Ctx, x: MatRef<'_>, rounding: ActRounding, span: usize) -> Self {
+        if rounding == ActRounding::TokenOutliers {
+            return outliers::round(ctx, x, span);
+        }
         assert!(span > 0 && span.is_multiple_of(ACT_GROUP) && span <= LONGEST_SPAN, "a span of {span}");
         let tokens = x.rows();
         let rows = tokens * rounding.terms();

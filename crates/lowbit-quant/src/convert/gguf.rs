@@ -92,6 +92,7 @@ fn place(
             Ok(made) => return kept(&made, spool, None),
             Err(why) => why,
         },
+        TensorData::Sum(_) => "something is added to its codes".to_owned(),
         _ if scaled => "its blocks share a scale, which lowbit does not write to GGUF files".to_owned(),
         _ => "its type is of one program only".to_owned(),
     };

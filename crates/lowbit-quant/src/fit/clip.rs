@@ -14,6 +14,8 @@ pub struct Clip {
     pub max_shrink: f32,
     /// Tokens whose inputs are looked at.
     pub samples: usize,
+    /// The most bits at which anything is clipped.
+    pub most_bits: u8,
 }
 
 impl Fit for Clip {
@@ -26,7 +28,8 @@ impl Fit for Clip {
     }
 
     fn fit(&self, spec: &GroupedSpec, group: &Group<'_>) -> GroupFit {
-        let Some(gram) = group.gram else { return Range.fit(spec, group) };
+        let few = spec.element().packing().levels() <= 1 << self.most_bits;
+        let Some(gram) = group.gram.filter(|_| few) else { return Range.fit(spec, group) };
         let absmax = group.weights.iter().fold(0f32, |max, w| max.max(w.abs()));
         let ends = (0..=(self.max_shrink * self.grid as f32) as u32).map(|step| {
             let most = absmax * (1.0 - step as f32 / self.grid as f32);

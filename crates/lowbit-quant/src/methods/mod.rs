@@ -9,6 +9,7 @@ mod finequant;
 mod gptq;
 mod hqq;
 mod imatrix;
+mod llm_int8;
 mod lorc;
 mod mse;
 mod pb_llm;
@@ -29,6 +30,7 @@ pub use finequant::FineQuant;
 pub use gptq::Gptq;
 pub use hqq::Hqq;
 pub use imatrix::Imatrix;
+pub use llm_int8::LlmInt8;
 pub use lorc::Lorc;
 pub use mse::Mse;
 pub use pb_llm::PbLlm;
@@ -241,6 +243,7 @@ pub static METHODS: &[MethodEntry] = &[
     entry::<QuaRot>(),
     entry::<SmoothQuant>(),
     entry::<SmoothQuantPlus>(),
+    entry::<LlmInt8>(),
     entry::<Dgq>(),
     entry::<Qoq>(),
     entry::<Lorc>(),

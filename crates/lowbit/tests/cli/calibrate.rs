@@ -96,6 +96,11 @@ fn what_is_made_runs_and_rotated_and_smoothed_models_do_too() {
         ("smoothquant", "int8-sym-row", few, 1.0),
         ("dgq", "int4-asym-g16-int8-row", &[], 0.2),
         ("qoq", "int4-asym-g16-int8-row", &[], 0.2),
+        ("smoothquant_plus", "int4-asym-g32", &[], 0.2),
+        ("eora", "int4-asym-g32", &["--set", "rank=4"], 0.2),
+        ("spqr", "int4-asym-g16", &[], 0.2),
+        ("slim_llm", "int4-asym-g16", &[], 0.2),
+        ("fast_2bit", "int4-asym-g16", &[], 0.2),
         ("imatrix", "int8-asym-g32", &[], 0.2),
     ] {
         let options =

@@ -67,6 +67,7 @@ pub(super) fn computed(precision: Precision, coding: WeightCoding) -> Option<Act
     match (precision, coding) {
         (Precision::F16 | Precision::Int4, _) => None,
         (_, WeightCoding::TokenInt4) => Some(ActPrecision::Int8(ActRounding::Token4)),
+        (_, WeightCoding::TokenInt8Outliers) => Some(ActPrecision::Int8(ActRounding::TokenOutliers)),
         (_, WeightCoding::TokenInt8 | WeightCoding::TernaryMaster | WeightCoding::TernaryPacked(_)) => {
             Some(ActPrecision::Int8(ActRounding::Token))
         }
