@@ -29,6 +29,49 @@ pub(super) fn long() -> Result<Vec<String>> {
     Ok(broken)
 }
 
+/// Equal lines one after the other that two methods must not have: what they share is a part.
+const SHARED_LINES: usize = 10;
+
+/// Runs of equal lines in the files of two quantization methods.
+pub(super) fn repeated() -> Result<Vec<String>> {
+    let mut files = Vec::new();
+    for path in tree::files("crates/lowbit-quant/src/methods")? {
+        if path.ends_with(".rs") && !path.ends_with("/mod.rs") {
+            let text = tree::read(&path)?;
+            files.push((path, text.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>()));
+        }
+    }
+    let mut broken = Vec::new();
+    for (i, (path, lines)) in files.iter().enumerate() {
+        for (other, others) in &files[..i] {
+            let run = longest_run(lines, others);
+            if run.len() >= SHARED_LINES {
+                let first = run.first().map_or("", String::as_str);
+                broken.push(format!("{path} and {other} share {} lines from {first:?} on", run.len()));
+            }
+        }
+    }
+    Ok(broken)
+}
+
+/// The longest run of lines that both have.
+fn longest_run<'a>(a: &'a [String], b: &[String]) -> &'a [String] {
+    let mut longest = 0..0;
+    // Length of the run that ends at the line before and each line of b.
+    let mut before = vec![0; b.len() + 1];
+    for (i, line) in a.iter().enumerate() {
+        let mut here = vec![0; b.len() + 1];
+        for (j, _) in b.iter().enumerate().filter(|(_, other)| *other == line) {
+            here[j + 1] = before[j] + 1;
+            if here[j + 1] > longest.len() {
+                longest = i + 1 - here[j + 1]..i + 1;
+            }
+        }
+        before = here;
+    }
+    &a[longest]
+}
+
 /// Files that mention a path of the machine they were made on.
 pub(super) fn machine_paths() -> Result<Vec<String>> {
     let mut broken = Vec::new();
@@ -57,7 +100,15 @@ fn names_machine(line: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{MACHINE_PATHS, names_machine};
+    use super::{MACHINE_PATHS, longest_run, names_machine};
+
+    #[test]
+    fn the_longest_run_of_equal_lines_is_found() {
+        let lines = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let (a, b) = (lines("x a b c y a b"), lines("a b z a b c c"));
+        assert_eq!(longest_run(&a, &b), lines("a b c"));
+        assert!(longest_run(&a, &lines("q")).is_empty());
+    }
 
     #[test]
     fn paths_of_machines_are_told_from_examples() {

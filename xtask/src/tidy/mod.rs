@@ -21,6 +21,7 @@ static RULES: &[Rule] = &[
     Rule { name: "every source file is a module that something declares", broken: modules::undeclared },
     Rule { name: "lists of formats and architectures are their folders", broken: modules::unlisted },
     Rule { name: "files are short", broken: files::long },
+    Rule { name: "no two quantization methods share ten lines", broken: files::repeated },
     Rule { name: "no path of somebody's machine is in the tree", broken: files::machine_paths },
     Rule { name: "links in documents lead somewhere", broken: documents::dead_links },
     Rule { name: "tests that docs/security.md names exist", broken: documents::missing_tests },

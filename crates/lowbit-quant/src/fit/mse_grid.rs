@@ -26,6 +26,22 @@ pub enum Counts {
     ByInputs,
 }
 
+impl MseGrid {
+    /// With settings of a user.
+    ///
+    /// # Errors
+    /// Which of them is out of range.
+    pub fn new(grid: u32, max_shrink: f64, counts: Counts) -> Result<Self, String> {
+        if !(1..=10_000).contains(&grid) {
+            return Err(format!("grid is {grid}, expected 1 to 10000"));
+        }
+        if !(0.0..=1.0).contains(&max_shrink) {
+            return Err(format!("max_shrink is {max_shrink}, expected 0 to 1"));
+        }
+        Ok(Self { grid, max_shrink: max_shrink as f32, counts })
+    }
+}
+
 impl Fit for MseGrid {
     fn name(&self) -> &'static str {
         match self.counts {

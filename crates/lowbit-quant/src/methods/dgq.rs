@@ -21,7 +21,8 @@
 //! Activations get a scale for each token when they are there; the paper has that and one scale found before. r goes down
 //! from 1 in steps of 0.01, by `fine_shrink` and `coarse_shrink`; the released code begins just above 1. Errors are
 //! measured on `samples` tokens of the whole calibration, every one counting the same (`equal_tokens`), not on those of the last
-//! text. Kernels multiply s₄ s₈ out for each group; integers are summed within one.
+//! text. The integers of a group are summed, multiplied by s₄ and added, and the
+//! sum by s₈; the integers of a row are not one sum.
 //!
 //! # Cost
 //! 20 roundings of every group with its products, 80 of every matrix with `samples` tokens; one pass of the model over the

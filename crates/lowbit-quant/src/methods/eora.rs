@@ -26,7 +26,7 @@
 //! P. Molchanov, M.-H. Chen: EoRA: Fine-tuning-free Compensation for Compressed LLM with Eigenspace Low-Rank Approximation, 2024,
 //! arXiv:2410.21271.
 
-use super::{Method, Recipe, wrong};
+use super::{Method, Recipe, check_damp};
 use crate::{Base, Card, Claim, Paper, QuantError, solve::Lost};
 use lowbit_format::{FloatFormat, WeightSpec};
 use serde::{Deserialize, Serialize};
@@ -74,9 +74,7 @@ impl Method for Eora {
     };
 
     fn recipe(&self) -> Result<Recipe, QuantError> {
-        if !(self.damp > 0.0 && self.damp <= 1.0) {
-            return Err(wrong::<Self>(format!("damp is {}, expected above 0 and at most 1", self.damp)));
-        }
+        check_damp::<Self>(self.damp)?;
         self.base.with_low_rank::<Self>(self.rank, &self.low_rank_format, Lost::Outputs(self.damp))
     }
 }

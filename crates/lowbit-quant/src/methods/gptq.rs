@@ -27,7 +27,7 @@
 //! E. Frantar, S. Ashkboos, T. Hoefler, D. Alistarh: GPTQ: Accurate Post-Training Quantization for Generative Pre-trained
 //! Transformers, ICLR 2023, arXiv:2210.17323; options as in the released code.
 
-use super::{Method, Propagate, Recipe, wrong};
+use super::{Method, Propagate, Recipe, check_damp};
 use crate::{
     Card, Claim, Paper, QuantError,
     fit::{Counts, Fit, MseGrid, Range},
@@ -107,9 +107,7 @@ impl Method for Gptq {
     };
 
     fn recipe(&self) -> Result<Recipe, QuantError> {
-        if !(self.damp > 0.0 && self.damp <= 1.0) {
-            return Err(wrong::<Self>(format!("damp is {}, expected above 0 and at most 1", self.damp)));
-        }
+        check_damp::<Self>(self.damp)?;
         let order = match self.act_order {
             ActOrder::None => Order::Natural,
             ActOrder::Static => Order::LargestFirst,

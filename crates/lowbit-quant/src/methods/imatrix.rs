@@ -58,13 +58,7 @@ impl Method for Imatrix {
     };
 
     fn recipe(&self) -> Result<Recipe, QuantError> {
-        if !(1..=10_000).contains(&self.grid) {
-            return Err(wrong::<Self>(format!("grid is {}, expected 1 to 10000", self.grid)));
-        }
-        if !(0.0..=1.0).contains(&self.max_shrink) {
-            return Err(wrong::<Self>(format!("max_shrink is {}, expected 0 to 1", self.max_shrink)));
-        }
-        let fit = MseGrid { grid: self.grid, max_shrink: self.max_shrink as f32, counts: Counts::ByInputs };
-        Ok(Recipe::nearest(&Self::CARD, fit))
+        let fit = MseGrid::new(self.grid, self.max_shrink, Counts::ByInputs);
+        Ok(Recipe::nearest(&Self::CARD, fit.map_err(wrong::<Self>)?))
     }
 }

@@ -153,6 +153,11 @@ impl Recipe {
         }
     }
 
+    /// Codes chosen column after column, blocks reading what the rounded ones before them give.
+    pub fn sweep(card: &'static Card, fit: impl Fit + 'static, solve: impl Solve + 'static) -> Self {
+        Self { solve: Box::new(solve), propagate: Propagate::Quantized, ..Self::nearest(card, fit) }
+    }
+
     /// What calibration must collect for it.
     pub fn needs(&self) -> Needs {
         let fits =
@@ -277,6 +282,14 @@ const fn entry<M: Method>() -> MethodEntry {
 
 fn parse<M: Method>(settings: &Value) -> Result<M, QuantError> {
     serde_json::from_value(settings.clone()).map_err(|e| wrong::<M>(e.to_string()))
+}
+
+/// Checks what is added to the diagonal of a Hessian.
+fn check_damp<M: Method>(damp: f64) -> Result<(), QuantError> {
+    if damp > 0.0 && damp <= 1.0 {
+        return Ok(());
+    }
+    Err(wrong::<M>(format!("damp is {damp}, expected above 0 and at most 1")))
 }
 
 /// An error of the settings of `M`.

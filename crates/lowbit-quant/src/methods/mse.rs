@@ -58,18 +58,12 @@ impl Method for Mse {
     };
 
     fn recipe(&self) -> Result<Recipe, QuantError> {
-        if !(1..=10_000).contains(&self.grid) {
-            return Err(wrong::<Self>(format!("grid is {}, expected 1 to 10000", self.grid)));
-        }
-        if !(0.0..=1.0).contains(&self.max_shrink) {
-            return Err(wrong::<Self>(format!("max_shrink is {}, expected 0 to 1", self.max_shrink)));
-        }
         let counts = match self.norm {
             2 => Counts::Square,
             4 => Counts::Fourth,
             other => return Err(wrong::<Self>(format!("norm is {other}, expected 2 or 4"))),
         };
-        let fit = MseGrid { grid: self.grid, max_shrink: self.max_shrink as f32, counts };
-        Ok(Recipe::nearest(&Self::CARD, fit))
+        let fit = MseGrid::new(self.grid, self.max_shrink, counts);
+        Ok(Recipe::nearest(&Self::CARD, fit.map_err(wrong::<Self>)?))
     }
 }

@@ -22,7 +22,7 @@
 //! # Reference
 //! Y. Shang, Z. Yuan, Q. Wu, Z. Dong: PB-LLM: Partially Binarized Large Language Models, ICLR 2024, arXiv:2310.00034.
 
-use super::{Method, Propagate, Recipe, wrong};
+use super::{Method, Recipe, check_damp, wrong};
 use crate::{
     Card, Claim, Paper, QuantError,
     fit::Range,
@@ -85,9 +85,7 @@ impl Method for PbLlm {
         if !(0.0..=0.5).contains(&self.salient) {
             return Err(wrong::<Self>(format!("salient is {}, expected 0 to 0.5", self.salient)));
         }
-        if !(self.damp > 0.0 && self.damp <= 1.0) {
-            return Err(wrong::<Self>(format!("damp is {}, expected above 0 and at most 1", self.damp)));
-        }
+        check_damp::<Self>(self.damp)?;
         let format = WeightSpec::parse("int8-sym-tensor-f32").expect("a format of the grammar");
         let kept = Kept {
             damp: self.damp,
@@ -100,12 +98,7 @@ impl Method for PbLlm {
             ElementFormat::Int { bits, zero: ZeroPoint::Symmetric } if bits.get() == 1 => Ok(()),
             _ => Err("it makes signs; take an int1-sym format"),
         };
-        Ok(Recipe {
-            solve: Box::new(kept),
-            propagate: Propagate::Quantized,
-            check,
-            ..Recipe::nearest(&Self::CARD, Range)
-        })
+        Ok(Recipe { check, ..Recipe::sweep(&Self::CARD, Range, kept) })
     }
 }
 

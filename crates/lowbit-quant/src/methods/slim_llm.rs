@@ -25,10 +25,10 @@
 //! W. Huang, H. Qin, Y. Liu, Y. Li, Q. Liu, X. Liu, L. Benini, M. Magno, S. Zhang, X. Qi: SliM-LLM: Salience-Driven Mixed-Precision
 //! Quantization for Large Language Models, ICML 2025, arXiv:2405.14917.
 
-use super::{Method, Propagate, Recipe, wrong};
+use super::{Method, Recipe, check_damp};
 use crate::{
     Card, Claim, Paper, QuantError,
-    fit::{Counts, Group, MseGrid, Range, highest, round},
+    fit::{Counts, Group, MseGrid, highest, round},
     solve::{ChooseBits, GroupBits, Matrix, share},
 };
 use lowbit_format::{Bits, ElementFormat, FormatError, GroupShape, GroupedSpec, ZeroPoint};
@@ -71,9 +71,7 @@ impl Method for SlimLlm {
     };
 
     fn recipe(&self) -> Result<Recipe, QuantError> {
-        if !(self.damp > 0.0 && self.damp <= 1.0) {
-            return Err(wrong::<Self>(format!("damp is {}, expected above 0 and at most 1", self.damp)));
-        }
+        check_damp::<Self>(self.damp)?;
         let sweep =
             GroupBits { damp: self.damp, equal_tokens: self.equal_tokens, choose: Box::new(BySalience) };
         let check = |spec: &GroupedSpec| match (spec.element(), spec.levels()) {
@@ -84,13 +82,8 @@ impl Method for SlimLlm {
             }
             _ => Err("it gives groups one bit more or less; take an asym format of 2 to 7 bits with groups"),
         };
-        Ok(Recipe {
-            fit: Box::new(MseGrid { grid: 50, max_shrink: 0.6, counts: Counts::ByInputs }),
-            solve: Box::new(sweep),
-            propagate: Propagate::Quantized,
-            check,
-            ..Recipe::nearest(&Self::CARD, Range)
-        })
+        let fit = MseGrid { grid: 50, max_shrink: 0.6, counts: Counts::ByInputs };
+        Ok(Recipe { check, ..Recipe::sweep(&Self::CARD, fit, sweep) })
     }
 }
 

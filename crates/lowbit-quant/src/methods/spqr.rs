@@ -25,7 +25,7 @@
 //! T. Dettmers, R. Svirschevski, V. Egiazarian, D. Kuznedelev, E. Frantar, S. Ashkboos, A. Borzunov, T. Hoefler, D. Alistarh: SpQR: A
 //! Sparse-Quantized Representation for Near-Lossless LLM Weight Compression, ICLR 2024, arXiv:2306.03078.
 
-use super::{Method, Propagate, Recipe, wrong};
+use super::{Method, Recipe, check_damp, wrong};
 use crate::{
     Card, Claim, Paper, QuantError,
     fit::{Group, Range, highest, round},
@@ -79,9 +79,7 @@ impl Method for Spqr {
         if !(0.0..=0.5).contains(&self.outliers) {
             return Err(wrong::<Self>(format!("outliers is {}, expected 0 to 0.5", self.outliers)));
         }
-        if !(self.damp > 0.0 && self.damp <= 1.0) {
-            return Err(wrong::<Self>(format!("damp is {}, expected above 0 and at most 1", self.damp)));
-        }
+        check_damp::<Self>(self.damp)?;
         let kept = Kept {
             damp: self.damp,
             equal_tokens: self.equal_tokens,
@@ -93,12 +91,7 @@ impl Method for Spqr {
             GroupShape::Group(size) if size <= LONGEST_GROUP => Ok(()),
             _ => Err("it fits every group without each of its weights; take groups of at most 256"),
         };
-        Ok(Recipe {
-            solve: Box::new(kept),
-            propagate: Propagate::Quantized,
-            check,
-            ..Recipe::nearest(&Self::CARD, Range)
-        })
+        Ok(Recipe { check, ..Recipe::sweep(&Self::CARD, Range, kept) })
     }
 }
 

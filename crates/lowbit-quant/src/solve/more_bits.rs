@@ -88,3 +88,52 @@ fn widest(weights: &[f32], len: usize, count: usize) -> Vec<usize> {
     groups.sort_unstable();
     groups
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{fit::Range, solve::Nearest};
+    use lowbit_format::{FloatFormat, NK};
+    use lowbit_testing::seeded_values;
+
+    #[test]
+    fn the_widest_groups_have_the_error_of_all_the_bits_and_the_others_theirs() {
+        let shape = NK { n: 5, k: 64 };
+        let mut weights = seeded_values("weights", shape.weights(), 0.1, 0.0);
+        let wide = [3, 7, 18];
+        for group in wide {
+            weights[group * 16..][..16].iter_mut().for_each(|w| *w *= 20.0);
+        }
+        let bytes = Storage::from(FloatFormat::F32.encode(&weights));
+        let tensor = QuantTensor::from_floats(FloatFormat::F32, shape, bytes).unwrap();
+        let layer = Layer { weight: &tensor, stats: None, threads: 2 };
+        let WeightSpec::Grouped(spec) = WeightSpec::parse("int2-asym-g16").unwrap() else { panic!("groups") };
+        let errors = |share: f64| {
+            let solve = MoreBits { inner: Box::new(Nearest), share, bits: Bits::new(2).unwrap() };
+            let made = solve.solve(&layer, &spec, &Range).unwrap();
+            let label = made.spec.clone().unwrap_or(WeightSpec::Grouped(spec.clone()));
+            let parts = made.parts.iter().map(|part| Storage::from(part.clone()));
+            let tensor = QuantTensor::from_parts(&label, shape, parts).unwrap();
+            let mut row = vec![0.0; shape.k];
+            let mut errors = Vec::new();
+            for (n, weights) in weights.chunks_exact(shape.k).enumerate() {
+                tensor.decode_row(n, &mut row);
+                let squares: Vec<f32> = row.iter().zip(weights).map(|(a, b)| (a - b).powi(2)).collect();
+                errors.extend(squares.chunks(16).map(|group| group.iter().sum::<f32>()));
+            }
+            (errors, label.label())
+        };
+        let (plain, label) = errors(0.0);
+        assert_eq!(label, "int2-asym-g16");
+        let (more, label) = errors(3.0 / 20.0);
+        assert_eq!(label, "int2-asym-g16+sparse3x16-int2-asym-g16");
+        for (group, (plain, more)) in plain.iter().zip(&more).enumerate() {
+            if wide.contains(&group) {
+                // Steps of a third, in the worst case of a group whose ends are hardly reached.
+                assert!(more < &(plain / 4.0), "{group}: {plain} {more}");
+            } else {
+                assert_eq!(plain, more, "{group}");
+            }
+        }
+    }
+}
