@@ -330,13 +330,16 @@ impl SumTensor {
     }
 
     /// Rows of it; terms that have nothing there are left out, and with none left so is the sum.
-    pub(crate) fn rows(&self, rows: std::ops::Range<usize>) -> Result<Self, QuantTensor> {
+    pub(crate) fn rows(&self, rows: std::ops::Range<usize>) -> QuantTensor {
         let base = self.base.rows(rows.clone());
         let there = |term: &Term<QuantTensor>| {
             !matches!(term.kind, TermKind::Rows(0) | TermKind::Sparse { count: 0, .. })
         };
         let terms: Vec<_> = self.terms.iter().map(|term| term.rows(rows.clone())).filter(there).collect();
-        if terms.is_empty() { Err(base) } else { Ok(Self { base: Box::new(base), terms }) }
+        if terms.is_empty() {
+            return base;
+        }
+        QuantTensor::from_sum(Self { base: Box::new(base), terms })
     }
 
     pub(crate) fn parts(&self) -> Vec<Storage> {

@@ -208,10 +208,7 @@ impl QuantTensor {
                 TensorData::Blocks { format: *format, bytes: cut(bytes), tensor_scale: *tensor_scale }
             }
             TensorData::Grouped(grouped) => TensorData::Grouped(grouped.rows(rows)),
-            TensorData::Sum(sum) => match sum.rows(rows) {
-                Ok(sum) => TensorData::Sum(sum),
-                Err(base) => return base,
-            },
+            TensorData::Sum(sum) => return sum.rows(rows),
         };
         Self { shape, data }
     }

@@ -98,13 +98,15 @@ fn add_term(term: &Term<QuantTensor>, x: MatRef<'_>, precision: ActPrecision, ou
             let (starts, at, width) = (&term.lists[0], &term.lists[1], width as usize);
             let mut run = vec![0.0; width];
             for (i, out) in out.iter_mut().enumerate() {
-                let mut sum = 0f32;
+                let (mut lanes, mut lane) = ([0f32; 4], (0..4).cycle());
                 for r in starts[i % n] as usize..starts[i % n + 1] as usize {
                     term.matrices[0].decode_row(r, &mut run);
-                    let x = &x.row(i / n)[at[r] as usize * width..];
-                    sum = run.iter().zip(x).fold(sum, |sum, (v, x)| v.mul_add(*x, sum));
+                    for (v, x) in run.iter().zip(&x.row(i / n)[at[r] as usize * width..]) {
+                        let lane = &mut lanes[lane.next().unwrap_or(0)];
+                        *lane = v.mul_add(*x, *lane);
+                    }
                 }
-                *out += sum;
+                *out += (lanes[0] + lanes[2]) + (lanes[1] + lanes[3]);
             }
         }
     }

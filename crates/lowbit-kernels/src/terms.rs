@@ -23,9 +23,16 @@ enum Added<W> {
 #[derive(Debug)]
 struct Sparse {
     starts: Arc<[u32]>,
-    at: Arc<[u32]>,
+    at: Places,
     width: usize,
     values: Vec<f32>,
+}
+
+/// Where runs are in their rows, in as few bytes as hold it.
+#[derive(Debug)]
+enum Places {
+    Narrow(Vec<u16>),
+    Wide(Arc<[u32]>),
 }
 
 impl<W> Terms<W> {
@@ -42,13 +49,7 @@ impl<W> Terms<W> {
                 Added::Columns { columns: term.lists[0].clone(), weight: make(&term.matrices[0]) }
             }
             TermKind::Sparse { count, width } => {
-                let (starts, at) = (term.lists[0].clone(), term.lists[1].clone());
-                let (count, width) = (count as usize, width as usize);
-                let mut values = vec![0.0; count * width];
-                for (i, run) in values.chunks_exact_mut(width).enumerate() {
-                    term.matrices[0].decode_row(i, run);
-                }
-                Added::Sparse(Sparse { starts, at, width, values })
+                Added::Sparse(Sparse::new(term, count as usize, width as usize))
             }
         };
         Self(terms.iter().map(added).collect())
@@ -61,7 +62,7 @@ impl<W> Terms<W> {
             Added::Rank { down, up, .. } => of(down) + of(up),
             Added::Rows { rows, weight } => list(rows) + of(weight),
             Added::Columns { columns, weight } => list(columns) + of(weight),
-            Added::Sparse(s) => list(&s.starts) + list(&s.at) + size_of_val(&*s.values),
+            Added::Sparse(sparse) => sparse.bytes(),
         };
         self.0.iter().map(bytes).sum()
     }
@@ -113,7 +114,48 @@ fn add_rows(ctx: &Ctx, more: &[f32], mut out: MatMut<'_>) {
     }
 }
 
+/// Sums that run side by side in the products of a row with its runs: weight i of them goes to sum i mod 4.
+const LANES: usize = 4;
+
+/// A place as it is kept.
+trait Place: Copy {
+    fn get(self) -> usize;
+}
+
+impl Place for u16 {
+    #[inline(always)]
+    fn get(self) -> usize {
+        usize::from(self)
+    }
+}
+
+impl Place for u32 {
+    #[inline(always)]
+    fn get(self) -> usize {
+        self as usize
+    }
+}
+
 impl Sparse {
+    fn new(term: &Term<QuantTensor>, count: usize, width: usize) -> Self {
+        let mut values = vec![0.0; count * width];
+        for (i, run) in values.chunks_exact_mut(width).enumerate() {
+            term.matrices[0].decode_row(i, run);
+        }
+        let at = &term.lists[1];
+        let narrow: Result<Vec<u16>, _> = at.iter().map(|at| u16::try_from(*at)).collect();
+        let at = narrow.map_or_else(|_| Places::Wide(at.clone()), Places::Narrow);
+        Self { starts: term.lists[0].clone(), at, width, values }
+    }
+
+    fn bytes(&self) -> usize {
+        let at = match &self.at {
+            Places::Narrow(at) => size_of_val(&**at),
+            Places::Wide(at) => size_of_val(&**at),
+        };
+        size_of_val(&*self.starts) + at + size_of_val(&*self.values)
+    }
+
     fn add(&self, ctx: &Ctx, x: MatRef<'_>, mut out: MatMut<'_>) {
         let n = self.starts.len() - 1;
         let out = out.shared();
@@ -123,31 +165,57 @@ impl Sparse {
             for m in 0..x.rows() {
                 // SAFETY: each task writes the columns of its own rows.
                 let out = unsafe { out.part(m, first, starts.len() - 1) };
-                add_runs(ctx.isa(), self, starts, x.row(m), out);
+                let runs = Runs { starts, width: self.width, values: &self.values };
+                match &self.at {
+                    Places::Narrow(at) => add_runs(ctx.isa(), runs, at, x.row(m), out),
+                    Places::Wide(at) => add_runs(ctx.isa(), runs, at, x.row(m), out),
+                }
             }
         });
     }
 }
 
-multiversion! {
-    fn add_runs(sparse: &Sparse, starts: &[u32], x: &[f32], out: &mut [f32]) = add_runs_of_rows;
+/// The runs of some rows, but for their places.
+#[derive(Clone, Copy)]
+struct Runs<'a> {
+    starts: &'a [u32],
+    width: usize,
+    values: &'a [f32],
 }
 
-/// Adds to each output the products of its runs, summed in order.
+multiversion! {
+    fn add_runs<P: Place>(runs: Runs<'_>, at: &[P], x: &[f32], out: &mut [f32]) = add_runs_of_rows;
+}
+
+/// Adds to each output the products of its runs.
 #[inline(always)]
-fn add_runs_of_rows(sparse: &Sparse, starts: &[u32], x: &[f32], out: &mut [f32]) {
-    for (out, bounds) in out.iter_mut().zip(starts.windows(2)) {
-        let runs = bounds[0] as usize..bounds[1] as usize;
-        let mut sum = 0f32;
-        let values =
-            sparse.values[runs.start * sparse.width..runs.end * sparse.width].chunks_exact(sparse.width);
-        for (at, values) in sparse.at[runs].iter().zip(values) {
-            let x = &x[*at as usize * sparse.width..][..sparse.width];
-            for (v, x) in values.iter().zip(x) {
-                sum = v.mul_add(*x, sum);
+fn add_runs_of_rows<P: Place>(runs: Runs<'_>, at: &[P], x: &[f32], out: &mut [f32]) {
+    let width = runs.width;
+    for (out, bounds) in out.iter_mut().zip(runs.starts.windows(2)) {
+        let here = bounds[0] as usize..bounds[1] as usize;
+        let values = &runs.values[here.start * width..here.end * width];
+        let at = &at[here];
+        let mut lanes = [0f32; LANES];
+        if width == 1 {
+            let ((values, last), (at, last_at)) = (values.as_chunks::<LANES>(), at.as_chunks::<LANES>());
+            for (values, at) in values.iter().zip(at) {
+                for lane in 0..LANES {
+                    lanes[lane] = values[lane].mul_add(x[at[lane].get()], lanes[lane]);
+                }
+            }
+            for ((lane, value), at) in lanes.iter_mut().zip(last).zip(last_at) {
+                *lane = value.mul_add(x[at.get()], *lane);
+            }
+        } else {
+            let mut i = 0;
+            for (values, at) in values.chunks_exact(width).zip(at) {
+                for (value, x) in values.iter().zip(&x[at.get() * width..][..width]) {
+                    lanes[i % LANES] = value.mul_add(*x, lanes[i % LANES]);
+                    i += 1;
+                }
             }
         }
-        *out += sum;
+        *out += (lanes[0] + lanes[2]) + (lanes[1] + lanes[3]);
     }
 }
 
@@ -168,28 +236,27 @@ mod tests {
     }
 
     /// Every kind of term on integers, with numbers that are the same every time.
-    fn sum(shape: NK) -> QuantTensor {
+    fn sum(shape: NK, width: u32) -> QuantTensor {
         let matrix = |label: &str, seed: usize, shape: NK| {
             let weights = values(seed, shape.weights());
             QuantTensor::quantize_nearest(&WeightSpec::parse(label).unwrap(), &weights, shape).unwrap()
         };
         let third: Arc<[u32]> = (0..shape.n as u32).step_by(3).collect();
         let fifth: Arc<[u32]> = (0..shape.k as u32).step_by(5).collect();
-        let (width, runs) = (4, 7);
+        let runs = 11;
         let starts: Arc<[u32]> = (0..=shape.n as u32).map(|n| (n / 2).min(runs)).collect();
         let at: Arc<[u32]> = (0..runs).map(|i| i % (shape.k as u32 / width)).collect();
-        let kinds = [
-            (TermKind::Rank(6), vec![], "f16"),
-            (TermKind::Rows(third.len() as u32), vec![third], "int8-sym-row"),
-            (TermKind::Columns(fifth.len() as u32), vec![fifth], "int8-sym-row"),
-            (TermKind::Sparse { count: runs, width }, vec![starts, at], "f32"),
-        ];
-        let term = |(i, (kind, lists, label)): (usize, (TermKind, Vec<Arc<[u32]>>, &str))| {
+        let term = |seed: usize, kind: TermKind, lists: Vec<Arc<[u32]>>, label: &str| {
             let shapes = kind.matrices(shape).into_iter().enumerate();
-            let matrices = shapes.map(|(j, shape)| matrix(label, 3 * i + j, shape)).collect();
+            let matrices = shapes.map(|(j, shape)| matrix(label, seed + j, shape)).collect();
             Term { kind, lists, matrices }
         };
-        let terms = kinds.into_iter().enumerate().map(term).collect();
+        let terms = vec![
+            term(0, TermKind::Rank(6), vec![], "f16"),
+            term(3, TermKind::Rows(third.len() as u32), vec![third], "int8-sym-row"),
+            term(6, TermKind::Columns(fifth.len() as u32), vec![fifth], "int8-sym-row"),
+            term(9, TermKind::Sparse { count: runs, width }, vec![starts, at], "f32"),
+        ];
         let base = matrix("int4-asym-g32", 20, shape);
         QuantTensor::from_sum(SumTensor::new(base, terms).unwrap())
     }
@@ -197,8 +264,8 @@ mod tests {
     #[test]
     fn products_of_sums_have_the_bits_of_the_reference_at_every_level() {
         let shape = NK { n: 37, k: 96 };
-        let w = sum(shape);
-        for (tokens, threads) in [(1, 1), (1, 3), (5, 2)] {
+        for (tokens, threads, width) in [(1, 1, 1), (1, 3, 4), (5, 2, 6)] {
+            let w = sum(shape, width);
             let x = values(30, tokens * shape.k);
             let x = MatRef::new(&x, tokens, shape.k);
             for precision in [ActPrecision::Float, ActPrecision::Int8(ActRounding::Group32Twice)] {
@@ -216,7 +283,7 @@ mod tests {
     #[test]
     fn an_arranged_sum_is_near_what_it_means_and_counts_its_bytes() {
         let shape = NK { n: 40, k: 128 };
-        let w = sum(shape);
+        let w = sum(shape, 1);
         let TensorData::Sum(inner) = w.data() else { panic!("a sum") };
         for isa in Isa::available() {
             let ctx = Ctx::new(isa, 2);
