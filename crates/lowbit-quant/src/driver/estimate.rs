@@ -36,6 +36,8 @@ pub struct Cost {
     room: Option<u64>,
     /// All other bytes.
     bytes: u64,
+    /// Inputs of the widest layer whose products of inputs are summed up, 0 where none are.
+    widest: usize,
 }
 
 /// What a run is expected to take.
@@ -55,6 +57,10 @@ pub struct Estimate {
     pub rounding_seconds: f64,
     /// Memory at the same time, the mapped source and what the file system caches apart.
     pub memory_bytes: u64,
+    /// Tokens for each input of the widest layer whose products of inputs are summed up; absent where none are. With few, codes
+    /// are chosen for the calibration and no other text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens_per_input: Option<f64>,
 }
 
 impl Cost {
@@ -71,6 +77,7 @@ impl Cost {
             passes_seconds,
             statistics_seconds,
             rounding_seconds: self.rounding,
+            tokens_per_input: (self.widest > 0).then(|| count * self.length as f64 / self.widest as f64),
             memory_bytes: if self.room.is_some_and(|room| whole <= room) { whole } else { self.bytes },
         }
     }
@@ -111,6 +118,9 @@ pub fn estimate(ctx: &Ctx, request: &Request<'_>, length: usize) -> Result<Cost,
     let sums = sum(&|block| count.sums(block));
     let products =
         if recipe.needs().inputs == Inputs::Hessian { sum(&|block| count.products(block)) } else { 0.0 };
+    let hessian = recipe.needs().inputs == Inputs::Hessian;
+    let columns = blocks.clone().flat_map(|block| count.places(block)).map(|(k, ..)| k as usize);
+    let widest = if hessian { columns.max().unwrap_or(0) } else { 0 };
     let factoring = sum(&|block| count.factoring(block));
     let feedback = sum(&|block| count.feedback(block));
     let rounding = weights * (rates.scale + rates.survey + rates.solve)
@@ -127,6 +137,7 @@ pub fn estimate(ctx: &Ctx, request: &Request<'_>, length: usize) -> Result<Cost,
         stream_bytes: 4 * (length * model.hidden) as u64,
         room: (!none.in_file).then(|| request.memory.unwrap_or(u64::MAX)),
         bytes: none.bytes,
+        widest,
     })
 }
 
@@ -241,6 +252,7 @@ mod tests {
             stream_bytes: 10,
             room: Some(1320),
             bytes: 1000,
+            widest: 0,
         };
         assert_eq!(cost.of(33).memory_bytes, 1000);
         let estimate = cost.of(32);

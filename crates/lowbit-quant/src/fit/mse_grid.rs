@@ -24,6 +24,9 @@ pub enum Counts {
     Fourth,
     /// Its square times the mean square of its inputs; and every candidate's scale is fitted to its codes by least squares.
     ByInputs,
+    /// Likewise, times the weight's size besides: √(2 σ² + w²), σ² the mean square of the group. So the largest are clipped less, as
+    /// llama.cpp's K types have it.
+    ByInputsAndSize,
 }
 
 impl MseGrid {
@@ -46,24 +49,30 @@ impl Fit for MseGrid {
     fn name(&self) -> &'static str {
         match self.counts {
             Counts::Square | Counts::Fourth => "error grid",
-            Counts::ByInputs => "error grid by inputs",
+            Counts::ByInputs | Counts::ByInputsAndSize => "error grid by inputs",
         }
     }
 
     fn needs(&self) -> Needs {
         match self.counts {
             Counts::Square | Counts::Fourth => Needs::NONE,
-            Counts::ByInputs => Needs { inputs: Inputs::Magnitudes, ..Needs::NONE },
+            Counts::ByInputs | Counts::ByInputsAndSize => Needs { inputs: Inputs::Magnitudes, ..Needs::NONE },
         }
     }
 
     fn fit(&self, spec: &GroupedSpec, group: &Group<'_>) -> GroupFit {
         let whole = Range.fit(spec, group);
-        let by_inputs = self.counts == Counts::ByInputs;
-        let equally = vec![1.0; group.weights.len()];
-        let counts = group.importance.filter(|_| by_inputs).unwrap_or(&equally);
+        let by_inputs = matches!(self.counts, Counts::ByInputs | Counts::ByInputsAndSize);
+        let counts = match group.importance.filter(|_| by_inputs) {
+            Some(importance) if self.counts == Counts::ByInputsAndSize => by_size(group.weights, importance),
+            Some(importance) => importance.to_vec(),
+            None => vec![1.0; group.weights.len()],
+        };
+        let counts = counts.as_slice();
         let lost = |fit: GroupFit| match self.counts {
-            Counts::Square | Counts::ByInputs => Sums::of(spec, fit, group.weights, counts, |e| e * e),
+            Counts::Square | Counts::ByInputs | Counts::ByInputsAndSize => {
+                Sums::of(spec, fit, group.weights, counts, |e| e * e)
+            }
             Counts::Fourth => Sums::of(spec, fit, group.weights, counts, |e| (e * e) * (e * e)),
         };
         let (mut best, mut least) = (whole, f32::INFINITY);
@@ -85,6 +94,12 @@ impl Fit for MseGrid {
         let error = |fit: GroupFit| lost(fit).map_or(f32::INFINITY, |sums| sums.error);
         if error(best) <= error(whole) { best } else { whole }
     }
+}
+
+/// What inputs count, times the size of the weights.
+fn by_size(weights: &[f32], importance: &[f32]) -> Vec<f32> {
+    let twice_mean = 2.0 * weights.iter().map(|w| w * w).sum::<f32>() / weights.len() as f32;
+    importance.iter().zip(weights).map(|(m, w)| m * (twice_mean + w * w).sqrt()).collect()
 }
 
 /// Sums over a group under a fit as it is stored; m is what a weight's error counts, c its code less the zero point.

@@ -45,7 +45,7 @@ pub struct Gptq {
     pub act_order: ActOrder,
     /// Whether query, key and value are rounded before the inputs of the output projection are collected, and so on.
     pub true_sequential: bool,
-    /// Whether ranges are clipped for the least squared error, counted by the mean square of inputs.
+    /// Whether ranges are clipped for the least squared error, counted by the mean square of inputs and the size of weights.
     pub mse: bool,
     /// Whether all tokens count the same, each input divided by its root mean square. The first tokens of a text make
     /// inputs of some layers far larger than others do, and would alone decide how these are rounded.
@@ -113,7 +113,7 @@ impl Method for Gptq {
             ActOrder::Static => Order::LargestFirst,
             ActOrder::Permuted => Order::Permuted,
         };
-        let grid = MseGrid { grid: 50, max_shrink: 0.6, counts: Counts::ByInputs };
+        let grid = MseGrid { grid: 50, max_shrink: 0.6, counts: Counts::ByInputsAndSize };
         let fit: Box<dyn Fit> = if self.mse { Box::new(grid) } else { Box::new(Range) };
         Ok(Recipe {
             fit,

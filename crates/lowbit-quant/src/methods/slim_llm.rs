@@ -82,7 +82,7 @@ impl Method for SlimLlm {
             }
             _ => Err("it gives groups one bit more or less; take an asym format of 2 to 7 bits with groups"),
         };
-        let fit = MseGrid { grid: 50, max_shrink: 0.6, counts: Counts::ByInputs };
+        let fit = MseGrid { grid: 50, max_shrink: 0.6, counts: Counts::ByInputsAndSize };
         Ok(Recipe { check, ..Recipe::sweep(&Self::CARD, fit, sweep) })
     }
 }

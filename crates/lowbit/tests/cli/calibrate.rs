@@ -95,7 +95,7 @@ fn what_is_made_runs_and_rotated_and_smoothed_models_do_too() {
         ("smoothquant", "int8-sym-row", &[], 0.2),
         ("smoothquant", "int8-sym-row", few, 1.0),
         ("dgq", "int4-asym-g16-int8-row", &[], 0.2),
-        ("qoq", "int4-asym-g16-int8-row", &[], 0.2),
+        ("qoq", "int4-asym-g16-int8-row", &[], 0.3),
         ("smoothquant_plus", "int4-asym-g32", &[], 0.2),
         ("eora", "int4-asym-g32", &["--set", "rank=4"], 0.2),
         ("spqr", "int4-asym-g16", &[], 0.2),

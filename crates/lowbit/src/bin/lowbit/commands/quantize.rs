@@ -26,6 +26,9 @@ use recipe_file::RecipeFile;
 use serde_json::{Map, Value};
 use std::{io::Write, ops::ControlFlow, path::PathBuf, time::Instant};
 
+/// Tokens for each input below which a method that uses products of inputs learns its calibration by heart.
+const FEW_TOKENS: f64 = 4.0;
+
 /// Steps of the progress bar.
 const STEPS: u64 = 10_000;
 
@@ -144,6 +147,14 @@ impl QuantizeCommand {
         let calibrated =
             text.map(|text| text.calibration(|| estimate(&ctx, &request, text.length).with_context(cannot)));
         let (calibration, estimate) = calibrated.transpose()?.unzip();
+        if let Some(few) =
+            estimate.and_then(|estimate| estimate.tokens_per_input).filter(|few| *few < FEW_TOKENS)
+        {
+            eprintln!(
+                "warning: {few:.1} tokens of calibration for each input of the widest layer: codes are chosen for these tokens more \
+                 than for other text; give more samples (--samples)"
+            );
+        }
         let request = Request { calibration: calibration.as_ref(), ..request };
         let bar = progress::bar(STEPS, "{msg} {wide_bar} {percent} %, {eta} left");
         let (start, over) = (Instant::now(), interrupt.answering());
