@@ -74,3 +74,38 @@ impl Method for LlmInt8 {
         Ok(Recipe { activations: self.activations.0, check, ..Recipe::nearest(&Self::CARD, Range) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lowbit_format::{NK, QuantTensor, WeightSpec};
+    use lowbit_kernels::{Act, ActPrecision, ActRounding, Ctx, Isa, MatMut, MatRef, mpgemm};
+
+    #[test]
+    fn products_lose_no_more_than_by_the_papers_own_way() {
+        let golden: serde_json::Value =
+            serde_json::from_str(include_str!("../../tests/golden/llm_int8.json")).unwrap();
+        let number = |name: &str| golden[name].as_f64().unwrap();
+        let numbers = |name: &str| -> Vec<f32> {
+            golden[name].as_array().unwrap().iter().map(|x| x.as_f64().unwrap() as f32).collect()
+        };
+        let shape = NK { n: number("n") as usize, k: number("k") as usize };
+        let (w, x) = (numbers("w"), numbers("x"));
+        let tokens = x.len() / shape.k;
+        let spec = WeightSpec::parse(LlmInt8::CARD.default_format).unwrap();
+        let weight = QuantTensor::quantize_nearest(&spec, &w, shape).unwrap();
+        let lost = |rounding: ActRounding| {
+            let mut out = vec![0.0; tokens * shape.n];
+            let to = MatMut::new(&mut out, tokens, shape.n);
+            let act = Act::new(MatRef::new(&x, tokens, shape.k));
+            mpgemm(&Ctx::new(Isa::detect(), 1), &weight, &act, ActPrecision::Int8(rounding), to);
+            let pairs = x.chunks_exact(shape.k).flat_map(|x| w.chunks_exact(shape.k).map(move |w| (x, w)));
+            let exact =
+                pairs.map(|(x, w)| x.iter().zip(w).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum::<f64>());
+            out.iter().zip(exact).map(|(made, exact)| (f64::from(*made) - exact).powi(2)).sum::<f64>()
+        };
+        let (plain, apart) = (lost(ActRounding::Token), lost(ActRounding::TokenOutliers));
+        assert!((plain / number("plain") - 1.0).abs() < 0.02, "{plain} {}", number("plain"));
+        assert!(apart < 1.01 * number("apart"), "{apart} {}", number("apart"));
+    }
+}

@@ -295,6 +295,62 @@ mod tests {
     }
 
     #[test]
+    fn corrections_lose_no_more_than_those_made_as_the_papers_say() {
+        let golden: serde_json::Value =
+            serde_json::from_str(include_str!("../../tests/golden/low_rank.json")).unwrap();
+        let number = |value: &serde_json::Value| value.as_f64().unwrap();
+        let numbers = |name: &str| -> Vec<f32> {
+            golden[name].as_array().unwrap().iter().map(|x| number(x) as f32).collect()
+        };
+        let shape = NK { n: number(&golden["n"]) as usize, k: number(&golden["k"]) as usize };
+        let (w, x) = (numbers("w"), numbers("x"));
+        let weight = Storage::from(lowbit_format::FloatFormat::F32.encode(&w));
+        let weight = QuantTensor::from_floats(lowbit_format::FloatFormat::F32, shape, weight).unwrap();
+        let WeightSpec::Grouped(spec) = WeightSpec::parse("int3-asym-g16-f32").unwrap() else {
+            panic!("groups")
+        };
+        // Error of the weights, and of the outputs, of what a solver makes.
+        let lost = |solve: &dyn Solve| {
+            let needs = Needs { inputs: Inputs::Hessian, ..Needs::NONE };
+            let tokens = x.len() / shape.k;
+            let mut collector = crate::stats::Collector::new(shape.k, needs, tokens as u64, 1);
+            collector.add(lowbit_kernels::MatRef::new(&x, tokens, shape.k));
+            let stats = collector.finish();
+            let layer = Layer { weight: &weight, stats: Some(&stats), threads: 1 };
+            let made = solve.solve(&layer, &spec, &crate::fit::Range).unwrap();
+            let format = made.spec.clone().unwrap_or(WeightSpec::Grouped(spec.clone()));
+            let parts = made.parts.iter().map(|part| Storage::from(part.clone()));
+            let tensor = QuantTensor::from_parts(&format, shape, parts).unwrap();
+            let mut row = vec![0.0; shape.k];
+            let mut outputs = 0.0;
+            for (n, w) in w.chunks_exact(shape.k).enumerate() {
+                tensor.decode_row(n, &mut row);
+                for x in x.chunks_exact(shape.k) {
+                    let error = (0..shape.k).map(|k| f64::from(w[k] - row[k]) * f64::from(x[k])).sum::<f64>();
+                    outputs += error * error;
+                }
+            }
+            [made.squared_error, outputs]
+        };
+        let near = |found: f64, golden: f64| (found / golden - 1.0).abs() < 1e-3;
+        let [weights, outputs] = lost(&crate::solve::Nearest);
+        let without = &golden["without"];
+        assert!(near(weights, number(&without["lorc"])) && near(outputs, number(&without["eora"])));
+        for case in golden["cases"].as_array().unwrap() {
+            let with = |lost: Lost| LowRank {
+                inner: Box::new(crate::solve::Nearest),
+                rank: number(&case["rank"]) as u32,
+                format: WeightSpec::parse("f32").unwrap(),
+                lost,
+            };
+            let [weights, _] = lost(&with(Lost::Weights));
+            let [_, outputs] = lost(&with(Lost::Outputs(1e-6)));
+            assert!(weights < 1.01 * number(&case["lorc"]), "{case} {weights}");
+            assert!(outputs < 1.01 * number(&case["eora"]), "{case} {outputs}");
+        }
+    }
+
+    #[test]
     fn the_number_of_threads_changes_nothing_and_no_error_needs_no_correction() {
         let shape = NK { n: 600, k: 300 };
         let error = lowbit_testing::seeded_values("error", shape.weights(), 1.0, 0.0);
