@@ -117,3 +117,28 @@ impl Keep for Metric {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::solve::testing::lost;
+    use lowbit_format::NK;
+
+    #[test]
+    fn a_layer_loses_no_more_than_by_the_papers_own_way() {
+        let golden: serde_json::Value =
+            serde_json::from_str(include_str!("../../tests/golden/pb_llm.json")).unwrap();
+        let number = |name: &str| golden[name].as_f64().unwrap();
+        let numbers = |name: &str| -> Vec<f32> {
+            golden[name].as_array().unwrap().iter().map(|x| x.as_f64().unwrap() as f32).collect()
+        };
+        let shape = NK { n: number("n") as usize, k: number("k") as usize };
+        let (w, x) = (numbers("w"), numbers("x"));
+        let lost = |salient: f64| {
+            let recipe = PbLlm { salient, ..PbLlm::default() }.recipe().unwrap();
+            lost(&*recipe.solve, (&w, &x, shape), "int1-sym-row-f32")[1]
+        };
+        assert!(lost(0.1) < 1.01 * number("lost"), "{} {}", lost(0.1), number("lost"));
+        assert!(lost(0.1) < lost(0.0) && lost(0.0) < number("plain"), "{} {}", lost(0.0), number("plain"));
+    }
+}

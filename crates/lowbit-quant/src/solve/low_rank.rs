@@ -304,34 +304,8 @@ mod tests {
         };
         let shape = NK { n: number(&golden["n"]) as usize, k: number(&golden["k"]) as usize };
         let (w, x) = (numbers("w"), numbers("x"));
-        let weight = Storage::from(lowbit_format::FloatFormat::F32.encode(&w));
-        let weight = QuantTensor::from_floats(lowbit_format::FloatFormat::F32, shape, weight).unwrap();
-        let WeightSpec::Grouped(spec) = WeightSpec::parse("int3-asym-g16-f32").unwrap() else {
-            panic!("groups")
-        };
-        // Error of the weights, and of the outputs, of what a solver makes.
-        let lost = |solve: &dyn Solve| {
-            let needs = Needs { inputs: Inputs::Hessian, ..Needs::NONE };
-            let tokens = x.len() / shape.k;
-            let mut collector = crate::stats::Collector::new(shape.k, needs, tokens as u64, 1);
-            collector.add(lowbit_kernels::MatRef::new(&x, tokens, shape.k));
-            let stats = collector.finish();
-            let layer = Layer { weight: &weight, stats: Some(&stats), threads: 1 };
-            let made = solve.solve(&layer, &spec, &crate::fit::Range).unwrap();
-            let format = made.spec.clone().unwrap_or(WeightSpec::Grouped(spec.clone()));
-            let parts = made.parts.iter().map(|part| Storage::from(part.clone()));
-            let tensor = QuantTensor::from_parts(&format, shape, parts).unwrap();
-            let mut row = vec![0.0; shape.k];
-            let mut outputs = 0.0;
-            for (n, w) in w.chunks_exact(shape.k).enumerate() {
-                tensor.decode_row(n, &mut row);
-                for x in x.chunks_exact(shape.k) {
-                    let error = (0..shape.k).map(|k| f64::from(w[k] - row[k]) * f64::from(x[k])).sum::<f64>();
-                    outputs += error * error;
-                }
-            }
-            [made.squared_error, outputs]
-        };
+        let lost =
+            |solve: &dyn Solve| crate::solve::testing::lost(solve, (&w, &x, shape), "int3-asym-g16-f32");
         let near = |found: f64, golden: f64| (found / golden - 1.0).abs() < 1e-3;
         let [weights, outputs] = lost(&crate::solve::Nearest);
         let without = &golden["without"];

@@ -6,6 +6,8 @@ mod kept;
 mod low_rank;
 mod more_bits;
 mod nearest;
+#[cfg(test)]
+pub(crate) mod testing;
 mod two_level;
 
 pub use column_sweep::{ColumnSweep, Order};
