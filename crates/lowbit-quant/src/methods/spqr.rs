@@ -16,7 +16,8 @@
 //! # Departures
 //! The share of outliers is given in place of the threshold that leads to it, so that the size is known before. [H⁻¹]ⱼⱼ is that of the columns from j on, in
 //! the order of the sweep. Zero points have as many bits as weights, and none of a second level. A unit is for 64 weights here, so that
-//! it divides the rows of small models, and for 256 in the paper; scales have no minimum of their own. Columns with the largest inputs come first.
+//! it divides the rows of small models, and for 256 in the paper; scales have no minimum of their own. Columns with the largest inputs come first. Outliers and scales are chosen before the
+//! sweep, as scales of two levels must be, and not when it reaches their group: that loses 17 % more of the outputs of the layer in `tests/golden/spqr.py`.
 //!
 //! # Cost
 //! That of `gptq`, and a fit for every weight: `group_size` roundings of it.
@@ -158,5 +159,25 @@ mod tests {
         assert!(worth[..3].iter().all(|w| *w < worth[3]), "{worth:?}");
         // The second group loses nothing as it is.
         assert!(worth[4..].iter().all(|w| *w <= 0.0), "{worth:?}");
+    }
+
+    #[test]
+    fn a_layer_loses_a_sixth_more_than_by_the_papers_own_way_and_far_less_than_without_outliers() {
+        let golden = include_str!("../../tests/golden/spqr.json");
+        let golden: serde_json::Value = serde_json::from_str(golden).unwrap();
+        let list = |name: &str| -> Vec<f32> {
+            serde_json::from_value(golden[name].clone()).unwrap_or_else(|error| panic!("{name}: {error}"))
+        };
+        let of = |name: &str| golden[name].as_f64().unwrap();
+        let shape = NK { n: of("n") as usize, k: of("k") as usize };
+        let lost = |outliers: f64| {
+            let recipe = Spqr { outliers, equal_tokens: false, ..Spqr::default() }.recipe().unwrap();
+            let layer = (&list("w")[..], &list("x")[..], shape);
+            crate::solve::testing::lost(&*recipe.solve, layer, "int3-asym-g16-f32")[1]
+        };
+        let (with, without) = (lost(of("outliers")), lost(0.0));
+        // Outliers and scales are chosen before the sweep here, and when it reaches a group there.
+        assert!(with < 1.18 * of("lost"), "{with} {}", of("lost"));
+        assert!(with < 0.75 * without, "{with} {without} {}", of("plain"));
     }
 }
