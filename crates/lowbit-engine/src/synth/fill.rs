@@ -39,7 +39,9 @@ impl Fill {
         match (spec, part.term) {
             (WeightSpec::Sum(spec), Some((term, matrix))) => {
                 let term = &spec.terms()[usize::from(term)];
-                let k = term.kind.matrices(shape).get(usize::from(matrix)).map_or(shape.k, |shape| shape.k);
+                // Of a product of two both share the size; all else is added to weights of this one.
+                let up = matches!(term.kind, TermKind::Rank(_)) && matrix == 1;
+                let k = if up { term.kind.matrices(shape)[1].k } else { shape.k };
                 let kind = Some((term.kind, shape));
                 Self { seed, name, spec: (*term.weight).clone(), k, part: *part, term: kind }
             }
