@@ -319,6 +319,10 @@ impl SumTensor {
         &self.terms
     }
 
+    pub(crate) fn into_parts(self) -> (QuantTensor, Vec<Term<QuantTensor>>) {
+        (*self.base, self.terms)
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         let shape = self.base.shape();
         self.base.bytes() + self.terms.iter().map(|term| term.bytes(shape)).sum::<usize>()

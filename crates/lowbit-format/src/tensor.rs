@@ -2,7 +2,7 @@
 
 use crate::{
     BlockCodec, BlockFormat, BlockVisitor, Codes, FloatFormat, FormatError, GroupParams, GroupedTensor, NK,
-    Storage, SumTensor, WeightSpec, block,
+    Storage, SumTensor, Term, WeightSpec, block,
 };
 
 /// A weight matrix `W[N, K]` as it is stored: bytes, and what they mean.
@@ -247,6 +247,19 @@ impl QuantTensor {
             TensorData::Grouped(grouped) => grouped.bytes(),
             TensorData::Sum(sum) => sum.bytes(),
         }
+    }
+
+    /// This matrix with one more term.
+    ///
+    /// # Errors
+    /// As [`SumTensor::new`].
+    pub fn plus(self, term: Term<Self>) -> Result<Self, FormatError> {
+        let (base, mut terms) = match self.data {
+            TensorData::Sum(sum) => sum.into_parts(),
+            _ => (self, Vec::new()),
+        };
+        terms.push(term);
+        SumTensor::new(base, terms).map(Self::from_sum)
     }
 
     /// The matrices that are not sums of which it is made: itself, or the base and those of the terms.

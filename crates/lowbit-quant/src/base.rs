@@ -3,7 +3,7 @@
 use crate::{
     Card, Method, QuantError, Recipe, method,
     methods::wrong,
-    solve::{Lost, LowRank, Nearest},
+    solve::{Lost, LowRank},
 };
 use lowbit_format::WeightSpec;
 use serde::{Deserialize, Serialize};
@@ -67,12 +67,11 @@ impl Base {
                 return Err(wrong::<M>(format!("low_rank_format is {format}, {expected}")));
             }
         }
-        let mut recipe = self.recipe::<M>()?;
+        let recipe = self.recipe::<M>()?;
         if recipe.solve.name() == LowRank::NAME {
             return Err(wrong::<M>("base adds a low-rank matrix already; give a method that only rounds"));
         }
-        let inner = std::mem::replace(&mut recipe.solve, Box::new(Nearest));
-        recipe.solve = Box::new(LowRank { inner, rank, format: format.clone(), lost });
-        Ok(recipe)
+        let solve = LowRank { inner: recipe.solve, rank, format: format.clone(), lost };
+        Ok(Recipe { solve: Box::new(solve), ..recipe })
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     solve::{Layer, Quantized, SolveError, quantize_matrix},
     transform::{FindScale, Place, Reorder, Seam, consumers, fold, seams},
 };
-use lowbit_format::{GroupShape, NK, OnlineOp, QuantTensor, Storage, WeightSpec};
+use lowbit_format::{GroupShape, NK, OnlineOp, QuantTensor, WeightSpec};
 use lowbit_kernels::Ctx;
 use lowbit_model::Role;
 
@@ -184,10 +184,12 @@ fn tensor<'a>(
     let apart = layers.clone().any(|layer| layer.id.expert.is_some()) && collected.is_some();
     let whole =
         matches!(spec, WeightSpec::Grouped(s) if s.levels().iter().any(|l| l.shape == GroupShape::Tensor));
-    if apart && whole && layers.clone().count() > 1 {
+    let refused = |why| {
         let (method, format) = (run.recipe.card.name, spec.label());
-        let why = "experts in one tensor cannot share a scale where each is rounded by its own inputs";
-        return Err(QuantError::Refused { tensor: name.to_owned(), method, format, why });
+        Err(QuantError::Refused { tensor: name.to_owned(), method, format, why })
+    };
+    if apart && whole && layers.clone().count() > 1 {
+        return refused("experts in one tensor cannot share a scale where each is rounded by its own inputs");
     }
     let mut input = work.input(name).to_vec();
     let mut made_into = spec.clone();
@@ -205,17 +207,15 @@ fn tensor<'a>(
         let mut rows = quantize_matrix((fit, solver), &layer, spec).map_err(wrong)?;
         if let Some(order) = rows.order.take() {
             if apart {
-                let (method, format) = (run.recipe.card.name, spec.label());
-                let why = "experts in one tensor cannot have their inputs permuted each in its own way";
-                return Err(QuantError::Refused { tensor: name.to_owned(), method, format, why });
+                return refused(
+                    "experts in one tensor cannot have their inputs permuted each in its own way",
+                );
             }
             input.push(OnlineOp::Permute(order));
         }
         if let Some(sum) = rows.spec.take() {
             if apart {
-                let (method, format) = (run.recipe.card.name, spec.label());
-                let why = "experts in one tensor cannot have something added each of its own";
-                return Err(QuantError::Refused { tensor: name.to_owned(), method, format, why });
+                return refused("experts in one tensor cannot have something added each of its own");
             }
             made_into = sum;
         }
@@ -234,8 +234,7 @@ impl Made {
 
     /// The tensor.
     pub(crate) fn tensor(&self) -> Result<QuantTensor, QuantError> {
-        let parts = self.quantized.parts.iter().map(|bytes| Storage::from(bytes.clone()));
         let wrong = |error| QuantError::Solve { tensor: self.name.clone(), error: SolveError::Format(error) };
-        QuantTensor::from_parts(&self.spec, self.shape, parts).map_err(wrong)
+        self.quantized.tensor(&self.spec, self.shape).map_err(wrong)
     }
 }

@@ -114,7 +114,6 @@ impl Method for Dgq {
             activations: self.activations.0,
             scales: vec![Box::new(PercentileClipping { outliers: within("outliers", self.outliers)? })],
             solve: Box::new(TwoLevel { coarse }),
-            check: TwoLevel::accepts,
             ..Recipe::nearest(&Self::CARD, fit)
         })
     }

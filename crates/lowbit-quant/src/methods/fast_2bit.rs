@@ -23,11 +23,8 @@
 //! arXiv:2311.16442.
 
 use super::{Method, Recipe, wrong};
-use crate::{
-    Base, Card, Claim, Paper, QuantError,
-    solve::{MoreBits, Nearest},
-};
-use lowbit_format::{Bits, ElementFormat, GroupShape, GroupedSpec};
+use crate::{Base, Card, Claim, Paper, QuantError, solve::MoreBits};
+use lowbit_format::Bits;
 use serde::{Deserialize, Serialize};
 
 /// Settings of `fast_2bit`.
@@ -70,13 +67,8 @@ impl Method for Fast2Bit {
         if !(0.0..=1.0).contains(&self.wide) {
             return Err(wrong::<Self>(format!("wide is {}, expected 0 to 1", self.wide)));
         }
-        let mut recipe = self.base.recipe::<Self>()?;
-        let inner = std::mem::replace(&mut recipe.solve, Box::new(Nearest));
-        recipe.solve = Box::new(MoreBits { inner, share: self.wide, bits: Bits::new(2)? });
-        recipe.check = |spec: &GroupedSpec| match (spec.element(), spec.levels()[0].shape) {
-            (ElementFormat::Int { .. }, GroupShape::Group(_)) => Ok(()),
-            _ => Err("it gives more bits to some groups; take an int format with groups"),
-        };
-        Ok(recipe)
+        let recipe = self.base.recipe::<Self>()?;
+        let solve = MoreBits { inner: recipe.solve, share: self.wide, bits: Bits::new(2)? };
+        Ok(Recipe { solve: Box::new(solve), ..recipe })
     }
 }

@@ -222,6 +222,7 @@ impl Recipe {
                 "activations would meet such groups unrounded; take groups of a multiple of 16 weights",
             );
         }
+        self.solve.accepts(spec)?;
         (self.check)(spec)
     }
 }

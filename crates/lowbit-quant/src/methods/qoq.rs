@@ -139,7 +139,6 @@ impl Method for Qoq {
             reorder: self.reorder.then_some(Reorder { places: BLOCK_OUT }),
             fit,
             solve: Box::new(TwoLevel { coarse: Coarse::Bounded { limit: PROTECTED } }),
-            check: TwoLevel::accepts,
             ..Recipe::nearest(&Self::CARD, Range)
         };
         if self.attention > 0.0 {

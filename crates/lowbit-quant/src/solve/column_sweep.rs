@@ -7,7 +7,7 @@
 
 use super::{
     Layer, Quantized, Solve, SolveError,
-    nearest::{GroupInputs, decode, fits, measured},
+    nearest::{GroupInputs, decode, fits, measured, permuted},
     share,
 };
 use crate::{
@@ -88,11 +88,6 @@ impl Solve for ColumnSweep {
         let measured = measured(&weights, &QuantTensor::from_grouped(made));
         Ok(Quantized { order: (self.order == Order::Permuted).then_some(order), ..measured })
     }
-}
-
-/// A row with its columns in another order.
-fn permuted<'a>(row: &'a [f32], order: &'a [u32]) -> impl Iterator<Item = f32> + 'a {
-    order.iter().map(|from| row[*from as usize])
 }
 
 /// Columns by falling mean square; of equal ones the first comes first.

@@ -16,8 +16,8 @@ use crate::{
     stats::Needs,
 };
 use lowbit_format::{
-    Bits, ElementFormat, FormatError, GroupFit, GroupedSpec, GroupedTensor, NK, QuantTensor, SumTensor, Term,
-    TermKind, ZeroPoint,
+    Bits, ElementFormat, FormatError, GroupFit, GroupedSpec, GroupedTensor, NK, QuantTensor, Term, TermKind,
+    ZeroPoint,
 };
 
 /// Rows that one worker fits at a time.
@@ -76,6 +76,7 @@ impl Solve for GroupBits {
         let Swept { rounded, .. } = sweep.all(&weights, threads);
         let Fits::Given(fits) = fits else { unreachable!("they were given above") };
         let made = split(&rounded, shape, &specs, &fits)?;
+        // Said even where all groups have the same bits: whether experts can have it must not depend on the block.
         Ok(Quantized { spec: Some(made.spec()), ..measured(&weights, &made) })
     }
 }
@@ -133,8 +134,8 @@ fn split(
         places(&all).iter().map(|(i, g)| high(rounded[*i], fits[*g], d_of(*g)).0).collect();
     let base_fits: Vec<GroupFit> =
         fits.iter().enumerate().map(|(g, fit)| high(0.0, *fit, d_of(g)).1).collect();
-    let base = QuantTensor::from_grouped(GroupedTensor::quantize_with(least, &values, shape, &base_fits)?);
-    let mut terms = Vec::new();
+    let mut made =
+        QuantTensor::from_grouped(GroupedTensor::quantize_with(least, &values, shape, &base_fits)?);
     for d in more.into_iter().filter(|d| *d > 0) {
         let columns: Vec<usize> = all.iter().copied().filter(|k| more_of[k / len] == d).collect();
         let low: Vec<f32> = places(&columns).iter().map(|(i, _)| rounded[*i] - values[*i]).collect();
@@ -147,12 +148,10 @@ fn split(
         let kind = TermKind::Columns(columns.len() as u32);
         let matrix = GroupedTensor::quantize_with(&spec, &low, kind.matrices(shape)[0], &low_fits)?;
         let list = columns.iter().map(|k| *k as u32).collect();
-        terms.push(Term { kind, lists: vec![list], matrices: vec![QuantTensor::from_grouped(matrix)] });
+        made =
+            made.plus(Term { kind, lists: vec![list], matrices: vec![QuantTensor::from_grouped(matrix)] })?;
     }
-    match terms.is_empty() {
-        true => Ok(base),
-        false => SumTensor::new(base, terms).map(QuantTensor::from_sum),
-    }
+    Ok(made)
 }
 
 #[cfg(test)]

@@ -14,8 +14,8 @@ use crate::{
     stats::{Factor, Needs},
 };
 use lowbit_format::{
-    FormatError, GroupFit, GroupShape, GroupedSpec, GroupedTensor, NK, QuantTensor, SumTensor, Term,
-    TermKind, WeightSpec,
+    FormatError, GroupFit, GroupShape, GroupedSpec, GroupedTensor, NK, QuantTensor, Term, TermKind,
+    WeightSpec,
 };
 
 /// Rows that one worker fits at a time.
@@ -113,9 +113,7 @@ impl Solve for Kept {
         if left.is_empty() {
             return Ok(measured(&weights, &base));
         }
-        let sum = QuantTensor::from_sum(SumTensor::new(base, vec![term(&left, shape, &self.format)?])?);
-        let made_into = Some(sum.spec());
-        Ok(Quantized { spec: made_into, ..measured(&weights, &sum) })
+        Ok(measured(&weights, &base.plus(term(&left, shape, &self.format)?)?))
     }
 }
 
@@ -187,6 +185,7 @@ mod tests {
     use super::*;
     use crate::{
         fit::Range,
+        solve::{Lost, LowRank},
         stats::{Collector, InputStats},
     };
     use lowbit_format::{FloatFormat, Storage};
@@ -235,9 +234,7 @@ mod tests {
         let stats = stats();
         let layer = Layer { weight: weights, stats: Some(&stats), threads };
         let made = solve.solve(&layer, &spec, &Range).unwrap();
-        let spec = made.spec.clone().unwrap_or(WeightSpec::Grouped(spec));
-        let parts = made.parts.iter().map(|part| Storage::from(part.clone()));
-        let tensor = QuantTensor::from_parts(&spec, SHAPE, parts).unwrap();
+        let tensor = made.tensor(&WeightSpec::Grouped(spec), SHAPE).unwrap();
         let mut values = vec![0.0; SHAPE.weights()];
         values.chunks_exact_mut(SHAPE.k).enumerate().for_each(|(n, row)| tensor.decode_row(n, row));
         (made, values)
@@ -271,6 +268,19 @@ mod tests {
         let (_, plain) = solved(&kept(0.0), &tensor(&weights), "int3-asym-g16", 2);
         let error = |values: &[f32]| values.iter().zip(&weights).map(|(a, b)| (a - b).powi(2)).sum::<f32>();
         assert!(error(&values) < 0.2 * error(&plain), "{} {}", error(&values), error(&plain));
+    }
+
+    #[test]
+    fn what_is_kept_stays_beside_a_correction_of_low_rank() {
+        let weights = tensor(&seeded_values("weights", SHAPE.weights(), 0.1, 0.0));
+        let format = WeightSpec::Float(FloatFormat::F16);
+        let both =
+            LowRank { inner: Box::new(kept(0.05)), rank: 4, format: format.clone(), lost: Lost::Weights };
+        let (alone, _) = solved(&kept(0.05), &weights, "int3-asym-g16", 2);
+        let (made, values) = solved(&both, &weights, "int3-asym-g16", 2);
+        let label = alone.spec.unwrap().label();
+        assert_eq!(made.spec.unwrap().label(), format!("{label}+rank4-{format}"));
+        assert!(made.squared_error < alone.squared_error && values.len() == SHAPE.weights());
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use super::{
     Layer, Quantized, Solve, SolveError,
-    nearest::{decode, measured},
+    nearest::{decode_stored, measured},
     share,
 };
 use crate::{
@@ -14,9 +14,7 @@ use crate::{
     stats::{Factor, Inputs, Needs},
 };
 use faer::{Accum, Mat, MatMut, MatRef, Par, linalg::matmul::matmul};
-use lowbit_format::{
-    FormatError, GroupedSpec, NK, QuantTensor, Storage, SumTensor, Term, TermKind, WeightSpec,
-};
+use lowbit_format::{FormatError, GroupedSpec, NK, QuantTensor, Term, TermKind, WeightSpec};
 use rand_pcg::{Pcg32, rand_core::Rng as _};
 use std::sync::Arc;
 
@@ -58,20 +56,19 @@ impl Solve for LowRank {
         self.inner.needs().and(Needs { inputs, ..Needs::NONE })
     }
 
+    fn accepts(&self, spec: &GroupedSpec) -> Result<(), &'static str> {
+        self.inner.accepts(spec)
+    }
+
     fn solve(&self, layer: &Layer<'_>, spec: &GroupedSpec, fit: &dyn Fit) -> Result<Quantized, SolveError> {
         let shape = layer.weight.shape();
         let rounded = self.inner.solve(layer, spec, fit)?;
-        let parts = rounded.parts.iter().map(|bytes| Storage::from(bytes.clone()));
-        let base = QuantTensor::from_parts(&WeightSpec::Grouped(spec.clone()), shape, parts)?;
-        let (mut weights, _) = decode(layer.weight, 0..shape.n)?;
-        if let Some(order) = &rounded.order {
-            let stored = |row: &[f32]| order.iter().map(|k| row[*k as usize]).collect::<Vec<f32>>();
-            weights = weights.chunks_exact(shape.k).flat_map(stored).collect();
-        }
+        let made = rounded.tensor(&WeightSpec::Grouped(spec.clone()), shape)?;
+        let weights = decode_stored(layer, rounded.order.as_deref())?;
         let mut error = weights.clone();
         let mut row = vec![0.0; shape.k];
         for (n, error) in error.chunks_exact_mut(shape.k).enumerate() {
-            base.decode_row(n, &mut row);
+            made.decode_row(n, &mut row);
             error.iter_mut().zip(&row).for_each(|(e, w)| *e -= w);
         }
         let factor = match (self.lost, layer.stats) {
@@ -85,9 +82,7 @@ impl Solve for LowRank {
         let rank = (self.rank as usize).min(shape.n).min(shape.k);
         let lost = Loss { error: &error, shape, factor: factor.as_ref(), threads: layer.threads };
         let term = self.term(&lost.best(rank), shape, rank)?;
-        let sum = QuantTensor::from_sum(SumTensor::new(base, vec![term])?);
-        let spec = Some(sum.spec());
-        Ok(Quantized { order: rounded.order, spec, ..measured(&weights, &sum) })
+        Ok(Quantized { order: rounded.order, ..measured(&weights, &made.plus(term)?) })
     }
 }
 

@@ -23,7 +23,7 @@ use crate::{
     fit::Fit,
     stats::{InputStats, Needs, NotDefinite},
 };
-use lowbit_format::{FormatError, GroupedSpec, QuantTensor, WeightSpec};
+use lowbit_format::{FormatError, GroupedSpec, NK, QuantTensor, Storage, WeightSpec};
 
 /// A layer that is to be rounded.
 #[derive(Clone, Copy)]
@@ -43,6 +43,12 @@ pub trait Solve: Send + Sync {
     /// What calibration must collect for it.
     fn needs(&self) -> Needs {
         Needs::NONE
+    }
+    /// # Errors
+    /// Why it cannot make a format.
+    fn accepts(&self, spec: &GroupedSpec) -> Result<(), &'static str> {
+        let _ = spec;
+        Ok(())
     }
     /// What rounds a layer that no token of the calibration reached, as an expert may be.
     fn without_inputs(&self) -> &dyn Solve {
@@ -88,6 +94,12 @@ impl Quantized {
         }
         self.squared_error += rows.squared_error;
         self.squared += rows.squared;
+    }
+
+    /// What was made, of a matrix that was to become `asked`.
+    pub(crate) fn tensor(&self, asked: &WeightSpec, shape: NK) -> Result<QuantTensor, FormatError> {
+        let parts = self.parts.iter().map(|bytes| Storage::from(bytes.clone()));
+        QuantTensor::from_parts(self.spec.as_ref().unwrap_or(asked), shape, parts)
     }
 
     pub(crate) fn bytes(&self) -> usize {

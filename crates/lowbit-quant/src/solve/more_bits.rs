@@ -5,12 +5,12 @@
 
 use super::{
     Layer, Quantized, Solve, SolveError,
-    nearest::{decode, measured},
+    nearest::{decode_stored, measured},
 };
 use crate::{fit::Fit, stats::Needs};
 use lowbit_format::{
-    Bits, ElementFormat, GroupShape, GroupedSpec, ParamFormat, QuantTensor, ScaleLevel, Storage, SumTensor,
-    Term, TermKind, WeightSpec,
+    Bits, ElementFormat, GroupShape, GroupedSpec, ParamFormat, QuantTensor, ScaleLevel, Term, TermKind,
+    WeightSpec, ZeroPoint,
 };
 
 /// Rounds by another part, and adds bits to some groups.
@@ -32,21 +32,17 @@ impl Solve for MoreBits {
         self.inner.needs()
     }
 
+    fn accepts(&self, spec: &GroupedSpec) -> Result<(), &'static str> {
+        self.inner.accepts(spec)?;
+        groups(spec).map(|_| ()).ok_or("it gives more bits to some groups; take an int format with groups")
+    }
+
     fn solve(&self, layer: &Layer<'_>, spec: &GroupedSpec, fit: &dyn Fit) -> Result<Quantized, SolveError> {
         let shape = layer.weight.shape();
         let rounded = self.inner.solve(layer, spec, fit)?;
-        let (ElementFormat::Int { zero, .. }, GroupShape::Group(size)) =
-            (spec.element(), spec.levels()[0].shape)
-        else {
-            return Ok(rounded);
-        };
-        let parts = rounded.parts.iter().map(|bytes| Storage::from(bytes.clone()));
-        let base = QuantTensor::from_parts(&WeightSpec::Grouped(spec.clone()), shape, parts)?;
-        let (mut weights, _) = decode(layer.weight, 0..shape.n)?;
-        if let Some(order) = &rounded.order {
-            let stored = |row: &[f32]| order.iter().map(|k| row[*k as usize]).collect::<Vec<f32>>();
-            weights = weights.chunks_exact(shape.k).flat_map(stored).collect();
-        }
+        let Some((zero, size)) = groups(spec) else { return Ok(rounded) };
+        let made = rounded.tensor(&WeightSpec::Grouped(spec.clone()), shape)?;
+        let weights = decode_stored(layer, rounded.order.as_deref())?;
         let len = size as usize;
         let wide = widest(&weights, len, (self.share * (weights.len() / len) as f64) as usize);
         if wide.is_empty() {
@@ -56,7 +52,7 @@ impl Solve for MoreBits {
         let mut left = Vec::with_capacity(wide.len() * len);
         for group in &wide {
             let (n, start) = (group * len / shape.k, group * len % shape.k);
-            base.decode_row(n, &mut row);
+            made.decode_row(n, &mut row);
             left.extend((start..start + len).map(|k| weights[n * shape.k + k] - row[k]));
         }
         let kind = TermKind::Sparse { count: wide.len() as u32, width: size };
@@ -69,9 +65,15 @@ impl Solve for MoreBits {
         let matrix =
             QuantTensor::quantize_nearest(&WeightSpec::Grouped(more), &left, kind.matrices(shape)[0])?;
         let term = Term { kind, lists: vec![starts, at], matrices: vec![matrix] };
-        let sum = QuantTensor::from_sum(SumTensor::new(base, vec![term])?);
-        let spec = Some(sum.spec());
-        Ok(Quantized { order: rounded.order, spec, ..measured(&weights, &sum) })
+        Ok(Quantized { order: rounded.order, ..measured(&weights, &made.plus(term)?) })
+    }
+}
+
+/// Where zero points are, and the weights of a group; `None` for other formats than groups of integers.
+fn groups(spec: &GroupedSpec) -> Option<(ZeroPoint, u32)> {
+    match (spec.element(), spec.levels()[0].shape) {
+        (ElementFormat::Int { zero, .. }, GroupShape::Group(size)) => Some((zero, size)),
+        _ => None,
     }
 }
 
@@ -93,7 +95,7 @@ fn widest(weights: &[f32], len: usize, count: usize) -> Vec<usize> {
 mod tests {
     use super::*;
     use crate::{fit::Range, solve::Nearest};
-    use lowbit_format::{FloatFormat, NK};
+    use lowbit_format::{FloatFormat, NK, Storage};
     use lowbit_testing::seeded_values;
 
     #[test]
@@ -111,9 +113,7 @@ mod tests {
         let errors = |share: f64| {
             let solve = MoreBits { inner: Box::new(Nearest), share, bits: Bits::new(2).unwrap() };
             let made = solve.solve(&layer, &spec, &Range).unwrap();
-            let label = made.spec.clone().unwrap_or(WeightSpec::Grouped(spec.clone()));
-            let parts = made.parts.iter().map(|part| Storage::from(part.clone()));
-            let tensor = QuantTensor::from_parts(&label, shape, parts).unwrap();
+            let tensor = made.tensor(&WeightSpec::Grouped(spec.clone()), shape).unwrap();
             let mut row = vec![0.0; shape.k];
             let mut errors = Vec::new();
             for (n, weights) in weights.chunks_exact(shape.k).enumerate() {
@@ -121,7 +121,7 @@ mod tests {
                 let squares: Vec<f32> = row.iter().zip(weights).map(|(a, b)| (a - b).powi(2)).collect();
                 errors.extend(squares.chunks(16).map(|group| group.iter().sum::<f32>()));
             }
-            (errors, label.label())
+            (errors, tensor.spec().label())
         };
         let (plain, label) = errors(0.0);
         assert_eq!(label, "int2-asym-g16");

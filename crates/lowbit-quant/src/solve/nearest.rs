@@ -106,6 +106,20 @@ pub(super) fn by_rows(
     Ok(all)
 }
 
+/// The weights of a layer with their columns as they are stored.
+pub(super) fn decode_stored(layer: &Layer<'_>, order: Option<&[u32]>) -> Result<Vec<f32>, FormatError> {
+    let (weights, shape) = decode(layer.weight, 0..layer.weight.shape().n)?;
+    Ok(match order {
+        None => weights,
+        Some(order) => weights.chunks_exact(shape.k).flat_map(|row| permuted(row, order)).collect(),
+    })
+}
+
+/// A row with its columns in another order.
+pub(super) fn permuted<'a>(row: &'a [f32], order: &'a [u32]) -> impl Iterator<Item = f32> + 'a {
+    order.iter().map(|from| row[*from as usize])
+}
+
 /// Rows as floats, all of them finite.
 pub(crate) fn decode(tensor: &QuantTensor, rows: Range<usize>) -> Result<(Vec<f32>, NK), FormatError> {
     let shape = NK { n: rows.len(), k: tensor.shape().k };
@@ -135,5 +149,6 @@ pub(super) fn measured(weights: &[f32], rounded: &QuantTensor) -> Quantized {
         }
     }
     let parts = rounded.parts().iter().map(|part| part.bytes().to_vec()).collect();
-    Quantized { parts, spec: None, order: None, squared_error, squared }
+    let spec = Some(rounded.spec()).filter(|spec| matches!(spec, WeightSpec::Sum(_)));
+    Quantized { parts, spec, order: None, squared_error, squared }
 }

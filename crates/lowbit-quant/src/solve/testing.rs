@@ -20,9 +20,7 @@ pub(crate) fn lost(solve: &dyn Solve, (w, x, shape): (&[f32], &[f32], NK), forma
     let stats = collector.finish();
     let layer = Layer { weight: &weight, stats: Some(&stats), threads: 1 };
     let made = solve.solve(&layer, &spec, &Range).unwrap();
-    let format = made.spec.clone().unwrap_or(WeightSpec::Grouped(spec));
-    let parts = made.parts.iter().map(|part| Storage::from(part.clone()));
-    let tensor = QuantTensor::from_parts(&format, shape, parts).unwrap();
+    let tensor = made.tensor(&WeightSpec::Grouped(spec), shape).unwrap();
     let mut row = vec![0.0; shape.k];
     let mut outputs = 0.0;
     for (n, w) in w.chunks_exact(shape.k).enumerate() {

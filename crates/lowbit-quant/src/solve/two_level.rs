@@ -50,32 +50,6 @@ pub enum Coarse {
 }
 
 impl TwoLevel {
-    /// Whether codes of a format are 8-bit integers in units of a row.
-    ///
-    /// # Errors
-    /// Why they are not.
-    pub fn accepts(spec: &GroupedSpec) -> Result<(), &'static str> {
-        let integers = matches!(
-            spec.element(),
-            ElementFormat::Int { bits, zero: ZeroPoint::Symmetric | ZeroPoint::Integer } if (2..=6).contains(&bits.get())
-        );
-        let two = match spec.levels() {
-            [fine, coarse] => {
-                matches!((fine.shape, fine.format), (GroupShape::Group(_), ParamFormat::Int(_)))
-                    && coarse.shape == GroupShape::Row
-            }
-            _ => false,
-        };
-        if integers && two {
-            Ok(())
-        } else {
-            Err(
-                "it makes codes of 2 to 6 bits with integer scales over a scale of rows; take a format such as \
-                int4-asym-g64-int8-row",
-            )
-        }
-    }
-
     /// Rounds some rows.
     fn round(&self, part: &Part<'_>, stats: Option<&InputStats>) -> Result<GroupedTensor, FormatError> {
         match self.coarse {
@@ -122,8 +96,31 @@ impl Solve for TwoLevel {
         self
     }
 
+    /// Codes must be 8-bit integers in units of a row.
+    fn accepts(&self, spec: &GroupedSpec) -> Result<(), &'static str> {
+        let integers = matches!(
+            spec.element(),
+            ElementFormat::Int { bits, zero: ZeroPoint::Symmetric | ZeroPoint::Integer } if (2..=6).contains(&bits.get())
+        );
+        let two = match spec.levels() {
+            [fine, coarse] => {
+                matches!((fine.shape, fine.format), (GroupShape::Group(_), ParamFormat::Int(_)))
+                    && coarse.shape == GroupShape::Row
+            }
+            _ => false,
+        };
+        if integers && two {
+            Ok(())
+        } else {
+            Err(
+                "it makes codes of 2 to 6 bits with integer scales over a scale of rows; take a format such as \
+                int4-asym-g64-int8-row",
+            )
+        }
+    }
+
     fn solve(&self, layer: &Layer<'_>, spec: &GroupedSpec, fit: &dyn Fit) -> Result<Quantized, SolveError> {
-        Self::accepts(spec).map_err(|reason| FormatError::Levels { reason })?;
+        self.accepts(spec).map_err(|reason| FormatError::Levels { reason })?;
         let k = layer.weight.shape().k;
         let inputs = layer.stats.map(|stats| GroupInputs::new(stats, spec, fit, k));
         by_rows(layer, ROWS, |weights, shape| {
@@ -433,7 +430,7 @@ mod tests {
     #[test]
     fn formats_that_are_no_8_bit_integers_of_a_row_are_refused_with_one_that_is() {
         for label in LABELS {
-            assert_eq!(TwoLevel::accepts(&grouped(label)), Ok(()), "{label}");
+            assert_eq!(TwoLevel { coarse: BOUNDED }.accepts(&grouped(label)), Ok(()), "{label}");
         }
         let others = [
             "int4-asym-g64",
@@ -445,7 +442,7 @@ mod tests {
             "ternary-g64-int8-row",
         ];
         for label in others {
-            let why = TwoLevel::accepts(&grouped(label)).unwrap_err();
+            let why = TwoLevel { coarse: BOUNDED }.accepts(&grouped(label)).unwrap_err();
             assert!(why.contains("int4-asym-g64-int8-row"), "{label} {why}");
         }
     }
