@@ -52,7 +52,7 @@ impl Solve for ColumnSweep {
     }
 
     fn needs(&self) -> Needs {
-        Needs { inputs: Inputs::Hessian, samples: 0, equal_tokens: self.equal_tokens }
+        sweep_needs(self.equal_tokens)
     }
 
     /// # Panics
@@ -88,6 +88,11 @@ impl Solve for ColumnSweep {
         let measured = measured(&weights, &QuantTensor::from_grouped(made));
         Ok(Quantized { order: (self.order == Order::Permuted).then_some(order), ..measured })
     }
+}
+
+/// What every sweep must know of inputs.
+pub(super) fn sweep_needs(equal_tokens: bool) -> Needs {
+    Needs { inputs: Inputs::Hessian, samples: 0, equal_tokens }
 }
 
 /// Columns by falling mean square; of equal ones the first comes first.

@@ -5,10 +5,10 @@
 //! by that, and every column costs its own bits.
 
 use super::{
-    ColumnSweep, Layer, Quantized, Solve, SolveError,
-    column_sweep::{Fits, Order, Sweep, Swept, largest_first},
-    kept::{Matrix, curvature},
-    nearest::{decode, measured},
+    Layer, Quantized, Solve, SolveError,
+    column_sweep::{Fits, Sweep, Swept, sweep_needs},
+    matrix::{Matrix, Sorted},
+    nearest::measured,
     share,
 };
 use crate::{
@@ -50,34 +50,23 @@ impl Solve for GroupBits {
     }
 
     fn needs(&self) -> Needs {
-        let order = Order::LargestFirst;
-        ColumnSweep { damp: self.damp, order, equal_tokens: self.equal_tokens }.needs()
+        sweep_needs(self.equal_tokens)
     }
 
     /// # Panics
     /// Where the layer has no statistics with a Hessian.
     fn solve(&self, layer: &Layer<'_>, spec: &GroupedSpec, fit: &dyn Fit) -> Result<Quantized, SolveError> {
-        let stats = layer.stats.expect("the driver collects what `needs` asks for");
-        let shape = layer.weight.shape();
-        let (weights, _) = decode(layer.weight, 0..shape.n)?;
-        let order = largest_first(&stats.mean_square);
-        let factor = stats.factor(self.damp, &order)?;
-        let curvature = curvature(&factor, &order);
-        let importance = &stats.mean_square;
-        let threads = layer.threads;
-        let matrix =
-            Matrix { weights: &weights, shape, spec, fit, importance, curvature: &curvature, threads };
+        let sorted = Sorted::of(layer, self.damp)?;
+        let matrix = sorted.matrix(layer, spec, fit);
         let specs = self.choose.choose(&matrix)?;
         let highest: Vec<f32> = specs.iter().map(crate::fit::highest).collect();
         let fits = Fits::Given(fits(&matrix, &specs));
-        let (order, k) = (&order, shape.k);
-        let sweep =
-            Sweep { spec, factor: &factor, order, fits: &fits, k, kept: None, highest: Some(&highest) };
-        let Swept { rounded, .. } = sweep.all(&weights, threads);
+        let sweep = Sweep { highest: Some(&highest), ..sorted.sweep(spec, &fits) };
+        let Swept { rounded, .. } = sweep.all(matrix.weights, layer.threads);
         let Fits::Given(fits) = fits else { unreachable!("they were given above") };
-        let made = split(&rounded, shape, &specs, &fits)?;
+        let made = split(&rounded, matrix.shape, &specs, &fits)?;
         // Said even where all groups have the same bits: whether experts can have it must not depend on the block.
-        Ok(Quantized { spec: Some(made.spec()), ..measured(&weights, &made) })
+        Ok(Quantized { spec: Some(made.spec()), ..measured(matrix.weights, &made) })
     }
 }
 

@@ -4,14 +4,15 @@
 //! leaves of a kept weight is stored as a sparse term: code and term together are the weight.
 
 use super::{
-    ColumnSweep, Layer, Quantized, Solve, SolveError,
-    column_sweep::{Fits, Order, Sweep, Swept, largest_first, stored},
-    nearest::{decode, measured},
+    Layer, Quantized, Solve, SolveError,
+    column_sweep::{Fits, Sweep, Swept, stored, sweep_needs},
+    matrix::{Matrix, Sorted},
+    nearest::measured,
     share,
 };
 use crate::{
     fit::{Fit, Group},
-    stats::{Factor, Needs},
+    stats::Needs,
 };
 use lowbit_format::{
     FormatError, GroupFit, GroupShape, GroupedSpec, GroupedTensor, NK, QuantTensor, Term, TermKind,
@@ -27,24 +28,6 @@ pub trait Keep: Send + Sync {
     fn name(&self) -> &'static str;
     /// How much it would be worth to keep each weight, row after row: the most worth are kept.
     fn worth(&self, matrix: &Matrix<'_>) -> Vec<f32>;
-}
-
-/// A matrix of which some parts are to be stored with more bits than others.
-pub struct Matrix<'a> {
-    /// W, row after row.
-    pub weights: &'a [f32],
-    /// N and K.
-    pub shape: NK,
-    /// What it is rounded to.
-    pub spec: &'a GroupedSpec,
-    /// How groups are fitted.
-    pub fit: &'a dyn Fit,
-    /// Mean square of the inputs of every column.
-    pub importance: &'a [f32],
-    /// 1 / [H⁻¹]ⱼⱼ of every column j, of H without the columns that are rounded before it.
-    pub curvature: &'a [f32],
-    /// Workers, at least one.
-    pub threads: usize,
 }
 
 /// The sweep. Columns with the largest inputs come first and groups are fitted before it.
@@ -67,63 +50,33 @@ impl Solve for Kept {
     }
 
     fn needs(&self) -> Needs {
-        let order = Order::LargestFirst;
-        ColumnSweep { damp: self.damp, order, equal_tokens: self.equal_tokens }.needs()
+        sweep_needs(self.equal_tokens)
     }
 
     /// # Panics
     /// Where the layer has no statistics with a Hessian.
     fn solve(&self, layer: &Layer<'_>, spec: &GroupedSpec, fit: &dyn Fit) -> Result<Quantized, SolveError> {
-        let stats = layer.stats.expect("the driver collects what `needs` asks for");
-        let shape = layer.weight.shape();
-        let (weights, _) = decode(layer.weight, 0..shape.n)?;
-        let order = largest_first(&stats.mean_square);
-        let factor = stats.factor(self.damp, &order)?;
-        let curvature = curvature(&factor, &order);
-        let matrix = Matrix {
-            weights: &weights,
-            shape,
-            spec,
-            fit,
-            importance: &stats.mean_square,
-            curvature: &curvature,
-            threads: layer.threads,
-        };
+        let sorted = Sorted::of(layer, self.damp)?;
+        let matrix = sorted.matrix(layer, spec, fit);
+        let (weights, shape) = (matrix.weights, matrix.shape);
         let kept = most(&self.keep.worth(&matrix), (self.share * weights.len() as f64) as usize);
         let fits = fits_without(&matrix, &kept);
         let fits = if spec.levels().len() == 1 {
             fits.into_iter().map(|fit| stored(spec, fit)).collect()
         } else {
-            let made = GroupedTensor::quantize_with(spec, &weights, shape, &fits)?;
+            let made = GroupedTensor::quantize_with(spec, weights, shape, &fits)?;
             (0..shape.n).flat_map(|n| made.stored_fits(n)).collect::<Vec<_>>()
         };
         let given = Fits::Given(fits.clone());
-        let sweep = Sweep {
-            spec,
-            factor: &factor,
-            order: &order,
-            fits: &given,
-            k: shape.k,
-            kept: Some(&kept),
-            highest: None,
-        };
-        let Swept { rounded, left, .. } = sweep.all(&weights, layer.threads);
+        let sweep = Sweep { kept: Some(&kept), ..sorted.sweep(spec, &given) };
+        let Swept { rounded, left, .. } = sweep.all(weights, layer.threads);
         let base = GroupedTensor::quantize_with(spec, &rounded, shape, &fits)?;
         let base = QuantTensor::from_grouped(base);
         if left.is_empty() {
-            return Ok(measured(&weights, &base));
+            return Ok(measured(weights, &base));
         }
-        Ok(measured(&weights, &base.plus(term(&left, shape, &self.format)?)?))
+        Ok(measured(weights, &base.plus(term(&left, shape, &self.format)?)?))
     }
-}
-
-/// 1 / [H⁻¹]ⱼⱼ of every column, of H from it on in the order of the sweep.
-pub(super) fn curvature(factor: &Factor, order: &[u32]) -> Vec<f32> {
-    let mut curvature = vec![0.0; order.len()];
-    for (at, column) in order.iter().enumerate() {
-        curvature[*column as usize] = factor.column(at)[at].powi(2);
-    }
-    curvature
 }
 
 /// What of each group is not kept, fitted; the whole group where all of it is.
@@ -185,7 +138,7 @@ mod tests {
     use super::*;
     use crate::{
         fit::Range,
-        solve::{Lost, LowRank},
+        solve::{ColumnSweep, Lost, LowRank, Order},
         stats::{Collector, InputStats},
     };
     use lowbit_format::{FloatFormat, Storage};

@@ -4,6 +4,7 @@ mod column_sweep;
 mod group_bits;
 mod kept;
 mod low_rank;
+mod matrix;
 mod more_bits;
 mod nearest;
 #[cfg(test)]
@@ -12,8 +13,9 @@ mod two_level;
 
 pub use column_sweep::{ColumnSweep, Order};
 pub use group_bits::{ChooseBits, GroupBits};
-pub use kept::{Keep, Kept, Matrix};
+pub use kept::{Keep, Kept};
 pub use low_rank::{Lost, LowRank};
+pub use matrix::Matrix;
 pub use more_bits::MoreBits;
 pub use nearest::Nearest;
 pub(crate) use nearest::decode;
