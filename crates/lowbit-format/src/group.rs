@@ -1,8 +1,9 @@
 //! Which weights share a scale, and how scales are stored.
 
 use half::{bf16, f16};
+use std::borrow::Cow;
 
-use crate::{Bits, FormatError, float::f16_to_f32};
+use crate::{Bits, FormatError, NK, float::f16_to_f32};
 
 /// The weights that share one parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -13,14 +14,56 @@ pub enum GroupShape {
     Row,
     /// Neighbours in a row, a multiple of four; the last group of a row may be short.
     Group(u32),
+    /// Neighbours in a column, which meet the same input feature, a multiple of four; the last group of a column may be short.
+    Column(u32),
 }
 
 impl GroupShape {
-    /// Number of groups in a row of `k` weights.
+    /// Number of parameters in one of their rows, for rows of `k` weights.
     pub fn per_row(self, k: usize) -> usize {
         match self {
             Self::Tensor | Self::Row => 1,
             Self::Group(size) => k.div_ceil(size as usize),
+            Self::Column(_) => k,
+        }
+    }
+
+    /// Rows of parameters of `n` rows of weights.
+    pub fn rows(self, n: usize) -> usize {
+        match self {
+            Self::Tensor => 1,
+            Self::Row | Self::Group(_) => n,
+            Self::Column(size) => n.div_ceil(size as usize),
+        }
+    }
+
+    /// The row of parameters of row `n` of the weights.
+    #[inline(always)]
+    pub fn row(self, n: usize) -> usize {
+        match self {
+            Self::Tensor => 0,
+            Self::Row | Self::Group(_) => n,
+            Self::Column(size) => n / size as usize,
+        }
+    }
+
+    /// The weights of every group, in the order in which parameters are stored.
+    pub fn groups(self, weights: &[f32], shape: NK) -> Box<dyn Iterator<Item = Cow<'_, [f32]>> + '_> {
+        let k = shape.k.max(1);
+        match self {
+            Self::Tensor => Box::new(std::iter::once(Cow::Borrowed(weights))),
+            Self::Row | Self::Group(_) => {
+                let len = self.len_in_row(k);
+                Box::new(weights.chunks(k).flat_map(move |row| row.chunks(len)).map(Cow::Borrowed))
+            }
+            Self::Column(size) => {
+                let panels = weights.chunks(size as usize * k);
+                let columns = panels.flat_map(move |panel| (0..k).map(move |column| (panel, column)));
+                Box::new(
+                    columns
+                        .map(move |(panel, column)| panel.iter().skip(column).step_by(k).copied().collect()),
+                )
+            }
         }
     }
 
@@ -29,6 +72,7 @@ impl GroupShape {
         match self {
             Self::Tensor | Self::Row => k,
             Self::Group(size) => size as usize,
+            Self::Column(_) => 1,
         }
     }
 }

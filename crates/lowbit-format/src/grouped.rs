@@ -87,8 +87,7 @@ impl GroupedTensor {
     ) -> Result<Self, FormatError> {
         check_weights(weights, shape)?;
         let level = spec.levels()[0].shape;
-        let rows = if level == GroupShape::Tensor { 1 } else { shape.n };
-        if fits.len() != rows * level.per_row(shape.k) {
+        if fits.len() != level.rows(shape.n) * level.per_row(shape.k) {
             return Err(FormatError::Levels { reason: "the fits are not one for every group" });
         }
         nearest::quantize_with(spec, weights, shape, fits)
@@ -107,10 +106,7 @@ impl GroupedTensor {
         (scales, zeros): (&[&[f32]], Option<&[f32]>),
     ) -> Result<Self, FormatError> {
         let packing = spec.element().packing();
-        let count = |level: GroupShape| {
-            let rows = if level == GroupShape::Tensor { 1 } else { shape.n };
-            rows * level.per_row(shape.k)
-        };
+        let count = |level: GroupShape| level.rows(shape.n) * level.per_row(shape.k);
         let levels = || spec.levels().iter().zip(scales);
         let zero = zeros.zip(spec.zero_format());
         if codes.len() != shape.weights() || codes.iter().any(|code| u32::from(*code) >= packing.levels()) {
@@ -153,6 +149,9 @@ impl GroupedTensor {
     pub fn decode_row(&self, n: usize, out: &mut [f32]) {
         let (shape, k) = (self.shape(), self.shape().k);
         assert!(n < shape.n && out.len() == k, "row {n} of {shape} into {}", out.len());
+        if let GroupShape::Column(_) = self.params.levels[0].shape() {
+            return self.decode_columns(n, out);
+        }
         let (packing, row) = (self.codes.packing(), self.codes.row_bytes(n));
         let group = self.params.levels[0].shape().len_in_row(k).max(1);
         let mut codes = [0i8; UNPACKED];
@@ -178,6 +177,27 @@ impl GroupedTensor {
                 }
                 at = end;
             }
+        }
+    }
+
+    /// Row `n` where every weight of it has parameters of its own.
+    #[inline(always)]
+    fn decode_columns(&self, n: usize, out: &mut [f32]) {
+        let center = self.spec.element().center().unwrap_or(0.0);
+        let mut codes = vec![0i8; out.len()];
+        let (mut scales, mut zeros) = (vec![0.0; out.len()], vec![center; out.len()]);
+        self.codes.packing().unpack_row(self.codes.row_bytes(n), out.len(), &mut codes);
+        self.params.levels[0].decode_row(n, &mut scales);
+        if let Some(params) = &self.params.zeros {
+            params.decode_row(n, &mut zeros);
+        }
+        let weights = out.iter_mut().zip(&codes).zip(&scales).zip(&zeros);
+        match self.spec.element() {
+            ElementFormat::Codebook(book) => {
+                let numbers = book.table();
+                weights.for_each(|(((x, code), s), _)| *x = numbers[usize::from(*code as u8)] * s);
+            }
+            _ => weights.for_each(|(((x, code), s), zero)| *x = (f32::from(*code as u8) - zero) * s),
         }
     }
 
@@ -229,11 +249,12 @@ impl GroupedTensor {
     /// Inlined into wrappers for every instruction set, as block codecs are.
     ///
     /// # Panics
-    /// Where the row or the lengths do not fit, or codes stand for numbers of a table.
+    /// Where the row or the lengths do not fit, codes stand for numbers of a table, or groups lie in columns.
     #[inline(always)]
     pub fn expand_row(&self, n: usize, q: &mut [i8], s: &mut [f32], c: &mut [f32]) {
         let group = self.spec.expansion_group();
         let (k, expanded) = (self.shape().k, self.expanded_k());
+        assert!(group > 1, "groups in columns are not expanded");
         assert!(
             q.len() == expanded && s.len() == expanded / group && c.len() == s.len(),
             "row {n} of {} takes {expanded} codes in groups of {group}, not {} in {} and {}",

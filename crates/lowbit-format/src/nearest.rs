@@ -28,7 +28,7 @@ impl GroupFit {
 
 pub(crate) fn quantize(spec: &GroupedSpec, weights: &[f32], shape: NK) -> Result<GroupedTensor, FormatError> {
     let fine = spec.levels()[0].shape;
-    let fits: Vec<GroupFit> = groups(fine, weights, shape).map(|group| fit(spec.element(), group)).collect();
+    let fits: Vec<GroupFit> = fine.groups(weights, shape).map(|group| fit(spec.element(), &group)).collect();
     quantize_with(spec, weights, shape, &fits)
 }
 
@@ -71,16 +71,6 @@ pub(crate) fn quantize_with(
     GroupedTensor::new(spec.clone(), Codes::pack(spec.element().packing(), shape, &codes), params)
 }
 
-/// The weights of every group of the first level, in the order in which parameters are stored.
-fn groups(level: GroupShape, weights: &[f32], shape: NK) -> Box<dyn Iterator<Item = &[f32]> + '_> {
-    match level {
-        GroupShape::Tensor => Box::new(std::iter::once(weights)),
-        _ => Box::new(
-            weights.chunks(shape.k.max(1)).flat_map(move |row| row.chunks(level.len_in_row(shape.k).max(1))),
-        ),
-    }
-}
-
 fn fit(element: ElementFormat, group: &[f32]) -> GroupFit {
     let absmax = group.iter().fold(0f32, |m, w| m.max(w.abs()));
     let absmean = (group.iter().map(|w| f64::from(w.abs())).sum::<f64>() / group.len().max(1) as f64) as f32;
@@ -115,7 +105,8 @@ fn store_scales(spec: &GroupedSpec, scales: &[f32], shape: NK) -> Vec<Params> {
                 (GroupShape::Group(a), GroupShape::Group(b)) => GroupShape::Group(b / a),
                 (_, other) => other,
             };
-            let units: Vec<f32> = groups(within, scales, per_row)
+            let units: Vec<f32> = within
+                .groups(scales, per_row)
                 .map(|s| s.iter().fold(0f32, |m, s| m.max(*s)) / fine.format.unit())
                 .collect();
             let units = Params::encode(coarse.shape, coarse.format, shape, &units);

@@ -13,6 +13,8 @@ pub struct Params {
     shape: GroupShape,
     format: ParamFormat,
     count: NK,
+    /// Rows of weights before the first one that has the same parameters: of a part of a matrix.
+    before: usize,
     bytes: Storage,
 }
 
@@ -31,7 +33,7 @@ impl Params {
         let overflow = FormatError::Overflow { n: weights.n, k: weights.k };
         let expected = row_bytes(format, count.k).and_then(|row| row.checked_mul(count.n)).ok_or(overflow)?;
         if bytes.len() == expected {
-            Ok(Self { shape, format, count, bytes })
+            Ok(Self { shape, format, count, before: 0, bytes })
         } else {
             Err(FormatError::Length { format: "scales", shape: count, expected, found: bytes.len() })
         }
@@ -50,11 +52,11 @@ impl Params {
                 values.iter().flat_map(|x| format.encode(*x).to_le_bytes().into_iter().take(width)).collect();
             Storage::from(bytes)
         };
-        Self { shape, format, count, bytes }
+        Self { shape, format, count, before: 0, bytes }
     }
 
     fn count(shape: GroupShape, weights: NK) -> NK {
-        NK { n: if shape == GroupShape::Tensor { 1 } else { weights.n }, k: shape.per_row(weights.k) }
+        NK { n: shape.rows(weights.n), k: shape.per_row(weights.k) }
     }
 
     /// How the values are stored.
@@ -72,15 +74,15 @@ impl Params {
         &self.bytes
     }
 
-    /// The stored bytes of row `n`.
+    /// The stored bytes of the parameters of row `n` of the weights.
     #[inline(always)]
     fn row(&self, n: usize) -> &[u8] {
-        let n = if self.shape == GroupShape::Tensor { 0 } else { n };
+        let n = self.shape.row(self.before + n);
         let row = self.bytes.len() / self.count.n.max(1);
         &self.bytes.bytes()[n * row..][..row]
     }
 
-    /// The parameter of group `group` of row `n`.
+    /// The parameter of group `group` of row `n` of the weights.
     pub fn get(&self, n: usize, group: usize) -> f32 {
         let row = self.row(n);
         if let ParamFormat::Int(bits) = self.format {
@@ -92,9 +94,9 @@ impl Params {
         self.format.decode(u32::from_le_bytes(word))
     }
 
-    /// The parameters of row `n`, one for every group.
+    /// The parameters of row `n` of the weights, one for every group.
     #[inline(always)]
-    pub(crate) fn decode_row(&self, n: usize, out: &mut [f32]) {
+    pub fn decode_row(&self, n: usize, out: &mut [f32]) {
         let row = self.row(n);
         match self.format {
             ParamFormat::F16 => {
@@ -128,10 +130,17 @@ impl Params {
         if self.shape == GroupShape::Tensor {
             return self.clone();
         }
+        let (start, end) = (self.before + rows.start, self.before + rows.end);
+        let first = self.shape.row(start);
+        let count = self.shape.rows(end).max(first) - first;
         let row = self.bytes.len() / self.count.n.max(1);
-        let bytes =
-            self.bytes.slice(rows.start * row..rows.end * row).expect("rows lie inside the parameters");
-        Self { count: NK { n: rows.len(), k: self.count.k }, bytes, ..self.clone() }
+        let bytes = self.bytes.slice(first * row..(first + count) * row);
+        let bytes = bytes.expect("rows lie inside the parameters");
+        let before = match self.shape {
+            GroupShape::Column(size) => start % size as usize,
+            _ => 0,
+        };
+        Self { count: NK { n: count, k: self.count.k }, before, bytes, ..self.clone() }
     }
 }
 

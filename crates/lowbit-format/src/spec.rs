@@ -8,12 +8,13 @@
 //! | `int2-asym-g128` | 2-bit integers, an integer zero point and an f16 scale for every 128 |
 //! | `int3-fzero-g64-f32` | 3-bit integers, zero point and scale in f32 |
 //! | `int4-asym-g32-int6-g256` | two levels: 6-bit scales for every 32, in units of an f16 scale for every 256 |
+//! | `int4-asym-c128` | 4-bit integers, an integer zero point and an f16 scale for every 128 of a column |
 //! | `ternary-tensor-f32` | −1, 0, +1 and one f32 scale |
 //! | `nf4-g64-f32` | NF4 with an f32 scale for every 64, see [`Codebook`] |
 //! | `e4m3-row-bf16` | 8-bit floats with a bf16 scale a row |
 //! | `int3-asym-g128+rank32-int8-sym-row` | 3-bit integers, and a product of two matrices of rank 32 that is added, see [`TermKind`] |
 //!
-//! After the element come one or two scale levels, the finer first: a shape (`gN`, `row`, `tensor`) and a format, which
+//! After the element come one or two scale levels, the finer first: a shape (`gN`, `row`, `cN`, `tensor`) and a format, which
 //! is left out where it is f16. After each `+` come a term, `rankR`, `rowsC`, `columnsC` or `sparseCxWIDTH`, and the format of
 //! its matrices.
 //!
@@ -58,7 +59,7 @@ impl GroupedSpec {
     pub fn new(element: ElementFormat, levels: Vec<ScaleLevel>) -> Result<Self, FormatError> {
         let wrong = |reason| Err(FormatError::Levels { reason });
         for level in &levels {
-            if let GroupShape::Group(size) = level.shape {
+            if let GroupShape::Group(size) | GroupShape::Column(size) = level.shape {
                 check_group(size)?;
             }
         }
@@ -67,7 +68,8 @@ impl GroupedSpec {
             [fine, coarse] => {
                 let nested = match (fine.shape, coarse.shape) {
                     (GroupShape::Group(a), GroupShape::Group(b)) => b > a && b % a == 0,
-                    (GroupShape::Group(_), _) | (GroupShape::Row, GroupShape::Tensor) => true,
+                    (GroupShape::Group(_), GroupShape::Row | GroupShape::Tensor)
+                    | (GroupShape::Row, GroupShape::Tensor) => true,
                     _ => false,
                 };
                 if !nested {
@@ -121,9 +123,8 @@ impl GroupedSpec {
 
     /// Bytes of a tensor of this format: codes, scales and zero points, every row in whole bytes.
     pub fn stored_bytes(&self, shape: NK) -> usize {
-        let rows = |level: GroupShape| if level == GroupShape::Tensor { 1 } else { shape.n };
         let params = |level: GroupShape, format: ParamFormat| {
-            rows(level)
+            level.rows(shape.n)
                 * params::row_bytes(format, level.per_row(shape.k)).unwrap_or(usize::MAX / shape.n.max(1))
         };
         let scales: usize = self.levels.iter().map(|level| params(level.shape, level.format)).sum();
@@ -132,19 +133,20 @@ impl GroupedSpec {
     }
 
     /// Weights that share a scale and an offset after [`GroupedTensor::expand_row`]: the largest of 4, 16 and 32 that
-    /// divides the finer groups.
+    /// divides the finer groups; 1 for groups in columns, which are not expanded.
     ///
     /// [`GroupedTensor::expand_row`]: crate::GroupedTensor::expand_row
     pub fn expansion_group(&self) -> usize {
         match self.levels[0].shape {
+            GroupShape::Column(_) => 1,
             GroupShape::Group(size) if size % 16 != 0 => 4,
             GroupShape::Group(size) if size % 32 != 0 => 16,
             _ => 32,
         }
     }
 
-    /// Weights that share a scale in products of 8-bit integers: 16 or 32. `None` for groups that are too small for them,
-    /// and for codes that stand for numbers of a table: such weights are multiplied as floats.
+    /// Weights that share a scale in products of 8-bit integers: 16 or 32. `None` for groups that are too small for them
+    /// or lie in columns, and for codes that stand for numbers of a table: such weights are multiplied as floats.
     pub fn integer_group(&self) -> Option<usize> {
         let integers = !matches!(self.element, ElementFormat::Codebook(_));
         Some(self.expansion_group()).filter(|group| integers && *group >= 16)
@@ -168,6 +170,7 @@ impl GroupedSpec {
                 GroupShape::Tensor => "-tensor".to_string(),
                 GroupShape::Row => "-row".to_string(),
                 GroupShape::Group(size) => format!("-g{size}"),
+                GroupShape::Column(size) => format!("-c{size}"),
             };
             if level.format != ParamFormat::F16 {
                 label += &format!("-{}", level.format.label());
@@ -202,10 +205,14 @@ impl GroupedSpec {
             let shape = match word {
                 "tensor" => GroupShape::Tensor,
                 "row" => GroupShape::Row,
-                _ => match word.strip_prefix('g').and_then(|size| size.parse().ok()) {
-                    Some(size) => GroupShape::Group(size),
-                    None => return Ok(None),
-                },
+                _ => {
+                    let size = |letter| word.strip_prefix(letter).and_then(|size| size.parse().ok());
+                    match (size('g'), size('c')) {
+                        (Some(size), _) => GroupShape::Group(size),
+                        (_, Some(size)) => GroupShape::Column(size),
+                        _ => return Ok(None),
+                    }
+                }
             };
             let format = words.peek().and_then(|word| ParamFormat::parse(word));
             if format.is_some() {
@@ -221,7 +228,7 @@ impl GroupedSpec {
 
     fn bits_per_weight(&self) -> f64 {
         let per = |shape, bits: u32| match shape {
-            GroupShape::Group(size) => f64::from(bits) / f64::from(size),
+            GroupShape::Group(size) | GroupShape::Column(size) => f64::from(bits) / f64::from(size),
             GroupShape::Row | GroupShape::Tensor => 0.0,
         };
         let code = match self.element {
@@ -386,7 +393,13 @@ pub fn all_specs() -> Vec<SpecInfo> {
         (ZeroPoint::Integer, "integers with integer zero points"),
         (ZeroPoint::Float, "integers with float zero points"),
     ];
-    let shapes = [GroupShape::Row, GroupShape::Group(32), GroupShape::Group(64), GroupShape::Group(128)];
+    let shapes = [
+        GroupShape::Row,
+        GroupShape::Group(32),
+        GroupShape::Group(64),
+        GroupShape::Group(128),
+        GroupShape::Column(128),
+    ];
     let ints = (1..=8).filter_map(|bits| Bits::new(bits).ok()).flat_map(move |bits| {
         zeros.into_iter().flat_map(move |(zero, summary)| {
             shapes

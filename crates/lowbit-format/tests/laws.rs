@@ -25,12 +25,13 @@ fn real() -> impl Strategy<Value = ParamFormat> {
     prop_oneof![Just(F32), Just(F16), Just(Bf16), Just(E8M0), Just(E4M3), Just(PowerOfTwo)]
 }
 
-/// Groups of 4 to 64, rows and tensors, one level or two that nest.
+/// Groups of 4 to 64, rows, tensors and groups in columns, one level or two that nest.
 fn spec() -> impl Strategy<Value = GroupedSpec> {
     let shape = prop_oneof![
         4 => (1u32..=16).prop_map(|n| GroupShape::Group(4 * n)),
         1 => Just(GroupShape::Row),
         1 => Just(GroupShape::Tensor),
+        2 => (1u32..=2).prop_map(|n| GroupShape::Column(4 * n)),
     ];
     let fine = prop_oneof![real(), bits().prop_map(ParamFormat::Int)];
     let levels = (shape, fine, real(), real(), 2u32..5, 0..4);
@@ -57,7 +58,7 @@ fn weights(n: usize, k: usize) -> impl Strategy<Value = Vec<f32>> {
 }
 
 fn matrix() -> impl Strategy<Value = (NK, Vec<f32>)> {
-    (1usize..4, 1usize..200).prop_flat_map(|(n, k)| (Just(NK { n, k }), weights(n, k)))
+    (1usize..14, 1usize..200).prop_flat_map(|(n, k)| (Just(NK { n, k }), weights(n, k)))
 }
 
 fn nearest(label: &str, weights: &[f32], shape: NK) -> Result<GroupedTensor, FormatError> {
@@ -115,7 +116,8 @@ proptest! {
 
     #[test]
     fn expansion_means_what_decoding_means(spec in spec(), (shape, w) in matrix()) {
-        if matches!(spec.element(), ElementFormat::Codebook(_)) {
+        let in_columns = matches!(spec.levels()[0].shape, GroupShape::Column(_));
+        if in_columns || matches!(spec.element(), ElementFormat::Codebook(_)) {
             prop_assert_eq!(spec.integer_group(), None);
             return Ok(());
         }
@@ -225,6 +227,11 @@ fn labels_mean_what_the_documentation_says() {
             "int3-fzero-g64-f32",
             int(3, ZeroPoint::Float),
             vec![level(GroupShape::Group(64), ParamFormat::F32)],
+        ),
+        (
+            "int4-asym-c128",
+            int(4, ZeroPoint::Integer),
+            vec![level(GroupShape::Column(128), ParamFormat::F16)],
         ),
         ("ternary-tensor-f32", ElementFormat::Ternary, vec![level(GroupShape::Tensor, ParamFormat::F32)]),
         (

@@ -2,7 +2,7 @@
 
 use crate::{
     Act, ActRounding, Codes, Ctx, Integers, LutWeights, MatMut, Method, Packed, Plan, Planner, Query,
-    TokenBucket, WeightLayout, by_row, groups::PackedGroups, mpgemm, terms::Terms,
+    TokenBucket, WeightLayout, by_column::ByColumn, by_row, groups::PackedGroups, mpgemm, terms::Terms,
 };
 use lowbit_format::{NK, QuantTensor, TensorData};
 
@@ -31,6 +31,10 @@ impl Arranged {
         if let Some((plain, rows)) = by_row::split(w) {
             return Self { rows: Some(rows), ..Self::new(ctx, &plain, planner, rounding) };
         }
+        if let Some(columns) = ByColumn::new(w, |panel| Self::new(ctx, panel, planner, rounding)) {
+            let plan = columns.panels()[0].plan;
+            return Self { weight: Arrangement::Columns(columns), plan, rounding, rows: None, terms: None };
+        }
         let spec = w.spec();
         let (isa, threads) = (ctx.isa().level(), ctx.threads());
         let query = Query { spec: &spec, shape: w.shape(), tokens: TokenBucket::One, rounding, isa, threads };
@@ -50,6 +54,7 @@ impl Arranged {
             Arrangement::Planes(w) => w.shape(),
             Arrangement::Fields(w) => w.shape(),
             Arrangement::Groups(w) => w.shape(),
+            Arrangement::Columns(w) => w.shape(),
             Arrangement::Stored(w) => w.shape(),
         }
     }
@@ -60,13 +65,15 @@ impl Arranged {
             Arrangement::Planes(w) => w.bytes(),
             Arrangement::Fields(w) => w.bytes(),
             Arrangement::Groups(w) => w.bytes(),
+            Arrangement::Columns(w) => w.bytes(Self::bytes),
             Arrangement::Stored(w) => w.bytes(),
         };
         let rows = self.rows.as_ref().map_or(0, |rows| size_of_val(&**rows));
         base + rows + self.terms.as_ref().map_or(0, |terms| terms.bytes(Self::bytes))
     }
 
-    /// The layout, and the kernel for every number of tokens; of a sum those of the base.
+    /// The layout, and the kernel for every number of tokens; of a sum those of the base, of groups in columns those
+    /// of the first panel.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
@@ -107,6 +114,7 @@ pub(crate) enum Arrangement {
     Planes(LutWeights),
     Fields(Packed),
     Groups(PackedGroups),
+    Columns(ByColumn<Arranged>),
     Stored(QuantTensor),
 }
 
@@ -123,6 +131,8 @@ impl Arrangement {
 
     pub(crate) fn prepare(&self, ctx: &Ctx, x: &Act<'_>, how: How) {
         match (self, how) {
+            // Every panel has activations of its own.
+            (Self::Columns(_), _) => {}
             (Self::Planes(w), (Method::Lookup(lookup), _)) => w.prepare(ctx, x, lookup),
             (Self::Planes(w), (Method::Expand, Some(rounding))) => {
                 w.prepare_expanded(ctx, x, rounding);
@@ -140,6 +150,7 @@ impl Arrangement {
     pub(crate) fn multiply(&self, ctx: &Ctx, x: &Act<'_>, (method, rounding): How, out: MatMut<'_>) {
         let codes = if method == Method::Dot { Codes::InRegisters } else { Codes::Expanded };
         match (self, method, rounding) {
+            (Self::Columns(w), ..) => w.multiply(ctx, x.x(), out),
             (Self::Planes(w), Method::Lookup(lookup), _) => w.multiply(ctx, x, lookup, out),
             (Self::Planes(w), Method::Expand, Some(rounding)) => {
                 w.multiply_expanded(ctx, x, rounding, out);

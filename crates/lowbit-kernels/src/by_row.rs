@@ -1,7 +1,7 @@
 //! Integer scales in units of one scale a row: the integers are the scales of a matrix with one level, which every kernel takes, and its
 //! products are multiplied by the rows' scales.
 
-use crate::MatMut;
+use crate::{MatMut, by_column};
 use lowbit_format::{
     FloatFormat, GroupParams, GroupShape, GroupedSpec, GroupedTensor, ParamFormat, QuantTensor, ScaleLevel,
     Storage, TensorData, TermKind, WeightSpec,
@@ -40,9 +40,13 @@ pub(crate) fn scale(rows: &[f32], mut out: MatMut<'_>) {
     }
 }
 
-/// The matrices of one weight that kernels are chosen for: those of a sum, with one level of scales where the second is of rows.
+/// The matrices of one weight that kernels are chosen for: those of a sum, with one level of scales where the second is of
+/// rows, and the first panel where groups lie in columns.
 pub fn arranged_matrices(w: &QuantTensor) -> Vec<QuantTensor> {
-    let plain = |w: &QuantTensor| split(w).map_or_else(|| w.clone(), |(plain, _)| plain);
+    let plain = |w: &QuantTensor| {
+        let panel = by_column::panels(w).and_then(|panels| panels.into_iter().next());
+        panel.or_else(|| Some(split(w)?.0)).unwrap_or_else(|| w.clone())
+    };
     let TensorData::Sum(sum) = w.data() else { return vec![plain(w)] };
     // Single weights and runs of them have a kernel of their own.
     let matrices = sum.terms().iter().filter(|term| !matches!(term.kind, TermKind::Sparse { .. }));

@@ -56,6 +56,8 @@ pub struct Scratch {
     bytes: Vec<Line>,
     floats: Vec<Line>,
     panel: Vec<Line>,
+    /// Memory of what runs whole inside a task.
+    inner: Option<Box<(Ctx, Vec<Line>)>>,
 }
 
 /// A cache line, so that what is cut from a `Vec` of them is aligned to 64 bytes.
@@ -72,6 +74,17 @@ impl Scratch {
         floats: usize,
     ) -> (&mut [i8], &mut [i8], &mut [f32]) {
         (cut(&mut self.bytes, bytes), cut(&mut self.panel, panel), cut(&mut self.floats, floats))
+    }
+
+    /// A context of this worker alone, for a product that is part of a task, and floats beside those that it uses itself, 64-byte
+    /// aligned, with arbitrary contents.
+    pub(crate) fn serial(&mut self, isa: Isa, floats: usize) -> (&Ctx, &mut [f32]) {
+        let fits = self.inner.as_ref().is_some_and(|inner| inner.0.isa() == isa);
+        if !fits {
+            self.inner = None;
+        }
+        let inner = self.inner.get_or_insert_with(|| Box::new((Ctx::new(isa, 1), Vec::new())));
+        (&inner.0, cut(&mut inner.1, floats))
     }
 
     /// A run of floats, 64-byte aligned, with arbitrary contents.

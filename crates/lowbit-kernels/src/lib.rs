@@ -8,6 +8,7 @@
 mod act;
 mod arranged;
 mod bandwidth;
+mod by_column;
 mod by_row;
 mod ctx;
 mod dense;

@@ -26,7 +26,9 @@ pub(super) fn page() -> Result<String> {
     text += "\n## lowbit's own packing\n\n\
         Codes with one or two levels of scales beside them, made by rounding to nearest. The table gives bits per weight of\n\
         the combinations in common use. Any group size that is a multiple of four can be had, scales in f32, f16 (the default),\n\
-        bf16, and integer scales over a coarser level: `int4-asym-g32-int6-g256`. Codes of `nf4`, `fp4` and `e4m3` stand for\n\
+        bf16, and integer scales over a coarser level: `int4-asym-g32-int6-g256`. Where groups lie in columns (`-c128`) every 128 weights\n\
+        that meet the same input share a scale; activations are multiplied by the scales of a panel of rows, and its codes are then those\n\
+        of a matrix with one scale, which every kernel takes. Codes of `nf4`, `fp4` and `e4m3` stand for\n\
         numbers of a table; such weights come from [other tools](imports.md) and are multiplied as floats.\n\n";
     text += &grouped(of(SpecSource::Lowbit));
     text += "\n## Sums\n\n\

@@ -169,7 +169,7 @@ pub(super) fn parts(spec: &WeightSpec, shape: NK) -> Result<Vec<Part>, FormatErr
     let columns = packing.row_bytes(shape.k);
     let mut parts = vec![Part { kind: codes, rows: shape.n, columns, values: shape.k, term: None }];
     let params = |kind, shares: GroupShape, format| {
-        let rows = if shares == GroupShape::Tensor { 1 } else { shape.n };
+        let rows = shares.rows(shape.n);
         let values = shares.per_row(shape.k);
         let columns = match format {
             ParamFormat::Int(bits) => Packing::Bits(bits).row_bytes(values),

@@ -121,7 +121,7 @@ impl Layout {
         let per_scale = match spec.levels()[0].shape {
             GroupShape::Row | GroupShape::Tensor => k.max(1),
             GroupShape::Group(size) if (size as usize).is_multiple_of(CHUNK) => size as usize,
-            GroupShape::Group(_) => return None,
+            GroupShape::Group(_) | GroupShape::Column(_) => return None,
         };
         let group = match spec.levels()[0].shape {
             GroupShape::Group(_) => longest_part(per_scale),

@@ -130,6 +130,7 @@ impl Layout {
         let (group, per_scale) = match shape {
             // Sixteen or thirty-two whole tuples, or a number that divides most K.
             GroupShape::Row | GroupShape::Tensor => (if tuple == 5 { 160 } else { 128 }, usize::MAX),
+            GroupShape::Column(_) => return None,
             GroupShape::Group(size) => match size as usize {
                 size @ ..=LONGEST => (size, 1),
                 size => {

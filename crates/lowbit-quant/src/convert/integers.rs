@@ -63,6 +63,9 @@ impl Integers {
         let (bits, zeros, size, codes) = match tensor.data() {
             TensorData::Grouped(grouped) => {
                 let (bits, zeros, codes) = element(grouped)?;
+                if let GroupShape::Column(_) = grouped.spec().levels()[0].shape {
+                    return Err("its groups lie in columns".to_owned());
+                }
                 (bits, zeros, grouped.spec().levels()[0].shape.len_in_row(k), codes)
             }
             TensorData::Blocks { format, .. } => {

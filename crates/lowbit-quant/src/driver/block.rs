@@ -182,8 +182,7 @@ fn tensor<'a>(
         collected?.get(&key).filter(|stats| stats.tokens > 0)
     };
     let apart = layers.clone().any(|layer| layer.id.expert.is_some()) && collected.is_some();
-    let whole =
-        matches!(spec, WeightSpec::Grouped(s) if s.levels().iter().any(|l| l.shape == GroupShape::Tensor));
+    let whole = matches!(spec, WeightSpec::Grouped(s) if s.levels().iter().any(|l| matches!(l.shape, GroupShape::Tensor | GroupShape::Column(_))));
     let refused = |why| {
         let (method, format) = (run.recipe.card.name, spec.label());
         Err(QuantError::Refused { tensor: name.to_owned(), method, format, why })

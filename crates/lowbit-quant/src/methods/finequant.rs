@@ -91,7 +91,7 @@ impl Method for FineQuant {
 
 fn check(spec: &GroupedSpec) -> Result<(), &'static str> {
     match spec.levels() {
-        [level] if level.shape != GroupShape::Tensor => Ok(()),
+        [level] if matches!(level.shape, GroupShape::Row | GroupShape::Group(_)) => Ok(()),
         _ => Err("it chooses how many weights share a scale; give one scale level, of rows or groups"),
     }
 }

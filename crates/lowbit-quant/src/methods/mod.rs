@@ -1,6 +1,7 @@
 //! The methods, one file each. Adding one is a file and a line of [`METHODS`].
 
 mod absmean;
+mod adadim;
 mod awq;
 mod dgq;
 mod eora;
@@ -22,6 +23,7 @@ mod smoothquant_plus;
 mod spqr;
 
 pub use absmean::AbsMean;
+pub use adadim::AdaDim;
 pub use awq::Awq;
 pub use dgq::Dgq;
 pub use eora::Eora;
@@ -45,7 +47,7 @@ pub use spqr::Spqr;
 use crate::{
     Card, ChooseFormat, QuantError,
     fit::Fit,
-    solve::{Nearest, Solve},
+    solve::{Nearest, Solve, no_columns},
     stats::Needs,
     transform::{FindScale, Reorder, Rotate, SmoothAttention},
 };
@@ -222,6 +224,9 @@ impl Recipe {
                 "activations would meet such groups unrounded; take groups of a multiple of 16 weights",
             );
         }
+        if self.folds() {
+            no_columns(spec)?;
+        }
         self.solve.accepts(spec)?;
         (self.check)(spec)
     }
@@ -252,6 +257,7 @@ pub static METHODS: &[MethodEntry] = &[
     entry::<LlmInt8>(),
     entry::<Dgq>(),
     entry::<Qoq>(),
+    entry::<AdaDim>(),
     entry::<Lorc>(),
     entry::<Eora>(),
     entry::<Spqr>(),

@@ -55,6 +55,11 @@ impl Solve for ColumnSweep {
         sweep_needs(self.equal_tokens)
     }
 
+    /// Scales of groups in columns are chosen before the sweep, whatever the order.
+    fn accepts(&self, _: &GroupedSpec) -> Result<(), &'static str> {
+        Ok(())
+    }
+
     /// # Panics
     /// Where the layer has no statistics with a Hessian.
     fn solve(&self, layer: &Layer<'_>, spec: &GroupedSpec, fit: &dyn Fit) -> Result<Quantized, SolveError> {
@@ -260,7 +265,7 @@ impl Sweep<'_> {
     fn given(&self, fits: &[GroupFit], n: usize, group: usize) -> GroupFit {
         match self.spec.levels()[0].shape {
             GroupShape::Tensor => fits[0],
-            shape => fits[n * shape.per_row(self.k) + group],
+            shape => fits[shape.row(n) * shape.per_row(self.k) + group],
         }
     }
 
@@ -475,6 +480,8 @@ mod tests {
             "ternary-row",
             "ternary-tensor-f32",
             "int4-asym-g16-int6-g192",
+            "int3-asym-c32",
+            "int4-sym-c20",
         ];
         for label in labels {
             let spec = grouped(label);

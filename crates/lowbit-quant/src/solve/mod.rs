@@ -1,5 +1,6 @@
 //! Choosing the codes of a layer: the parts that methods share.
 
+mod axis;
 mod column_sweep;
 mod group_bits;
 mod kept;
@@ -11,6 +12,7 @@ mod nearest;
 pub(crate) mod testing;
 mod two_level;
 
+pub use axis::EitherAxis;
 pub use column_sweep::{ColumnSweep, Order};
 pub use group_bits::{ChooseBits, GroupBits};
 pub use kept::{Keep, Kept};
@@ -25,7 +27,7 @@ use crate::{
     fit::Fit,
     stats::{InputStats, Needs, NotDefinite},
 };
-use lowbit_format::{FormatError, GroupedSpec, NK, QuantTensor, Storage, WeightSpec};
+use lowbit_format::{FormatError, GroupShape, GroupedSpec, NK, QuantTensor, Storage, WeightSpec};
 
 /// A layer that is to be rounded.
 #[derive(Clone, Copy)]
@@ -47,10 +49,9 @@ pub trait Solve: Send + Sync {
         Needs::NONE
     }
     /// # Errors
-    /// Why it cannot make a format.
+    /// Why it cannot make a format; by default it makes all but groups in columns.
     fn accepts(&self, spec: &GroupedSpec) -> Result<(), &'static str> {
-        let _ = spec;
-        Ok(())
+        no_columns(spec)
     }
     /// What rounds a layer that no token of the calibration reached, as an expert may be.
     fn without_inputs(&self) -> &dyn Solve {
@@ -59,6 +60,17 @@ pub trait Solve: Send + Sync {
     /// # Errors
     /// Weights or inputs that are no numbers.
     fn solve(&self, layer: &Layer<'_>, spec: &GroupedSpec, fit: &dyn Fit) -> Result<Quantized, SolveError>;
+}
+
+/// # Errors
+/// Where groups lie in columns.
+pub(crate) fn no_columns(spec: &GroupedSpec) -> Result<(), &'static str> {
+    match spec.levels()[0].shape {
+        GroupShape::Column(_) => {
+            Err("it works on groups in rows; take a format with groups such as g64 in place of c64")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Why a layer cannot be rounded.

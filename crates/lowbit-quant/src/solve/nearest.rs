@@ -23,10 +23,18 @@ impl Solve for Nearest {
         "nearest"
     }
 
+    fn accepts(&self, _: &GroupedSpec) -> Result<(), &'static str> {
+        Ok(())
+    }
+
     fn solve(&self, layer: &Layer<'_>, spec: &GroupedSpec, fit: &dyn Fit) -> Result<Quantized, SolveError> {
         let shape = layer.weight.shape();
-        let whole = spec.levels().iter().any(|level| level.shape == GroupShape::Tensor);
-        let batch = if whole { shape.n } else { BATCH_WEIGHTS / shape.k.max(1) };
+        let rows = BATCH_WEIGHTS / shape.k.max(1);
+        let batch = match spec.levels()[spec.levels().len() - 1].shape {
+            GroupShape::Tensor => shape.n,
+            GroupShape::Column(size) => rows.next_multiple_of(size as usize),
+            GroupShape::Row | GroupShape::Group(_) => rows,
+        };
         let inputs = layer.stats.map(|stats| GroupInputs::new(stats, spec, fit, shape.k));
         by_rows(layer, batch, |weights, shape| {
             let fits = fits(weights, shape, spec, fit, inputs.as_ref());
@@ -55,8 +63,10 @@ impl GroupInputs {
     }
 
     pub(super) fn new(stats: &InputStats, spec: &GroupedSpec, fit: &dyn Fit, k: usize) -> Self {
-        let len = spec.levels()[0].shape.len_in_row(k);
-        let wanted = fit.needs().samples > 0 && !stats.samples.is_empty();
+        let shape = spec.levels()[0].shape;
+        let len = shape.len_in_row(k);
+        let in_rows = !matches!(shape, GroupShape::Column(_));
+        let wanted = in_rows && fit.needs().samples > 0 && !stats.samples.is_empty();
         let starts = (0..k).step_by(len.max(1)).filter(|_| wanted);
         let grams = starts.map(|start| stats.sampled_gram(start..(start + len).min(k))).collect();
         Self { importance: stats.mean_square.clone(), grams, len }
@@ -78,13 +88,19 @@ pub(super) fn fits(
     inputs: Option<&GroupInputs>,
 ) -> Vec<GroupFit> {
     let level = spec.levels()[0].shape;
-    if level == GroupShape::Tensor {
-        return vec![fit.fit(spec, &Group::new(weights))];
-    }
-    let groups =
-        weights.chunks(shape.k.max(1)).flat_map(|row| row.chunks(level.len_in_row(shape.k)).enumerate());
-    let group = |(i, weights)| inputs.map_or(Group::new(weights), |inputs| inputs.of(i, weights));
-    groups.map(|each| fit.fit(spec, &group(each))).collect()
+    let fit_of = |(i, weights): (usize, std::borrow::Cow<'_, [f32]>)| {
+        let (at, alone) = (i % level.per_row(shape.k), Group::new(&weights));
+        match (level, inputs) {
+            (GroupShape::Tensor, _) | (_, None) => fit.fit(spec, &alone),
+            (GroupShape::Row | GroupShape::Group(_), Some(inputs)) => fit.fit(spec, &inputs.of(at, &weights)),
+            (GroupShape::Column(_), Some(inputs)) => {
+                // All of them meet the same input.
+                let importance = vec![inputs.importance[at]; weights.len()];
+                fit.fit(spec, &Group { importance: Some(&importance), ..alone })
+            }
+        }
+    };
+    level.groups(weights, shape).enumerate().map(fit_of).collect()
 }
 
 /// Decodes rows `batch` at a time, on all workers, and puts together what `round` makes of them.

@@ -13,7 +13,7 @@ pub(crate) fn lost(solve: &dyn Solve, (w, x, shape): (&[f32], &[f32], NK), forma
     let weight = Storage::from(FloatFormat::F32.encode(w));
     let weight = QuantTensor::from_floats(FloatFormat::F32, shape, weight).unwrap();
     let WeightSpec::Grouped(spec) = WeightSpec::parse(format).unwrap() else { panic!("{format}") };
-    let needs = Needs { inputs: Inputs::Hessian, ..Needs::NONE };
+    let needs = solve.needs().and(Needs { inputs: Inputs::Hessian, ..Needs::NONE });
     let tokens = x.len() / shape.k;
     let mut collector = Collector::new(shape.k, needs, tokens as u64, 1);
     collector.add(MatRef::new(x, tokens, shape.k));

@@ -6,6 +6,7 @@ mod hessian;
 pub(crate) use collector::Collector;
 pub use hessian::{Factor, Hessian, NotDefinite};
 
+use faer::{Accum, MatMut, MatRef, Par, linalg::matmul::matmul};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a part of a recipe asks to be collected; calibration takes the union. Magnitudes cost nothing and are always
@@ -171,6 +172,18 @@ impl InputStats {
             State::Sums(hessian) => hessian.permute(order),
             State::Factored { .. } => panic!("inputs are permuted before anything is solved"),
         }
+    }
+
+    /// Σ (e x)² over the sampled tokens and the rows e of an error, row after row.
+    pub(crate) fn output_error(&self, error: &[f32]) -> f64 {
+        let k = self.columns();
+        let (tokens, rows) = (self.samples.len() / k, error.len() / k);
+        let mut outputs = vec![0.0f32; tokens * rows];
+        let inputs = MatRef::from_row_major_slice(&self.samples, tokens, k);
+        let error = MatRef::from_row_major_slice(error, rows, k).transpose();
+        let to = MatMut::from_column_major_slice_mut(&mut outputs, tokens, rows);
+        matmul(to, Accum::Replace, inputs, error, 1.0, Par::Seq);
+        outputs.iter().map(|y| f64::from(*y).powi(2)).sum()
     }
 
     /// Σ x xᵀ of the sampled tokens over the columns of a group, row after row.

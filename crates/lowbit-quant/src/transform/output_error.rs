@@ -6,7 +6,6 @@ use crate::{
     fit::{Group, Range, highest, round},
     solve::share,
 };
-use faer::{Accum, MatMut, MatRef, Par, linalg::matmul::matmul};
 use lowbit_format::GroupShape;
 
 /// Rows that are one task.
@@ -20,8 +19,6 @@ pub fn output_error(seam: &Seam<'_>, scales: &[f32]) -> f64 {
 
 fn layer_error(seam: &Seam<'_>, layer: &Consumer, scales: &[f32]) -> f64 {
     let k = layer.shape.k;
-    let tokens = seam.stats.samples.len() / k;
-    let inputs = MatRef::from_row_major_slice(&seam.stats.samples, tokens, k);
     let level = layer.spec.levels()[0].shape;
     let highest = highest(&layer.spec);
     let scaled = |weights: &[f32]| -> Vec<f32> {
@@ -39,12 +36,7 @@ fn layer_error(seam: &Seam<'_>, layer: &Consumer, scales: &[f32]) -> f64 {
             }
             row.iter_mut().zip(scales).for_each(|(e, s)| *e /= s);
         }
-        let rows = weights.len() / k;
-        let mut outputs = vec![0.0f32; tokens * rows];
-        let error = MatRef::from_row_major_slice(&error, rows, k).transpose();
-        let to = MatMut::from_column_major_slice_mut(&mut outputs, tokens, rows);
-        matmul(to, Accum::Replace, inputs, error, 1.0, Par::Seq);
-        outputs.iter().map(|y| f64::from(*y).powi(2)).sum::<f64>()
+        seam.stats.output_error(&error)
     });
     errors.into_iter().sum()
 }

@@ -188,7 +188,7 @@ impl CompressedTensors {
 impl Read {
     /// Zero points as lowbit stores them: rows of one for each group.
     fn zeros(&self, part: &Part) -> Result<Storage, IoError> {
-        let rows = if self.groups == GroupShape::Tensor { 1 } else { self.shape.n };
+        let rows = self.groups.rows(self.shape.n);
         let groups = self.groups.per_row(self.shape.k);
         let middle = (self.bits.levels() / 2) as u8;
         if part.dtype == "i8" && part.dims.iter().product::<usize>() == rows * groups {
