@@ -22,6 +22,8 @@ pub enum OnlineOp {
         /// s: +1 or −1 for every activation.
         signs: Vec<i8>,
     },
+    /// `x'[k] = x[a] + x[b]` with `[a, b]` the pair of k, each below K. A pair may have one activation twice.
+    Pairs(Vec<[u32; 2]>),
 }
 
 /// An operation without its numbers: what a file says of it.
@@ -33,18 +35,21 @@ pub enum OnlineKind {
     Scale,
     /// [`OnlineOp::Hadamard`] of blocks of so many.
     Hadamard(u32),
+    /// [`OnlineOp::Pairs`].
+    Pairs,
 }
 
 /// The largest Hadamard block: none is longer than a row.
 const MAX_BLOCK: u32 = 1 << 30;
 
 impl OnlineKind {
-    /// Label in files: `permute`, `scale`, `hadamard-B`.
+    /// Label in files: `permute`, `scale`, `hadamard-B`, `pairs`.
     pub fn label(self) -> String {
         match self {
             Self::Permute => "permute".into(),
             Self::Scale => "scale".into(),
             Self::Hadamard(block) => format!("hadamard-{block}"),
+            Self::Pairs => "pairs".into(),
         }
     }
 
@@ -60,11 +65,12 @@ impl OnlineKind {
         match (label, block) {
             ("permute", _) => Ok(Self::Permute),
             ("scale", _) => Ok(Self::Scale),
+            ("pairs", _) => Ok(Self::Pairs),
             (_, Some(block)) => Ok(Self::Hadamard(block)),
             _ => Err(wrong(
                 "an operation",
                 format!("{label:?}"),
-                "permute, scale, or hadamard-B with B a power of two",
+                "permute, scale, pairs, or hadamard-B with B a power of two",
             )),
         }
     }
@@ -77,6 +83,7 @@ impl OnlineOp {
             Self::Permute(_) => OnlineKind::Permute,
             Self::Scale(_) => OnlineKind::Scale,
             Self::Hadamard { block, .. } => OnlineKind::Hadamard(*block),
+            Self::Pairs(_) => OnlineKind::Pairs,
         }
     }
 
@@ -86,6 +93,7 @@ impl OnlineOp {
             Self::Permute(order) => order.len(),
             Self::Scale(scales) => scales.len(),
             Self::Hadamard { signs, .. } => signs.len(),
+            Self::Pairs(pairs) => pairs.len(),
         }
     }
 
@@ -97,13 +105,14 @@ impl OnlineOp {
     /// Checks that it is an operation on `k` activations. [`Self::apply`] may be called only then.
     ///
     /// # Errors
-    /// Where the length is another, a permutation names a place twice, a scale is not finite, a sign is not ±1, or `k` is
+    /// Where the length is another, a permutation names a place twice, a pair a place that there is not, a scale is not finite, a sign is not ±1, or `k` is
     /// no whole number of blocks.
     pub fn check(&self, k: usize) -> Result<(), FormatError> {
         let op = match self {
             Self::Permute(_) => "permutation",
             Self::Scale(_) => "scaling",
             Self::Hadamard { .. } => "Hadamard transform",
+            Self::Pairs(_) => "sum of pairs",
         };
         if self.len() != k {
             return Err(wrong(op, format!("{} elements", self.len()), &format!("{k}, one a column")));
@@ -124,6 +133,13 @@ impl OnlineOp {
             }
             Self::Scale(scales) => match scales.iter().position(|s| !s.is_finite()) {
                 Some(at) => Err(wrong(op, format!("{} at place {at}", scales[at]), "finite numbers")),
+                None => Ok(()),
+            },
+            Self::Pairs(pairs) => match pairs.iter().flatten().position(|from| *from as usize >= k) {
+                Some(at) => {
+                    let found = format!("{} at place {}", pairs[at / 2][at % 2], at / 2);
+                    Err(wrong(op, found, &format!("numbers below {k}")))
+                }
                 None => Ok(()),
             },
             Self::Hadamard { block, signs } => {
@@ -160,6 +176,12 @@ impl OnlineOp {
                 multiply(x, signs.iter().map(|s| f32::from(*s)));
                 hadamard(x, *block as usize);
             }
+            Self::Pairs(pairs) => {
+                scratch.copy_from_slice(x);
+                for (x, [a, b]) in x.iter_mut().zip(pairs) {
+                    *x = scratch[*a as usize] + scratch[*b as usize];
+                }
+            }
         }
     }
 
@@ -181,6 +203,13 @@ impl OnlineOp {
             Self::Hadamard { block, signs } => {
                 hadamard(row, *block as usize);
                 multiply(row, signs.iter().map(|s| f32::from(*s)));
+            }
+            Self::Pairs(pairs) => {
+                scratch.copy_from_slice(row);
+                row.fill(0.0);
+                for (w, to) in scratch.iter().zip(pairs) {
+                    to.iter().for_each(|to| row[*to as usize] += w);
+                }
             }
         }
     }
@@ -222,6 +251,7 @@ mod tests {
             OnlineOp::Scale(vec![0.5, 2.0, -1.0, 0.0, 3.0, 1.0, 0.25, 8.0]),
             OnlineOp::Hadamard { block: 4, signs: vec![1, -1, 1, 1, -1, -1, 1, 1] },
             OnlineOp::Hadamard { block: 1, signs: vec![1, -1, 1, 1, -1, -1, 1, 1] },
+            OnlineOp::Pairs(vec![[0, 0], [1, 4], [2, 2], [0, 0], [5, 3], [7, 7], [6, 6], [7, 7]]),
         ]
     }
 
@@ -240,6 +270,7 @@ mod tests {
         // By the definition, with x ∘ s = 1 −2 3 4 | −5 −6 7 8.
         assert_eq!(applied(&all[2]), [3.0, 1.0, -4.0, 2.0, 2.0, 0.0, -13.0, 1.0]);
         assert_eq!(applied(&all[3]), [1.0, -2.0, 3.0, 4.0, -5.0, -6.0, 7.0, 8.0]);
+        assert_eq!(applied(&all[4]), [2.0, 7.0, 6.0, 2.0, 10.0, 16.0, 14.0, 16.0]);
     }
 
     #[test]
@@ -265,6 +296,8 @@ mod tests {
             (OnlineOp::Permute(vec![0, 1, 2, 3, 4, 5, 6, 8]), "8 at place 7"),
             (OnlineOp::Permute(vec![0, 1, 2, 3, 4, 5, 6, 0]), "0 at place 7"),
             (OnlineOp::Scale(vec![f32::NAN; 8]), "NaN at place 0"),
+            (OnlineOp::Pairs(vec![[0, 8]; 8]), "8 at place 0"),
+            (OnlineOp::Pairs(vec![[0, 1]; 4]), "4 elements, expected 8"),
             (OnlineOp::Hadamard { block: 3, signs: signs.clone() }, "blocks of 3"),
             (OnlineOp::Hadamard { block: 16, signs: signs.clone() }, "blocks of 16"),
             (OnlineOp::Hadamard { block: 0, signs: signs.clone() }, "blocks of 0"),

@@ -370,6 +370,7 @@ fn operations_on_a_layers_input_come_back_and_bad_ones_are_refused() {
     let ops = vec![
         OnlineOp::Permute(vec![7, 6, 5, 4, 3, 2, 1, 0]),
         OnlineOp::Scale(vec![0.5; 8]),
+        OnlineOp::Pairs(vec![[0, 0], [1, 4], [2, 2], [0, 0], [5, 3], [7, 7], [6, 6], [7, 7]]),
         OnlineOp::Hadamard { block: 4, signs: vec![1, -1, 1, -1, 1, 1, 1, -1] },
     ];
     let mut writer = example();

@@ -352,7 +352,8 @@ fn collect(
     let spans = parts.map(|p| part(&p.ending(), p.dtype(), p.rows, p.columns));
     let spans = spans.collect::<Result<Vec<Range<usize>>, IoError>>()?;
     let input = tensor.input.iter().enumerate().map(|(i, kind)| {
-        let span = part(&parts::input_ending(i), parts::input_dtype(*kind), 1, tensor.matrix.k)?;
+        let (dtype, rows) = parts::input_numbers(*kind);
+        let span = part(&parts::input_ending(i), dtype, rows, tensor.matrix.k)?;
         Ok((*kind, span))
     });
     let input = input.collect::<Result<Vec<_>, IoError>>()?;

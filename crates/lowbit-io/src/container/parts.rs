@@ -53,12 +53,13 @@ pub(super) fn input_ending(i: usize) -> String {
     format!(".input{i}")
 }
 
-/// Type of the stored numbers of an operation, a matrix of one row.
-pub(super) fn input_dtype(kind: OnlineKind) -> Dtype {
+/// Type and rows of the stored numbers of an operation, a matrix with a column for each activation.
+pub(super) fn input_numbers(kind: OnlineKind) -> (Dtype, usize) {
     match kind {
-        OnlineKind::Permute => Dtype::U32,
-        OnlineKind::Scale => Dtype::F32,
-        OnlineKind::Hadamard(_) => Dtype::I8,
+        OnlineKind::Permute => (Dtype::U32, 1),
+        OnlineKind::Scale => (Dtype::F32, 1),
+        OnlineKind::Hadamard(_) => (Dtype::I8, 1),
+        OnlineKind::Pairs => (Dtype::U32, 2),
     }
 }
 
@@ -68,6 +69,9 @@ pub(super) fn input_bytes(op: &OnlineOp) -> Vec<u8> {
         OnlineOp::Permute(order) => order.iter().flat_map(|p| p.to_le_bytes()).collect(),
         OnlineOp::Scale(scales) => scales.iter().flat_map(|s| s.to_le_bytes()).collect(),
         OnlineOp::Hadamard { signs, .. } => signs.iter().map(|s| *s as u8).collect(),
+        OnlineOp::Pairs(pairs) => {
+            [0, 1].iter().flat_map(|i| pairs.iter().flat_map(|pair| pair[*i].to_le_bytes())).collect()
+        }
     }
 }
 
@@ -79,6 +83,11 @@ pub(super) fn input_op(kind: OnlineKind, bytes: &[u8], k: usize) -> Result<Onlin
         OnlineKind::Scale => OnlineOp::Scale(words().map(|w| f32::from_le_bytes(*w)).collect()),
         OnlineKind::Hadamard(block) => {
             OnlineOp::Hadamard { block, signs: bytes.iter().map(|b| *b as i8).collect() }
+        }
+        OnlineKind::Pairs => {
+            let numbers: Vec<u32> = words().map(|w| u32::from_le_bytes(*w)).collect();
+            let (first, second) = numbers.split_at(numbers.len() / 2);
+            OnlineOp::Pairs(first.iter().zip(second).map(|(a, b)| [*a, *b]).collect())
         }
     };
     op.check(k).map(|()| op)

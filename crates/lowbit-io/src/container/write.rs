@@ -149,7 +149,8 @@ impl ContainerWriter {
         for (i, op) in ops.iter().enumerate() {
             op.check(k).map_err(|error| IoError::Tensor { name: name.to_owned(), error })?;
             let part = format!("{name}{}", parts::input_ending(i));
-            self.file.store(&part, parts::input_dtype(op.kind()), &[1, k], parts::input_bytes(op).into())?;
+            let (dtype, rows) = parts::input_numbers(op.kind());
+            self.file.store(&part, dtype, &[rows, k], parts::input_bytes(op).into())?;
         }
         let labels: Vec<String> = ops.iter().map(|op| quoted(&op.kind().label())).collect();
         if let Some(last) = self.declared.last_mut() {

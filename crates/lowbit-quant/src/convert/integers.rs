@@ -256,6 +256,7 @@ fn order(ops: &[OnlineOp]) -> Result<Option<Vec<u32>>, String> {
                     Some(order) => next.iter().map(|to| order[*to as usize]).collect(),
                 });
             }
+            OnlineOp::Pairs(_) => return Err("its inputs are added to each other first".to_owned()),
             OnlineOp::Scale(_) => return Err("its input is scaled first".to_owned()),
             OnlineOp::Hadamard { .. } => return Err("its input is rotated first".to_owned()),
         }

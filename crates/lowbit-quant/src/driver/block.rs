@@ -76,6 +76,7 @@ pub(crate) fn block(
         smooth(run, work, &collected)?;
         transform(run, work, &mut collected)?;
         sort(run, work, &mut collected)?;
+        reassemble(run, work, &mut collected, places)?;
         let done = solve(run, work, Some(&collected), places)?;
         if run.recipe.sequential && !last {
             done.iter().try_for_each(|made| made.put(work))?;
@@ -115,6 +116,22 @@ fn sort(run: &Run<'_>, work: &mut Work<'_>, collected: &mut Collected) -> Result
     for place in run.recipe.reorder.iter().flat_map(|reorder| reorder.places) {
         if let Some(stats) = collected.get_mut(&(place.inputs(), None)).filter(|s| s.tokens > 0) {
             Reorder::sort(work, *place, stats)?;
+        }
+    }
+    Ok(())
+}
+
+/// Splits and merges what the layers at some places of a block read.
+fn reassemble(
+    run: &Run<'_>,
+    work: &mut Work<'_>,
+    collected: &mut Collected,
+    places: &[Place],
+) -> Result<(), QuantError> {
+    let Some(reassemble) = run.recipe.reassemble else { return Ok(()) };
+    for place in places {
+        if let Some(stats) = collected.get_mut(&(place.inputs(), None)).filter(|s| s.tokens > 0) {
+            reassemble.fold(work, *place, stats, (run.recipe.needs(), run.threads))?;
         }
     }
     Ok(())

@@ -12,7 +12,7 @@
 //! W [N, K], scales and zero points [N, K / g] or [N / g, K].
 //!
 //! # Departures
-//! Outputs are compared on 512 tokens of the calibration. With `gptq` under it scales in columns are those of the weights before the sweep.
+//! Outputs are compared on 512 tokens of the calibration.
 //!
 //! # Cost
 //! The method under it twice, and 2 N K products for each of the 512 tokens.

@@ -14,6 +14,7 @@ mod llm_int8;
 mod lorc;
 mod mse;
 mod pb_llm;
+mod qllm;
 mod qoq;
 mod quarot;
 mod rtn;
@@ -36,6 +37,7 @@ pub use llm_int8::LlmInt8;
 pub use lorc::Lorc;
 pub use mse::Mse;
 pub use pb_llm::PbLlm;
+pub use qllm::Qllm;
 pub use qoq::Qoq;
 pub use quarot::QuaRot;
 pub use rtn::Rtn;
@@ -49,7 +51,7 @@ use crate::{
     fit::Fit,
     solve::{Nearest, Solve, no_columns},
     stats::Needs,
-    transform::{FindScale, Reorder, Rotate, SmoothAttention},
+    transform::{FindScale, Reassemble, Reorder, Rotate, SmoothAttention},
 };
 use lowbit_format::{ActSpec, ElementFormat, FormatError, GroupShape, GroupedSpec};
 use lowbit_model::Role;
@@ -86,6 +88,8 @@ pub struct Recipe {
     pub attention: Option<SmoothAttention>,
     /// Sorts what layers read by its size, after scales were found.
     pub reorder: Option<Reorder>,
+    /// Splits large inputs and merges similar ones, last of all.
+    pub reassemble: Option<Reassemble>,
     /// Chooses scale and zero point of groups.
     pub fit: Box<dyn Fit>,
     /// Of some roles another way.
@@ -146,6 +150,7 @@ impl Recipe {
             scales: Vec::new(),
             attention: None,
             reorder: None,
+            reassemble: None,
             fit: Box::new(fit),
             fit_for: Vec::new(),
             solve: Box::new(Nearest),
@@ -166,13 +171,15 @@ impl Recipe {
             self.fit_for.iter().map(|(_, fit)| fit.needs()).chain([self.fit.needs(), self.solve.needs()]);
         fits.chain(self.attention.iter().map(SmoothAttention::needs))
             .chain(self.reorder.iter().map(Reorder::needs))
+            .chain(self.reassemble.iter().map(Reassemble::needs))
             .chain(self.scales.iter().map(|scale| scale.needs()))
             .fold(Needs::NONE, Needs::and)
     }
 
     /// Whether a block is changed by what was collected of it, before it is rounded and all places at once.
     pub(crate) fn folds(&self) -> bool {
-        !self.scales.is_empty() || self.attention.is_some() || self.reorder.is_some()
+        let reassembles = self.reassemble.is_some();
+        !self.scales.is_empty() || self.attention.is_some() || self.reorder.is_some() || reassembles
     }
 
     /// The names of its parts, in the order in which they work.
@@ -191,6 +198,7 @@ impl Recipe {
                 _ => Some("scales at seams by loss of the model"),
             },
             self.reorder.as_ref().map(|_| "sorted inputs"),
+            self.reassemble.map(|_| "split and merged inputs"),
             self.activations.map(|_| "rounded activations"),
         ];
         before.into_iter().flatten().chain(names).collect()
@@ -257,6 +265,7 @@ pub static METHODS: &[MethodEntry] = &[
     entry::<LlmInt8>(),
     entry::<Dgq>(),
     entry::<Qoq>(),
+    entry::<Qllm>(),
     entry::<AdaDim>(),
     entry::<Lorc>(),
     entry::<Eora>(),

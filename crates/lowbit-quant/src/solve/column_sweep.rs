@@ -55,7 +55,6 @@ impl Solve for ColumnSweep {
         sweep_needs(self.equal_tokens)
     }
 
-    /// Scales of groups in columns are chosen before the sweep, whatever the order.
     fn accepts(&self, _: &GroupedSpec) -> Result<(), &'static str> {
         Ok(())
     }
@@ -125,8 +124,15 @@ fn given(
     (fit, inputs): (&dyn Fit, &GroupInputs),
     order: Order,
 ) -> Option<Result<Vec<GroupFit>, SolveError>> {
-    let grouped = matches!(spec.levels()[0].shape, GroupShape::Group(size) if (size as usize) < shape.k);
-    if grouped && order != Order::LargestFirst && spec.levels().len() == 1 {
+    let as_they_come = match spec.levels()[0].shape {
+        GroupShape::Group(size) => {
+            (size as usize) < shape.k && order != Order::LargestFirst && spec.levels().len() == 1
+        }
+        // A column is reached at once.
+        GroupShape::Column(_) => true,
+        GroupShape::Row | GroupShape::Tensor => false,
+    };
+    if as_they_come {
         return None;
     }
     let fits = fits(weights, shape, spec, fit, Some(inputs));
@@ -174,8 +180,12 @@ impl Sweep<'_> {
     pub(super) fn all(&self, weights: &[f32], threads: usize) -> Swept {
         let k = self.k;
         let n = weights.len() / k;
-        let swept = share(threads, (0..n).step_by(ROWS), |start| {
-            let rows = start..(start + ROWS).min(n);
+        let together = match self.spec.levels()[0].shape {
+            GroupShape::Column(size) => ROWS.next_multiple_of(size as usize),
+            _ => ROWS,
+        };
+        let swept = share(threads, (0..n).step_by(together), |start| {
+            let rows = start..(start + together).min(n);
             self.rows(&weights[rows.start * k..rows.end * k], rows.start)
         });
         let mut all = Swept { rounded: Vec::with_capacity(weights.len()), ..Swept::default() };
@@ -190,7 +200,8 @@ impl Sweep<'_> {
     /// Rounds some rows, of which `first` is the first one's number.
     fn rows(&self, weights: &[f32], first: usize) -> Swept {
         let (k, count) = (self.k, weights.len() / self.k);
-        let len = self.spec.levels()[0].shape.len_in_row(k);
+        let shape = self.spec.levels()[0].shape;
+        let len = shape.len_in_row(k);
         let of_all = highest(self.spec);
         let column = |c: usize| if self.order.is_empty() { c } else { self.order[c] as usize };
         // Blocks are whole groups where groups are short, and parts of one group where scales are known.
@@ -198,7 +209,7 @@ impl Sweep<'_> {
         let block = if matches!(self.fits, Fits::AsTheyCome(..)) { block.max(len) } else { block };
         let mut rounded = vec![0.0; weights.len()];
         let mut left = Vec::new();
-        let mut chosen = vec![GroupFit { scale: 0.0, zero: 0.0 }; count * k.div_ceil(len)];
+        let mut chosen = vec![GroupFit { scale: 0.0, zero: 0.0 }; shape.rows(count) * k.div_ceil(len)];
         // Those of the group that the sweep is in, as they are stored.
         let mut here = vec![GroupFit { scale: 0.0, zero: 0.0 }; count];
         // Both column after column, as the product wants them.
@@ -217,18 +228,20 @@ impl Sweep<'_> {
             }
             for j in 0..width {
                 let at = start + j;
+                let from = column(at);
                 if let Fits::AsTheyCome(fit, importance) = self.fits
                     && at.is_multiple_of(len)
                 {
                     let ahead = &feedback[j * count..(j + len.min(width - j)) * count];
-                    let fits = self.fit_group(weights, ahead, at, (*fit, importance));
-                    for (m, fit) in fits.into_iter().enumerate() {
-                        chosen[m * k.div_ceil(len) + at / len] = fit;
-                        here[m] = stored(self.spec, fit);
+                    let fits = self.fit_group(weights, ahead, (at, from), (*fit, importance));
+                    for (i, fit) in fits.iter().enumerate() {
+                        chosen[i * k.div_ceil(len) + from / len] = *fit;
+                    }
+                    for (m, here) in here.iter_mut().enumerate() {
+                        *here = stored(self.spec, fits[shape.row(m)]);
                     }
                 }
                 let diagonal = self.factor.column(at)[at];
-                let from = column(at);
                 let highest = self.highest.map_or(of_all, |highest| highest[from / len]);
                 for m in 0..count {
                     let w = weights[m * k + from];
@@ -269,14 +282,14 @@ impl Sweep<'_> {
         }
     }
 
-    /// The fits of the group of columns that begins at `start`, one for each row, from its weights as they would be best
-    /// after what was rounded already: x R₂₂ = e R₁₂ solved for the change x of the columns from `start` on, of which
-    /// the group is the first. `ahead` is e R₁₂ of the group.
+    /// The fits of the group of columns that begins at `start`, one for each row or panel of rows, from its weights as they would be
+    /// best after what was rounded already: x R₂₂ = e R₁₂ solved for the change x of the columns from `start` on, of which
+    /// the group is the first. `ahead` is e R₁₂ of the group, `from` where its weights are.
     fn fit_group(
         &self,
         weights: &[f32],
         ahead: &[f32],
-        start: usize,
+        (start, from): (usize, usize),
         (fit, importance): (&dyn Fit, &[f32]),
     ) -> Vec<GroupFit> {
         let (k, count) = (self.k, weights.len() / self.k);
@@ -292,12 +305,16 @@ impl Sweep<'_> {
             }
             this.iter_mut().for_each(|x| *x /= column[start + j]);
         }
-        let mut group = vec![0.0; len];
-        let importance = Some(&importance[start..start + len]);
-        let fits = (0..count).map(|m| {
-            for (j, w) in group.iter_mut().enumerate() {
-                *w = weights[m * k + start + j] + change[j * count + m];
-            }
+        let best = |m: usize, j: usize| weights[m * k + from + j] + change[j * count + m];
+        let (panel, importance) = match self.spec.levels()[0].shape {
+            GroupShape::Column(size) => ((size as usize).min(count), vec![importance[from]; size as usize]),
+            _ => (1, importance[from..from + len].to_vec()),
+        };
+        let fits = (0..count).step_by(panel).map(|first| {
+            let rows = first..(first + panel).min(count);
+            let group: Vec<f32> =
+                rows.flat_map(|m| (0..len).map(move |j| (m, j))).map(|(m, j)| best(m, j)).collect();
+            let importance = Some(&importance[..group.len()]);
             fit.fit(self.spec, &Group { importance, ..Group::new(&group) })
         });
         fits.collect()

@@ -3,6 +3,7 @@
 mod fold;
 mod migrate;
 mod output_error;
+mod reassemble;
 mod reorder;
 mod rotate;
 mod seam;
@@ -11,10 +12,11 @@ mod smooth_attention;
 pub(crate) use fold::fold;
 pub use migrate::Migrate;
 pub use output_error::output_error;
+pub use reassemble::Reassemble;
 pub use reorder::Reorder;
 pub use rotate::Rotate;
 pub use seam::{Consumer, Place, Seam};
-pub(crate) use seam::{consumers, seams};
+pub(crate) use seam::{consumers, movable, seams};
 pub use smooth_attention::SmoothAttention;
 
 use crate::stats::Needs;

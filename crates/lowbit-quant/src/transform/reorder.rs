@@ -1,12 +1,12 @@
 //! Inputs in the order of their size, so that a group has weights that meet inputs of about the same.
 
-use super::Place;
+use super::{Place, movable};
 use crate::{
     QuantError,
     driver::Work,
     stats::{InputStats, Inputs, Needs},
 };
-use lowbit_format::{OnlineOp, WeightSpec};
+use lowbit_format::OnlineOp;
 
 /// Columns of the layers at some places sorted by the largest magnitude of what they read, the smallest first; inputs are
 /// permuted at run time.
@@ -21,27 +21,23 @@ impl Reorder {
         Needs { inputs: Inputs::Magnitudes, ..Needs::NONE }
     }
 
-    /// Sorts the columns of the layers that read at a place, and the statistics of what they read. Experts, which share a
-    /// tensor and not an order, and layers that stay as they are stored are left as they are, with all that read there.
+    /// Sorts the columns of the layers that read at a place, and the statistics of what they read, where they can be moved about.
     pub(crate) fn sort(work: &mut Work<'_>, place: Place, stats: &mut InputStats) -> Result<(), QuantError> {
-        let layers = || place.readers().iter().flat_map(|role| work.layers_of(*role));
-        let grouped = |tensor: &str| matches!(work.spec_of(tensor), Some(WeightSpec::Grouped(_)));
-        if layers().any(|layer| layer.id.expert.is_some() || !grouped(&layer.tensor)) {
+        let names = movable(work, place);
+        if names.is_empty() {
             return Ok(());
         }
-        let mut names: Vec<&str> = layers().map(|layer| layer.tensor.as_str()).collect();
-        names.dedup();
         let mut order: Vec<u32> = (0..stats.columns() as u32).collect();
         order.sort_by(|a, b| stats.abs_max[*a as usize].total_cmp(&stats.abs_max[*b as usize]));
         for name in names {
             let mut sorted = vec![0.0; order.len()];
-            work.edit(name, |row| {
+            work.edit(&name, |row| {
                 sorted.iter_mut().zip(&order).for_each(|(to, from)| *to = row[*from as usize]);
                 row.copy_from_slice(&sorted);
             })?;
-            let mut ops = work.input(name).to_vec();
+            let mut ops = work.input(&name).to_vec();
             ops.push(OnlineOp::Permute(order.clone()));
-            work.set_input(name, ops);
+            work.set_input(&name, ops);
         }
         stats.permute(&order);
         Ok(())

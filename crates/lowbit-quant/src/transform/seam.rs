@@ -90,6 +90,19 @@ pub(crate) fn seams(work: &Work<'_>, places: &[Place]) -> Vec<Place> {
     found.collect()
 }
 
+/// The tensors of the layers that read at a place, where what they read can be moved about: none where there are experts, which share a
+/// tensor and not what is done to its input, or a layer that stays as it is stored.
+pub(crate) fn movable(work: &Work<'_>, place: Place) -> Vec<String> {
+    let layers = || place.readers().iter().flat_map(|role| work.layers_of(*role));
+    let grouped = |tensor: &str| matches!(work.spec_of(tensor), Some(WeightSpec::Grouped(_)));
+    if layers().any(|layer| layer.id.expert.is_some() || !grouped(&layer.tensor)) {
+        return Vec::new();
+    }
+    let mut names: Vec<String> = layers().map(|layer| layer.tensor.clone()).collect();
+    names.dedup();
+    names
+}
+
 /// The layers that read at a place of a block and are rounded to groups, those of one tensor once.
 pub(crate) fn consumers(work: &Work<'_>, place: Place) -> Result<Vec<Consumer>, QuantError> {
     let mut consumers: Vec<Consumer> = Vec::new();
