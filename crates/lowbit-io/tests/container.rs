@@ -312,7 +312,7 @@ fn entries_of_lowbit_tensors_that_say_no_format_and_shape_are_refused() {
     let input = |list: &str| entry(&format!(r#"{{"spec":"q4_0","shape":[1,32],"input":{list}}}"#));
     says(&input("[]"), &["lowbit.tensors", "1 to 8 names of operations"]);
     says(&input(r#""permute""#), &["1 to 8 names of operations"]);
-    says(&input(r#"["rotate"]"#), &["\"w\"", "\"rotate\"", "permute, scale, or hadamard-B"]);
+    says(&input(r#"["rotate"]"#), &["\"w\"", "\"rotate\"", "permute, scale, pairs, or hadamard-B"]);
     says(&input(r#"["hadamard-3"]"#), &["\"hadamard-3\""]);
     says(&input(&format!("[{}]", ["\"scale\""; 9].join(","))), &["invalid length 9"]);
     says(&entry(r#"{"spec":"q4_0","spec":"q4_0"}"#), &["\"spec\"", "occurs twice"]);
@@ -380,7 +380,7 @@ fn operations_on_a_layers_input_come_back_and_bad_ones_are_refused() {
     assert_eq!(container.input_ops("w").unwrap(), ops);
     assert_eq!(container.input_ops("norm").unwrap(), []);
     assert_eq!(container.tensors().len(), 2);
-    assert_eq!(container.info("w").unwrap().bytes, 14 + 8 * (4 + 4 + 1));
+    assert_eq!(container.info("w").unwrap().bytes, 14 + 8 * (4 + 4 + 8 + 1));
 
     // The numbers lie at the end: eight signs behind the codes.
     let damaged = |from: &[u8], to: &[u8]| {
@@ -391,6 +391,7 @@ fn operations_on_a_layers_input_come_back_and_bad_ones_are_refused() {
     };
     says(&damaged(&[7, 0, 0, 0, 6, 0, 0, 0], &[6]), &["\"w\"", "6 at place 1", "0 to 7 once"]);
     says(&damaged(&[0, 0, 0, 0x3f, 0, 0, 0, 0x3f], &[0, 0, 0x80, 0x7f]), &["\"w\"", "inf at place 0"]);
+    says(&damaged(&[5, 0, 0, 0, 7, 0, 0, 0, 6, 0, 0, 0], &[8]), &["\"w\"", "8 at place 4", "below 8"]);
     says(&damaged(&[1, 255, 1, 255, 1, 1, 1, 255], &[3]), &["\"w\"", "3 at place 0", "1 or -1"]);
 
     let declared = r#"{"w":{"spec":"int8-sym-row","shape":[1,4],"input":["permute"]}}"#;

@@ -125,6 +125,32 @@ mod tests {
     }
 
     #[test]
+    fn a_layer_loses_no_more_than_by_the_papers_own_way() {
+        let golden: serde_json::Value =
+            serde_json::from_str(include_str!("../../tests/golden/adadim.json")).unwrap();
+        let numbers = |value: &serde_json::Value| -> Vec<f32> {
+            value.as_array().unwrap().iter().map(|x| x.as_f64().unwrap() as f32).collect()
+        };
+        let shape =
+            NK { n: golden["n"].as_u64().unwrap() as usize, k: golden["k"].as_u64().unwrap() as usize };
+        for layer in golden["layers"].as_array().unwrap() {
+            let (w, x) = (numbers(&layer["w"]), numbers(&layer["x"]));
+            let sweep = || {
+                Box::new(ColumnSweep { damp: 0.01, order: Order::LargestFirst, equal_tokens: false })
+                    as Box<dyn Solve>
+            };
+            let lost = |solve: &dyn Solve, format| testing::lost(solve, (&w, &x, shape), format)[1];
+            let expected = |axis: &str| layer[axis].as_f64().unwrap();
+            let near = |found: f64, expected: f64| (found / expected - 1.0).abs() < 0.01;
+            let [rows, columns] = ["int3-asym-g16", "int3-asym-c16"].map(|format| lost(&*sweep(), format));
+            assert!(near(rows, expected("rows")), "{layer:.40}: {rows}");
+            assert!(near(columns, expected("columns")), "{layer:.40}: {columns}");
+            let either = lost(&EitherAxis { inner: sweep() }, "int3-asym-g16");
+            assert!(near(either, expected("rows").min(expected("columns"))), "{layer:.40}: {either}");
+        }
+    }
+
+    #[test]
     fn only_one_level_of_groups_can_be_turned() {
         let either = EitherAxis { inner: Box::new(Nearest) };
         assert!(either.accepts(&spec("int3-asym-g16")).is_ok());

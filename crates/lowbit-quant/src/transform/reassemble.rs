@@ -323,6 +323,35 @@ mod tests {
     }
 
     #[test]
+    fn a_layer_loses_no_more_than_by_the_papers_own_way() {
+        let golden: serde_json::Value =
+            serde_json::from_str(include_str!("../../tests/golden/qllm.json")).unwrap();
+        let number = |value: &serde_json::Value| value.as_f64().unwrap();
+        let numbers = |name: &str| -> Vec<f32> {
+            golden[name].as_array().unwrap().iter().map(|x| number(x) as f32).collect()
+        };
+        let (k, w, x) = (number(&golden["k"]) as usize, numbers("w"), numbers("x"));
+        let WeightSpec::Grouped(spec) = WeightSpec::parse("int4-asym-g16").unwrap() else { panic!("codes") };
+        let part = Reassemble { samples: 96, activations: Some(ActSpec::Int4Token) };
+        let mut collector = Collector::new(k, part.needs(), (x.len() / k) as u64, 1);
+        collector.add(lowbit_kernels::MatRef::new(&x, x.len() / k, k));
+        let stats = collector.finish();
+        let readers = Readers { layers: vec![(w.clone(), spec)], k, threads: 1 };
+        let outputs = vec![w.chunks(ROWS * k).map(|rows| product(&x, rows, k)).collect()];
+        let lost = |assembly: &Assembly| part.lost(&readers, (&x, &outputs), assembly).unwrap();
+        let differences = Differences::new(&readers, &x);
+        let mut least = f64::MAX;
+        for (more, expected) in golden["errors"].as_object().unwrap() {
+            let made = assembly(&stats.abs_max, more.parse().unwrap(), &differences).unwrap();
+            let found = lost(&made);
+            assert!((found / number(expected) - 1.0).abs() < 0.01, "{more}: {found} {expected}");
+            least = least.min(found);
+        }
+        assert!(least < 0.5 * number(&golden["plain"]));
+        assert_eq!(lost(&part.best(&readers, &stats).unwrap().unwrap()), least);
+    }
+
+    #[test]
     fn outliers_are_split_where_that_loses_less_and_a_block_computes_nearly_the_same() {
         in_work("llama-mha", |work| {
             let place = Place::FfnIn;
