@@ -3,6 +3,7 @@
 use super::{
     Recipe,
     chart::{Chart, Front, Scale, Series, bars},
+    comparison::{HEADS, comparisons},
 };
 use lowbit_svg::escaped;
 use serde::{Deserialize, Serialize};
@@ -64,7 +65,7 @@ pub struct TaskFigure {
 
 impl Measured {
     /// How it is called in charts.
-    fn method(&self) -> &str {
+    pub(super) fn method(&self) -> &str {
         self.method.as_deref().unwrap_or("source")
     }
 
@@ -281,57 +282,24 @@ fn tables(page: &mut String, cells: &[&Measured]) {
     });
 }
 
-/// Every model beside that of the method that it is held against with the nearest number of bits.
+/// Every model beside that of the method that it is held against.
 fn held_against(page: &mut String, cells: &[&Measured]) {
-    let pairs: Vec<(&Measured, &Measured)> =
-        cells.iter().filter_map(|cell| Some((*cell, baseline(cell, cells)?))).collect();
+    let pairs = comparisons(cells);
     if pairs.is_empty() {
         return;
     }
     let _ = writeln!(page, "<h3>Held against</h3>");
-    let heads = [
-        "bits",
-        "KL",
-        "perplexity",
-        "against",
-        "its bits",
-        "its KL",
-        "its perplexity",
-        "KL less by",
-        "published",
-    ];
-    let rows: Vec<&Measured> = pairs.iter().map(|(cell, _)| *cell).collect();
-    table(page, &heads.map(str::to_owned), &rows, |cell| {
-        let other = baseline(cell, cells);
-        let bits = |cell: &Measured| cell.block_bits.map(|bits| format!("{bits:.3}"));
-        let kl = |cell: &Measured| cell.kl.map(|kl| with_error(kl, 4));
-        let perplexity = |cell: &Measured| cell.perplexity.map(|perplexity| with_error(perplexity, 2));
-        let name =
-            |cell: &Measured| format!("{} {}", cell.method(), cell.format.as_deref().unwrap_or_default());
-        let less = other.and_then(|other| Some(100.0 * (1.0 - cell.kl?.0 / other.kl?.0)));
-        vec![
-            bits(cell),
-            kl(cell),
-            perplexity(cell),
-            other.map(name),
-            other.and_then(bits),
-            other.and_then(kl),
-            other.and_then(perplexity),
-            less.map(|less| format!("{less:.0} %")),
-            Some(cell.published.join("; ")),
-        ]
-    });
-}
-
-fn baseline<'a>(cell: &Measured, cells: &[&'a Measured]) -> Option<&'a Measured> {
-    let (against, bits) = (cell.against.as_ref()?, cell.block_bits?);
-    let others = cells.iter().copied().filter(|other| other.method.as_ref() == Some(against));
-    let apart = |other: &Measured| other.block_bits.map_or(f64::INFINITY, |others| (others - bits).abs());
-    others.min_by(|a, b| apart(a).total_cmp(&apart(b)))
+    let heads = HEADS.iter().map(|head| escaped(head)).collect::<Vec<_>>().join("</th><th>");
+    let _ = writeln!(page, "<table><thead><tr><th>{heads}</th></tr></thead><tbody>");
+    for pair in &pairs {
+        let texts: Vec<String> = pair.row().iter().map(|text| escaped(text)).collect();
+        let _ = writeln!(page, "<tr><td>{}</td></tr>", texts.join("</td><td>"));
+    }
+    let _ = writeln!(page, "</tbody></table>");
 }
 
 /// Of numbers that are beyond telling apart by digits, the power of ten.
-fn with_error((value, error): (f64, f64), digits: usize) -> String {
+pub(super) fn with_error((value, error): (f64, f64), digits: usize) -> String {
     if value.abs() < 1e4 {
         return format!("{value:.digits$} ± {error:.digits$}");
     }
@@ -408,32 +376,6 @@ mod tests {
         assert!((cells[1].recovery(&cells[0]).unwrap() - 75.0).abs() < 1e-9);
         assert_eq!(cells[1].mean_accuracy(), Some(0.6));
         assert_eq!(Measured::default().mean_accuracy(), None);
-    }
-
-    #[test]
-    fn a_method_is_held_against_the_other_at_the_nearest_number_of_bits() {
-        let made = |method: &str, bits: f64, kl: f64| Measured {
-            model: "a".to_owned(),
-            method: Some(method.to_owned()),
-            format: Some(format!("at {bits}")),
-            block_bits: Some(bits),
-            kl: Some((kl, 0.001)),
-            ..Measured::default()
-        };
-        let mut all = cells();
-        all.extend([made("gptq", 2.2, 0.8), made("gptq", 3.2, 0.4)]);
-        let mine = Measured {
-            against: Some("gptq".to_owned()),
-            published: vec!["5.87, gptq 6.13".to_owned()],
-            ..made("spqr", 3.0, 0.3)
-        };
-        all.push(mine);
-        let page = html(&recipe(), &all, &[]);
-        let row = page.split("<h3>Held against</h3>").nth(1).unwrap();
-        for part in ["gptq at 3.2", "25 %", "5.87, gptq 6.13"] {
-            assert!(row.contains(part), "{part}");
-        }
-        assert!(!html(&recipe(), &cells(), &[]).contains("Held against"));
     }
 
     #[test]
