@@ -57,7 +57,7 @@ pub(super) fn longest(calibration: &Calibration) -> usize {
 
 /// Bytes that are held while rows are chosen: a block in f32, its streams and what its derivatives need, logits.
 pub(super) fn bytes(model: &ModelSpec, tokens: usize) -> u64 {
-    const LOGITS: u64 = 3 << 26;
+    const LOGITS: usize = 1 << 24;
     let (hidden, wide, narrow) = (model.hidden, model.query_width(), model.kv_width());
     let blocks = model.blocks.iter().map(|block| {
         let (Ffn::Dense { inner } | Ffn::Experts { inner, .. }) = block.ffn;
@@ -65,7 +65,9 @@ pub(super) fn bytes(model: &ModelSpec, tokens: usize) -> u64 {
         weights + hidden * inner.max(wide) + tokens * (10 * hidden + 8 * wide + 8 * narrow + 7 * inner)
     });
     let streams = (model.blocks.len() + 1) * tokens * hidden;
-    4 * (streams + blocks.max().unwrap_or(0)) as u64 + LOGITS
+    // Logits, and parts of the gradient before them.
+    let head = 2 * LOGITS.min(tokens * model.vocab);
+    4 * (streams + blocks.max().unwrap_or(0) + head) as u64
 }
 
 /// What a look at gradients works with.
