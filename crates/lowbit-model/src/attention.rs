@@ -117,7 +117,7 @@ impl Attention {
     }
 
     /// Keys that the token at a position sees.
-    fn visible(&self, position: usize) -> Range<usize> {
+    pub(crate) fn visible(&self, position: usize) -> Range<usize> {
         let end = position + 1;
         self.window.map_or(0, |window| end.saturating_sub(window))..end
     }

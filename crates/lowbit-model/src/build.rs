@@ -111,25 +111,8 @@ pub(crate) fn parts(
     let names = architecture.names(weights.scheme());
     let rope_divisors = ropes(spec, weights, names)?;
     let loader = Loader { spec, weights, names, precision, wrap, seen: Seen::default() };
-    let NK { n, k } = NK { n: spec.vocab, k: spec.hidden };
-    let embed = loader.matrix(&weight(names.embed), NK { n, k })?;
-    let own = weight(names.head);
-    let tied = match spec.head {
-        Head::Tied => true,
-        Head::Own => false,
-        Head::OwnIfStored => !weights.has(&own),
-    };
-    if !weights.input_ops(&weight(names.embed)).map_err(|e| unusable(&weight(names.embed), e))?.is_empty() {
-        return Err(ModelError::TensorValue {
-            tensor: weight(names.embed),
-            found: "operations on its input".into(),
-            expected: "an embedding, which is looked up and not multiplied".into(),
-        });
-    }
-    let (head, input) = match tied {
-        true => (embed.clone(), None),
-        false => (loader.matrix(&own, NK { n, k })?, loader.input(&own, k)?),
-    };
+    let embed = loader.matrix(&weight(names.embed), NK { n: spec.vocab, k: spec.hidden })?;
+    let (head, input, tied) = loader.head(&embed)?;
     let head = Stored::new(head, None, precision).with_input(input);
     Ok(Parts {
         embed,
@@ -139,6 +122,24 @@ pub(crate) fn parts(
         tied,
         rope_divisors,
     })
+}
+
+/// What comes after the blocks.
+pub(crate) struct LastParts {
+    pub(crate) norm: Vec<f32>,
+    pub(crate) head: QuantTensor,
+    /// What is done to what the head reads.
+    pub(crate) input: Option<InputOps>,
+}
+
+/// Reads what comes after the blocks.
+pub(crate) fn last_parts(spec: &ModelSpec, weights: &dyn Weights) -> Result<LastParts, ModelError> {
+    let names = Architecture::named(spec.architecture)?.names(weights.scheme());
+    let (precision, wrap): (_, Wrap<'_>) = (ActPrecision::Float, &|_, stored| Box::new(stored));
+    let loader = Loader { spec, weights, names, precision, wrap, seen: Seen::default() };
+    let embed = loader.matrix(&weight(names.embed), NK { n: spec.vocab, k: spec.hidden })?;
+    let (head, input, _) = loader.head(&embed)?;
+    Ok(LastParts { norm: loader.gain(&weight(names.final_norm), spec.hidden)?, head, input })
 }
 
 /// What each of a spec's ropes is divided by, where the checkpoint has it.
@@ -203,6 +204,29 @@ struct Loader<'a> {
 }
 
 impl Loader<'_> {
+    /// The head, what is done to its input, and whether it is the token embeddings.
+    fn head(&self, embed: &QuantTensor) -> Result<(QuantTensor, Option<InputOps>, bool), ModelError> {
+        let (spec, weights, names) = (self.spec, self.weights, self.names);
+        let own = weight(names.head);
+        let tied = match spec.head {
+            Head::Tied => true,
+            Head::Own => false,
+            Head::OwnIfStored => !weights.has(&own),
+        };
+        let embedding = weight(names.embed);
+        if !weights.input_ops(&embedding).map_err(|e| unusable(&embedding, e))?.is_empty() {
+            return Err(ModelError::TensorValue {
+                tensor: embedding,
+                found: "operations on its input".into(),
+                expected: "an embedding, which is looked up and not multiplied".into(),
+            });
+        }
+        match tied {
+            true => Ok((embed.clone(), None, tied)),
+            false => Ok((self.matrix(&own, embed.shape())?, self.input(&own, spec.hidden)?, tied)),
+        }
+    }
+
     fn block(&self, block: usize) -> Result<Block, ModelError> {
         let (spec, names) = (self.spec, self.names);
         let (hidden, wide, kv) = (spec.hidden, spec.query_width(), spec.kv_width());

@@ -145,4 +145,12 @@ pub enum ModelError {
         /// Tokens in the batch.
         tokens: usize,
     },
+    /// A part of a model whose gradient is not known.
+    #[error("no gradient is known of {what}; {next}")]
+    NoGradient {
+        /// The part.
+        what: String,
+        /// What can be done.
+        next: &'static str,
+    },
 }

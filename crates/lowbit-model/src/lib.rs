@@ -13,6 +13,7 @@
 
 pub mod arch;
 mod attention;
+pub mod backward;
 mod batch;
 mod block;
 mod build;

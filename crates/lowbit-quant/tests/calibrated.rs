@@ -115,6 +115,10 @@ fn every_calibrated_method_makes_every_kind_of_model_and_threads_change_no_byte(
                     assert!(["mixtral", "qwen3-moe"].contains(&case), "{name} {why}");
                     continue;
                 }
+                Err(QuantError::Forward(error)) if error.to_string().contains("gradient") => {
+                    assert!(["mixtral", "qwen3-moe"].contains(&case), "{name} {error}");
+                    continue;
+                }
                 made => made.unwrap_or_else(|e| panic!("{case} {name} {e}")),
             };
             Run { threads: 3, ..run }.run(&place.source, &three, usize::MAX).unwrap();
@@ -289,4 +293,43 @@ fn one_alpha_is_chosen_for_the_whole_model_and_the_file_says_which() {
     let number: String = after.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect();
     let alpha: f32 = number.parse().unwrap();
     assert!((0.0..=1.0).contains(&alpha) && !after.contains("alpha="), "{alpha}");
+}
+
+#[test]
+fn rows_of_the_whole_model_get_more_bits_and_a_stopped_choice_goes_on() {
+    let place = Place::new("qwen2");
+    let calibration = place.calibration();
+    let method = lowbit_quant::method("mixllm").unwrap();
+    let run = |settings, resume| Run { settings, resume, ..Run::new(method, &calibration) };
+    let made = |name: &str, settings| {
+        let out = place.out(name);
+        let report = run(settings, Resume::Refuse).run(&place.source, &out, usize::MAX).unwrap();
+        (std::fs::read(out).unwrap(), report)
+    };
+    let (whole, global) = made("whole.lowbit", json!({"base": "rtn", "share": 0.3}));
+    let (_, apart) = made("apart.lowbit", json!({"base": "rtn", "share": 0.3, "global": false}));
+    let (_, none) = made("none.lowbit", json!({"base": "rtn", "share": 0.0}));
+    assert!(none.tensors.iter().all(|tensor| tensor.format == "int3-asym-g4"));
+    assert!(apart.tensors.iter().all(|tensor| tensor.format.contains("+rows")));
+    // Rows with more bits have 4 and a scale of 16 for every group of four, and a number each.
+    for report in [&global, &apart] {
+        let more = report.quantized_bits_per_weight - none.quantized_bits_per_weight;
+        assert!(more > 0.22 * 8.0 && more < 0.3 * 8.0 + 0.2, "{more}");
+        assert!(report.nmse < none.nmse);
+    }
+    let rows = |report: &Report| report.tensors.iter().map(|t| t.format.clone()).collect::<Vec<_>>();
+    assert_ne!(rows(&global), rows(&apart));
+    let out = place.out("stopped.lowbit");
+    let settings = json!({"base": "rtn", "share": 0.3});
+    let (mut steps, mut resume) = (1, Resume::Refuse);
+    let mut chosen = false;
+    while let Err(error) = run(settings.clone(), resume).run(&place.source, &out, steps) {
+        assert!(matches!(error, QuantError::Interrupted), "{error}");
+        let folder = place.out("stopped.lowbit.partial");
+        chosen |= folder.join("rows.json").exists() && !folder.join("block-00000.json").exists();
+        resume = if folder.exists() { Resume::Continue } else { Resume::Refuse };
+        steps += 1;
+    }
+    assert!(chosen, "it was never stopped between choosing and the first block");
+    assert!(std::fs::read(out).unwrap() == whole);
 }

@@ -3,6 +3,7 @@
 mod config;
 mod gguf;
 mod golden;
+mod gradients;
 mod imports;
 mod laws;
 mod online;

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     QuantError, Recipe,
     methods::Propagate,
-    solve::{Layer, Quantized, SolveError, quantize_matrix},
+    solve::{Layer, Quantized, Rows, SolveError, add_rows, quantize_matrix},
     transform::{FindScale, Place, Reorder, Seam, consumers, fold, seams},
 };
 use lowbit_format::{GroupShape, NK, OnlineOp, QuantTensor, WeightSpec};
@@ -21,6 +21,8 @@ pub(crate) struct Run<'a> {
     pub(crate) recipe: &'a Recipe,
     /// Those of its scales that were chosen, where it has any.
     pub(crate) scale: Option<&'a dyn FindScale>,
+    /// The rows that get more bits.
+    pub(crate) rows: &'a Rows,
     pub(crate) threads: usize,
     /// Tokens of the calibration.
     pub(crate) tokens: u64,
@@ -221,6 +223,10 @@ fn tensor<'a>(
         let layer = Layer { weight: &rows, stats, threads };
         let solver = if stats.is_some() || collected.is_none() { solver } else { solver.without_inputs() };
         let mut rows = quantize_matrix((fit, solver), &layer, spec).map_err(wrong)?;
+        // Models with experts, whose rows are rounded apart, have none.
+        if let Some(chosen) = run.rows.get(name).filter(|_| !apart) {
+            rows = add_rows(&layer, (rows, spec), chosen).map_err(wrong)?;
+        }
         if let Some(order) = rows.order.take() {
             if apart {
                 return refused(

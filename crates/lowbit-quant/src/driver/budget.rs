@@ -3,6 +3,7 @@
 use super::{
     block::{ONE_BY_ONE, TOGETHER},
     plan::Plan,
+    rows,
 };
 use crate::{
     QuantError, Recipe,
@@ -25,6 +26,8 @@ pub(crate) struct Budget {
     statistics_apart: u64,
     /// The weights of the largest block and the floats of its largest matrix.
     weights: u64,
+    /// What is held while rows are chosen, before all that.
+    rows: u64,
 }
 
 /// How a run keeps within its memory.
@@ -39,8 +42,13 @@ pub(crate) struct Way {
 }
 
 impl Budget {
-    /// Of a run that is calibrated with so many tokens.
-    pub(crate) fn new(model: &ModelSpec, plan: &Plan<'_>, recipe: &Recipe, tokens: u64) -> Self {
+    /// Of a run that is calibrated with so many tokens, the longest sample so long.
+    pub(crate) fn new(
+        model: &ModelSpec,
+        plan: &Plan<'_>,
+        recipe: &Recipe,
+        (tokens, longest): (u64, usize),
+    ) -> Self {
         let needs = recipe.needs();
         let each: Vec<u64> = Place::ALL.iter().map(|place| inputs(model, *place, needs)).collect();
         let blocks = plan.blocks.iter().map(|layers| {
@@ -56,6 +64,7 @@ impl Budget {
             statistics_apart: each.iter().copied().max().unwrap_or(0),
             // The weights, their errors and what they are rounded to.
             weights: blocks.max().unwrap_or(0) + 3 * 4 * largest,
+            rows: recipe.rows.as_ref().map_or(0, |_| rows::bytes(model, longest)),
         }
     }
 
@@ -72,6 +81,7 @@ impl Budget {
             Way { passes: usual, in_file: true, bytes: together + self.weights },
             Way { passes: split, in_file: true, bytes: apart + self.weights },
         ];
+        let ways = ways.map(|way| Way { bytes: way.bytes.max(self.rows), ..way });
         let least = ways.iter().map(|way| way.bytes).min().unwrap_or(0);
         let given = memory.unwrap_or(u64::MAX);
         ways.into_iter().find(|way| way.bytes <= given).ok_or(QuantError::Memory { least, given })

@@ -6,6 +6,7 @@ use super::{
     budget::Budget,
     plan::{self, Plan},
     probe::measure,
+    rows::PASSES,
     survey::check_target,
 };
 use crate::{QuantError, Recipe, methods::Propagate, stats::Inputs, transform::Place};
@@ -102,7 +103,7 @@ pub fn estimate(ctx: &Ctx, request: &Request<'_>, length: usize) -> Result<Cost,
     let (model, names) = plan::model(&checkpoint, request.source)?;
     let plan = plan::plan(&checkpoint, names, &model, &recipe, &request.formats)?;
     // Without streams: those go to a file before anything else changes.
-    let none = Budget::new(&model, &plan, &recipe, 0).fit(request.memory, &recipe)?;
+    let none = Budget::new(&model, &plan, &recipe, (0, length)).fit(request.memory, &recipe)?;
     let rates = measure(ctx, (&checkpoint, &model, names), (&plan, &recipe), (length, request.threads))?;
     let count = Count { model: &model, plan: &plan, recipe: &recipe, length };
     let needs = recipe.needs().inputs != Inputs::None;
@@ -126,6 +127,11 @@ pub fn estimate(ctx: &Ctx, request: &Request<'_>, length: usize) -> Result<Cost,
     let rounding = weights * (rates.scale + rates.survey + rates.solve)
         + factoring * rates.factor
         + feedback * rates.product
+        + recipe.rows.as_ref().map_or(0.0, |more| {
+            more.samples as f64
+                * (PASSES * sum(&|block| count.forward(block)) + 2.0 * count.head())
+                * rates.product
+        })
         + if request.target.is_some() { TRIED_BITS * weights * rates.nearest } else { 0.0 };
     Ok(Cost {
         length,
@@ -161,6 +167,11 @@ impl Count<'_> {
         let (inner, _, used) = ffn(model, block);
         let weights = hidden * (2 * wide + 2 * narrow + 3 * inner * used);
         tokens as f64 * (weights as f64 + (wide * tokens) as f64)
+    }
+
+    /// Of the head.
+    fn head(&self) -> f64 {
+        (self.length * self.model.vocab * self.model.hidden) as f64
     }
 
     /// Columns of the inputs at each place, how many layers are collected apart there, and how many of them see a token.

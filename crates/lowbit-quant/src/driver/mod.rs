@@ -7,6 +7,7 @@ mod estimate;
 mod partial;
 mod plan;
 mod probe;
+mod rows;
 mod streams;
 mod survey;
 mod work;
@@ -24,7 +25,7 @@ use crate::{
     methods::Propagate,
     provenance,
     report::Sums,
-    solve::{Layer, quantize_matrix},
+    solve::{Layer, Rows, quantize_matrix},
     stats::Inputs,
     transform::{FindScale, Place},
 };
@@ -120,7 +121,8 @@ pub fn quantize(
         calibration.check(&model)?;
     }
     let tokens = calibration.map_or(0, Calibration::tokens);
-    let way = Budget::new(&model, &plan, &recipe, tokens).fit(request.memory, &recipe)?;
+    let longest = calibration.map_or(0, rows::longest);
+    let way = Budget::new(&model, &plan, &recipe, (tokens, longest)).fit(request.memory, &recipe)?;
 
     let source_sha256 = checkpoint.sha256()?;
     let settings = (request.method.settings)(&request.settings)?;
@@ -145,7 +147,8 @@ pub fn quantize(
     let made = job.formats(&plan).and_then(|formats| {
         let plan = plan::plan(&checkpoint, names, &model, &recipe, &formats)?;
         let scale = job.scale(&plan)?;
-        let finished = job.blocks(&plan, scale)?;
+        let rows = job.rows(&plan)?;
+        let finished = job.blocks(&plan, scale, &rows)?;
         job.told(1.0, 0, "writing")?;
         if let (Some(scale), true) = (scale, recipe.scales.len() > 1) {
             origin["scale"] = scale.label().into();
@@ -195,7 +198,12 @@ impl Job<'_> {
     }
 
     /// All blocks, those that were finished before among them.
-    fn blocks(&self, plan: &Plan<'_>, scale: Option<&dyn FindScale>) -> Result<Vec<Done>, QuantError> {
+    fn blocks(
+        &self,
+        plan: &Plan<'_>,
+        scale: Option<&dyn FindScale>,
+        rows: &Rows,
+    ) -> Result<Vec<Done>, QuantError> {
         let (recipe, blocks) = (self.recipe, self.model.0.blocks.len());
         let mut streams = if recipe.needs().inputs == Inputs::None { None } else { self.streams()? };
         let mut finished = Vec::with_capacity(blocks);
@@ -203,7 +211,7 @@ impl Job<'_> {
             let step = |done: f64, step| self.told((index as f64 + done) / blocks as f64, index + 1, step);
             let (threads, passes) = (self.request.threads, self.passes);
             let tokens = self.calibration.map_or(0, Calibration::tokens);
-            let run = Run { ctx: self.ctx, recipe, scale, threads, tokens, passes, step: &step };
+            let run = Run { ctx: self.ctx, recipe, scale, rows, threads, tokens, passes, step: &step };
             step(0.0, "reading")?;
             let mut work = Work::new(self.checkpoint, self.model, plan, index);
             let done = match self.partial.done(index)? {

@@ -2,7 +2,7 @@
 //! what the run is, and a container and a report for each finished block.
 
 use super::Resume;
-use crate::{QuantError, TensorReport};
+use crate::{QuantError, TensorReport, solve::Rows};
 use lowbit_format::WeightSpec;
 use lowbit_io::{
     Access, IoError,
@@ -13,9 +13,10 @@ use std::path::{Path, PathBuf};
 
 /// Name of the file that says what the run is.
 const RUN: &str = "run.json";
-/// Names of the files with what was chosen for the whole model: formats, and which scales.
+/// Names of the files with what was chosen for the whole model: formats, which scales, and rows with more bits.
 const FORMATS: &str = "formats.json";
 const SCALES: &str = "scales.json";
+const ROWS: &str = "rows.json";
 
 /// The folder of a run.
 pub(crate) struct Partial {
@@ -78,6 +79,16 @@ impl Partial {
         Ok(write_file(&self.folder.join(SCALES), number.to_string().as_bytes())?)
     }
 
+    /// The rows that were chosen for the run, where they are.
+    pub(crate) fn rows(&self) -> Result<Option<Rows>, QuantError> {
+        read_json(&self.folder.join(ROWS))
+    }
+
+    pub(crate) fn keep_rows(&self, rows: &Rows) -> Result<(), QuantError> {
+        let text = serde_json::to_vec(rows).expect("names and numbers are plain data");
+        Ok(write_file(&self.folder.join(ROWS), &text)?)
+    }
+
     fn path(&self, block: usize, ending: &str) -> PathBuf {
         self.folder.join(format!("block-{block:05}.{ending}"))
     }
@@ -104,8 +115,8 @@ impl Partial {
 
     /// Removes the folder where nothing was finished: there would be nothing to go on with.
     pub(crate) fn forget_if_empty(&self) {
-        let begun = [self.path(0, "json"), self.folder.join(FORMATS), self.folder.join(SCALES)];
-        if !begun.iter().any(|path| path.exists()) {
+        let chosen = [FORMATS, SCALES, ROWS].map(|name| self.folder.join(name));
+        if !self.path(0, "json").exists() && !chosen.iter().any(|path| path.exists()) {
             // What cannot be removed is said when the folder is met the next time.
             let _ = std::fs::remove_dir_all(&self.folder);
         }

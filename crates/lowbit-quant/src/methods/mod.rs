@@ -12,6 +12,7 @@ mod hqq;
 mod imatrix;
 mod llm_int8;
 mod lorc;
+mod mixllm;
 mod mse;
 mod pb_llm;
 mod qllm;
@@ -35,6 +36,7 @@ pub use hqq::Hqq;
 pub use imatrix::Imatrix;
 pub use llm_int8::LlmInt8;
 pub use lorc::Lorc;
+pub use mixllm::MixLlm;
 pub use mse::Mse;
 pub use pb_llm::PbLlm;
 pub use qllm::Qllm;
@@ -49,8 +51,8 @@ pub use spqr::Spqr;
 use crate::{
     Card, ChooseFormat, QuantError,
     fit::Fit,
-    solve::{Nearest, Solve, no_columns},
-    stats::Needs,
+    solve::{MoreRows, Nearest, Solve, no_columns},
+    stats::{Inputs, Needs},
     transform::{FindScale, Reassemble, Reorder, Rotate, SmoothAttention},
 };
 use lowbit_format::{ActSpec, ElementFormat, FormatError, GroupShape, GroupedSpec};
@@ -96,6 +98,8 @@ pub struct Recipe {
     pub fit_for: Vec<(&'static [Role], Box<dyn Fit>)>,
     /// Chooses codes.
     pub solve: Box<dyn Solve>,
+    /// Gives more bits to rows that the loss of the model depends on.
+    pub rows: Option<MoreRows>,
     /// What the layers of a block read while their inputs are collected, where they are.
     pub propagate: Propagate,
     /// Whether inputs are collected anew at every place of a block, with what was rounded before in it.
@@ -154,6 +158,7 @@ impl Recipe {
             fit: Box::new(fit),
             fit_for: Vec::new(),
             solve: Box::new(Nearest),
+            rows: None,
             propagate: Propagate::Source,
             sequential: false,
             check: |_| Ok(()),
@@ -173,6 +178,8 @@ impl Recipe {
             .chain(self.reorder.iter().map(Reorder::needs))
             .chain(self.reassemble.iter().map(Reassemble::needs))
             .chain(self.scales.iter().map(|scale| scale.needs()))
+            // Gradients are of samples.
+            .chain(self.rows.iter().map(|_| Needs { inputs: Inputs::Magnitudes, ..Needs::NONE }))
             .fold(Needs::NONE, Needs::and)
     }
 
@@ -188,6 +195,7 @@ impl Recipe {
         let mut names = vec![self.fit.name()];
         names.extend(special.filter(|name| *name != self.fit.name()));
         names.push(self.solve.name());
+        names.extend(self.rows.iter().map(|_| "more bits for salient rows"));
         let before = [
             self.format.as_ref().map(|format| format.name()),
             self.rotate.map(|_| "Hadamard rotation"),
@@ -273,6 +281,7 @@ pub static METHODS: &[MethodEntry] = &[
     entry::<SlimLlm>(),
     entry::<PbLlm>(),
     entry::<Fast2Bit>(),
+    entry::<MixLlm>(),
     entry::<AbsMean>(),
 ];
 

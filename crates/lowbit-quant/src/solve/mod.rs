@@ -7,6 +7,7 @@ mod kept;
 mod low_rank;
 mod matrix;
 mod more_bits;
+mod more_rows;
 mod nearest;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -19,6 +20,8 @@ pub use kept::{Keep, Kept};
 pub use low_rank::{Lost, LowRank};
 pub use matrix::Matrix;
 pub use more_bits::MoreBits;
+pub(crate) use more_rows::add_rows;
+pub use more_rows::{Among, MoreRows, Rows, Salient};
 pub use nearest::Nearest;
 pub(crate) use nearest::decode;
 pub use two_level::{Coarse, TwoLevel};

@@ -101,6 +101,7 @@ fn what_is_made_runs_and_rotated_and_smoothed_models_do_too() {
         ("spqr", "int4-asym-g16", &[], 0.2),
         ("slim_llm", "int4-asym-g16", &[], 0.2),
         ("fast_2bit", "int4-asym-g16", &[], 0.2),
+        ("mixllm", "int4-asym-g16", &[], 0.2),
         ("imatrix", "int8-asym-g32", &[], 0.2),
     ] {
         let options =
