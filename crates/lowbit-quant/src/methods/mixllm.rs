@@ -7,19 +7,18 @@
 //! # Method
 //! A row makes one output feature. Rounding it alone changes the loss of a sample by d = Σ g (Δw · x) over the tokens in first order, g the
 //! gradient of the feature, and by ½ d² in second order with the empirical Fisher information gᵀg in place of the Hessian; its
-//! salience is |d + ½ d²|, added up over samples. The rows of all blocks are ranked together and the first `share` of them
-//! get 8 bits (section 3.1 of the paper, "global precision search"). `global=false` ranks the rows of each matrix by themselves:
+//! salience is the mean of |d + ½ d²| over samples. The rows of all blocks are ranked together and the first `share` of them
+//! get 8 bits. `global=false` ranks the rows of each matrix by themselves:
 //! what the paper compares with, at the same size.
 //!
 //! # Shapes
 //! W [N, K], scales and zero points [N, K / group_size]; c rows more [c, K] with scales [c, K / group_size]; gradients [tokens, N].
 //!
 //! # Departures
-//! The formula is that of the released code (`searcher.py`), which the abstract and what else was at hand of the paper
-//! do not spell out. The 8 bits of a row are its 4-bit codes, and 4 bits of what these leave, with a scale of their own: as many bytes as
+//! The formula is that of the released code (`mixllm/quantization/searcher.py`); of the paper only the abstract was at hand. The 8 bits of a row are its 4-bit codes, and 4 bits of what these leave, with a scale of their own: as many bytes as
 //! 8 bits take with a second scale. The share is of weights, in place of rows, so that the size is known before. The method that rounds is `gptq` with
-//! its clipped ranges, as in the paper, or any other that changes no weights before it rounds them. Groups are of 64 weights, in place of 128, so that
-//! they divide the rows of small models. Activations are as a run says; the paper's are of 8 bits in groups of 128. Salience is found with 8 samples.
+//! clipped ranges, or any other that changes no weights before it rounds them. Groups are of 64 weights, in place of 128, so that
+//! they divide the rows of small models. Activations are as a run says; the paper's are of 8 bits in groups. Salience is found with 8 samples by default.
 //!
 //! # Cost
 //! The method under it, and for every sample of salience four passes in f32: forward twice, the gradient of inputs, and that of rows. Memory
