@@ -84,6 +84,18 @@ impl GroupedSpec {
         Ok(Self { element, levels })
     }
 
+    /// Where integer scales are in units of one scale a row, the format without that level: its weights are those of a row in units of the
+    /// row's scale. It has no label that is read back.
+    pub fn in_units_of_rows(&self) -> Option<Self> {
+        match self.levels[..] {
+            [
+                fine @ ScaleLevel { format: ParamFormat::Int(_), .. },
+                ScaleLevel { shape: GroupShape::Row, .. },
+            ] => Some(Self { element: self.element, levels: vec![fine] }),
+            _ => None,
+        }
+    }
+
     /// What a code means.
     pub fn element(&self) -> ElementFormat {
         self.element

@@ -1,20 +1,13 @@
-//! Integer scales in units of one scale a row: the integers are the scales of a matrix with one level, which every kernel takes, and its
-//! products are multiplied by the rows' scales.
+//! Integer scales in units of one scale a row: the integers are the scales of a matrix with one level, which every kernel takes as they are,
+//! and its products are multiplied by the rows' scales.
 
 use crate::{MatMut, by_column};
-use lowbit_format::{
-    FloatFormat, GroupParams, GroupShape, GroupedSpec, GroupedTensor, ParamFormat, QuantTensor, ScaleLevel,
-    Storage, TensorData, TermKind, WeightSpec,
-};
+use lowbit_format::{GroupParams, GroupedTensor, QuantTensor, TensorData, TermKind, WeightSpec};
 
 /// The format of the matrix with one level; `None` for other formats.
 pub(crate) fn spec(spec: &WeightSpec) -> Option<WeightSpec> {
     let WeightSpec::Grouped(spec) = spec else { return None };
-    let &[fine, ScaleLevel { shape: GroupShape::Row, .. }] = spec.levels() else { return None };
-    // Half precision has all integers of eight bits.
-    let ParamFormat::Int(_) = fine.format else { return None };
-    let fine = ScaleLevel { format: ParamFormat::F16, ..fine };
-    GroupedSpec::new(spec.element(), vec![fine]).ok().map(WeightSpec::Grouped)
+    spec.in_units_of_rows().map(WeightSpec::Grouped)
 }
 
 /// The matrix with one level, and the scale of every row.
@@ -22,12 +15,9 @@ pub(crate) fn split(w: &QuantTensor) -> Option<(QuantTensor, Vec<f32>)> {
     let TensorData::Grouped(grouped) = w.data() else { return None };
     let WeightSpec::Grouped(spec) = spec(&w.spec())? else { return None };
     let (shape, params) = (w.shape(), grouped.params());
-    let groups = spec.levels()[0].shape.per_row(shape.k);
-    let scales: Vec<f32> =
-        (0..shape.n).flat_map(|n| (0..groups).map(move |g| params.levels[0].get(n, g))).collect();
-    let scales = vec![Storage::from(FloatFormat::F16.encode(&scales))];
+    let fine = params.levels[0].bytes().clone();
     let zeros = params.zeros.as_ref().map(|zeros| zeros.bytes().clone());
-    let params = GroupParams::new(&spec, shape, scales, zeros).ok()?;
+    let params = GroupParams::new(&spec, shape, vec![fine], zeros).ok()?;
     let plain = GroupedTensor::new(spec, grouped.codes().clone(), params).ok()?;
     let rows = (0..shape.n).map(|n| grouped.params().levels[1].get(n, 0)).collect();
     Some((QuantTensor::from_grouped(plain), rows))

@@ -331,7 +331,7 @@ fn no_groups(spec: &GroupedSpec) -> Refusal {
         ElementFormat::Codebook(_) => NO_INTEGERS,
         _ if spec.levels().len() > 1 => Refusal::Format("it has two levels of scales"),
         _ if !spec.levels().iter().any(|level| Layout::reads(level.format)) => {
-            Refusal::Format("its scales are neither f16 nor f32")
+            Refusal::Format("its scales are neither f16 nor f32, nor integers over one a row")
         }
         ElementFormat::Int { bits, .. } if bits.get() == 1 => Refusal::Format("its codes are single bits"),
         _ => Refusal::GroupSize { needs: "a multiple of 32" },
@@ -345,7 +345,7 @@ fn no_planes(spec: &GroupedSpec) -> Refusal {
         ElementFormat::Int { bits, .. } if bits.get() > 4 => Refusal::Format("it has more than 4 bits"),
         _ if spec.levels().len() > 1 => Refusal::Format("it has two levels of scales"),
         _ if !spec.levels().iter().any(|level| Layout::reads(level.format)) => {
-            Refusal::Format("its scales are neither f16 nor f32")
+            Refusal::Format("its scales are neither f16 nor f32, nor integers over one a row")
         }
         _ => Refusal::GroupSize { needs: "up to 256, or equal pieces of 32 to 256" },
     }

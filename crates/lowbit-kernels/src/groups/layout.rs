@@ -14,7 +14,7 @@ use crate::{
         fields::{CHUNK, Middle},
         pack_codes,
     },
-    param::Float,
+    param::Number,
 };
 use lowbit_format::{ElementFormat, GroupShape, GroupedSpec, GroupedTensor, ScaleLevel, ZeroPoint};
 
@@ -54,7 +54,7 @@ pub(super) struct Place {
 /// How scales and zero points are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Params {
-    pub(super) scale: Float,
+    pub(super) scale: Number,
     pub(super) zero: Zero,
     /// The code that kernels have 0 at, `2ᵇ⁻¹`.
     pub(super) middle: u8,
@@ -68,7 +68,7 @@ pub(super) enum Zero {
     /// A code, a byte for every scale.
     Code,
     /// A number for every scale.
-    Float(Float),
+    Float(Number),
 }
 
 impl Params {
@@ -81,9 +81,9 @@ impl Params {
         let zero = match zero {
             ZeroPoint::Symmetric => Zero::Middle,
             ZeroPoint::Integer => Zero::Code,
-            ZeroPoint::Float => Zero::Float(Float::of(spec.zero_format()?)?),
+            ZeroPoint::Float => Zero::Float(Number::of(spec.zero_format()?)?),
         };
-        Some(Self { scale: Float::of(format)?, zero, middle: 1 << (bits.get() - 1) })
+        Some(Self { scale: Number::of(format)?, zero, middle: 1 << (bits.get() - 1) })
     }
 
     /// Bytes of sixteen scales.

@@ -20,7 +20,7 @@ use super::{
     layout::{LONGEST, PANEL, Params, Zero},
     nibble::{BLOCK, BLOCK_BYTES, ternary_bytes},
 };
-use crate::param::Float;
+use crate::param::Number;
 use std::arch::x86_64::*;
 
 // Words hold the sums of a group.
@@ -160,7 +160,7 @@ impl<const T: usize> Group<'_, T> {
         for s in 0..S {
             for q in 0..4 {
                 let eight = 4 * (strip + s) + q;
-                let scale = floats(self.params, self.format.scale, eight);
+                let scale = numbers(self.params, self.format.scale, eight);
                 let middle = middle(eight);
                 for t in 0..T {
                     let x = self.x[t];
@@ -345,15 +345,20 @@ fn add<const BYTES: usize>(sums: &mut [__m256i; 4], sixteen: usize, words: __m25
 
 /// Numbers of rows `8 e..8 e + 8`.
 #[inline]
-#[target_feature(enable = "avx,f16c")]
-fn floats(bytes: &[u8], float: Float, e: usize) -> __m256 {
-    match float {
-        Float::F16 => {
+#[target_feature(enable = "avx2,f16c")]
+fn numbers(bytes: &[u8], number: Number, e: usize) -> __m256 {
+    match number {
+        Number::Byte => {
+            let bytes: &[u8; 8] = bytes[8 * e..].first_chunk().expect("eight numbers");
+            // SAFETY: eight bytes.
+            _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(unsafe { _mm_loadl_epi64(bytes.as_ptr().cast()) }))
+        }
+        Number::F16 => {
             let bytes: &[u8; 16] = bytes[16 * e..].first_chunk().expect("eight numbers");
             // SAFETY: sixteen bytes.
             _mm256_cvtph_ps(unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) })
         }
-        Float::F32 => {
+        Number::F32 => {
             let bytes: &[u8; 32] = bytes[32 * e..].first_chunk().expect("eight numbers");
             // SAFETY: thirty-two bytes.
             unsafe { _mm256_loadu_ps(bytes.as_ptr().cast()) }
@@ -368,7 +373,7 @@ fn middle(zeros: &[u8], zero: Zero, planes: usize, e: usize) -> __m256 {
     let highest = (1 << planes) - 1;
     match zero {
         Zero::Half(half) => _mm256_set1_ps(f32::from(half) * 0.5),
-        Zero::Float(float) => _mm256_sub_ps(_mm256_set1_ps(highest as f32 * 0.5), floats(zeros, float, e)),
+        Zero::Float(float) => _mm256_sub_ps(_mm256_set1_ps(highest as f32 * 0.5), numbers(zeros, float, e)),
         Zero::Code { width } => {
             // The numbers of sixteen rows, of which these are the first eight or the last.
             let bytes = &zeros[e / 2 * 2 * width..][..2 * width];

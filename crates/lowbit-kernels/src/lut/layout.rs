@@ -19,7 +19,7 @@ use super::{
     Table,
     nibble::{Place, negated, ternary_bytes, ternary_index},
 };
-use crate::param::Float;
+use crate::param::Number;
 use lowbit_format::{
     ElementFormat, GroupShape, GroupedSpec, GroupedTensor, ParamFormat, ScaleLevel, ZeroPoint,
 };
@@ -63,7 +63,7 @@ pub(crate) struct Layout {
 /// How scales and zero points are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Params {
-    pub(super) scale: Float,
+    pub(super) scale: Number,
     pub(super) zero: Zero,
 }
 
@@ -83,7 +83,7 @@ pub(super) enum Zero {
     /// number; see [`field`].
     Code { width: usize },
     /// A float zero point for every scale.
-    Float(Float),
+    Float(Number),
 }
 
 impl Zero {
@@ -109,7 +109,7 @@ impl Layout {
     /// The layout of a format, `None` where it has none.
     pub(crate) fn of(spec: &GroupedSpec, k: usize, table: Table) -> Option<Self> {
         let &[ScaleLevel { shape, format }] = spec.levels() else { return None };
-        let scale = Float::of(format)?;
+        let scale = Number::of(format)?;
         let (bits, ternary) = match spec.element() {
             ElementFormat::Int { bits, .. } if bits.get() <= 4 => (bits.get() as usize, false),
             ElementFormat::Int { .. } | ElementFormat::Codebook(_) => return None,
@@ -124,7 +124,9 @@ impl Layout {
             ElementFormat::Int { zero: ZeroPoint::Integer, .. } => {
                 Zero::Code { width: bits.next_power_of_two() }
             }
-            ElementFormat::Int { zero: ZeroPoint::Float, .. } => Zero::Float(Float::of(spec.zero_format()?)?),
+            ElementFormat::Int { zero: ZeroPoint::Float, .. } => {
+                Zero::Float(Number::of(spec.zero_format()?)?)
+            }
         };
         let tuple = table.tuple(ternary);
         let (group, per_scale) = match shape {
@@ -154,7 +156,7 @@ impl Layout {
 
     /// Whether scales in a format are read as they are.
     pub(crate) fn reads(format: ParamFormat) -> bool {
-        Float::of(format).is_some()
+        Number::of(format).is_some()
     }
 
     /// Whether a byte is several ternary weights and not bits.

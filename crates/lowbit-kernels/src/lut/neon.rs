@@ -16,7 +16,7 @@ use super::{
     layout::{LONGEST, PANEL, Zero},
     nibble::{BLOCK, BLOCK_BYTES, ternary_bytes},
 };
-use crate::param::Float;
+use crate::param::Number;
 use std::arch::aarch64::*;
 
 // Words hold the sums of a group.
@@ -264,7 +264,7 @@ fn add_group<const T: usize>(
     let zeros = &params[tile.params.scale_bytes()..];
     for q in 0..8 {
         let four = 8 * strip + q;
-        let scale = floats(params, tile.params.scale, four);
+        let scale = numbers(params, tile.params.scale, four);
         let middle = middle(zeros, tile.params.zero, tile.layout.planes, four);
         for t in 0..T {
             let part = vfmaq_f32(vdupq_n_f32(x[t].bias), middle, vdupq_n_f32(x[t].sum));
@@ -279,9 +279,14 @@ fn add_group<const T: usize>(
 /// Numbers of rows `4 f..4 f + 4`.
 #[inline]
 #[target_feature(enable = "neon")]
-fn floats(bytes: &[u8], float: Float, f: usize) -> float32x4_t {
-    match float {
-        Float::F16 => {
+fn numbers(bytes: &[u8], number: Number, f: usize) -> float32x4_t {
+    match number {
+        Number::Byte => {
+            let bytes: &[u8; 4] = bytes[4 * f..].first_chunk().expect("four numbers");
+            let wide = vmovl_u8(vcreate_u8(u64::from(u32::from_le_bytes(*bytes))));
+            vcvtq_f32_u32(vmovl_u16(vget_low_u16(wide)))
+        }
+        Number::F16 => {
             let bytes: &[u8; 8] = bytes[8 * f..].first_chunk().expect("four numbers");
             let floats: float32x4_t;
             // SAFETY: `fcvtl`, spelt out, because the intrinsic's type is not stable; it is part of NEON.
@@ -295,7 +300,7 @@ fn floats(bytes: &[u8], float: Float, f: usize) -> float32x4_t {
             }
             floats
         }
-        Float::F32 => {
+        Number::F32 => {
             let bytes: &[u8; 16] = bytes[16 * f..].first_chunk().expect("four numbers");
             // SAFETY: sixteen bytes.
             vreinterpretq_f32_u8(unsafe { vld1q_u8(bytes.as_ptr()) })
@@ -310,7 +315,7 @@ fn middle(zeros: &[u8], zero: Zero, planes: usize, f: usize) -> float32x4_t {
     let highest = (1 << planes) - 1;
     match zero {
         Zero::Half(half) => vdupq_n_f32(f32::from(half) * 0.5),
-        Zero::Float(float) => vsubq_f32(vdupq_n_f32(highest as f32 * 0.5), floats(zeros, float, f)),
+        Zero::Float(float) => vsubq_f32(vdupq_n_f32(highest as f32 * 0.5), numbers(zeros, float, f)),
         Zero::Code { width } => {
             // The fields of sixteen rows, of which these are four. Of the widest, rows alternate between two words.
             let mut fields = [0; 8];
