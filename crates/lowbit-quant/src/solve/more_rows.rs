@@ -101,8 +101,8 @@ pub(crate) fn add_rows(
     }
     let kind = TermKind::Rows(rows.len() as u32);
     let group = match grouped.levels()[0].shape {
-        GroupShape::Group(size) => GroupShape::Group(size),
-        _ => GroupShape::Row,
+        GroupShape::Group(size) | GroupShape::Column(size) => GroupShape::Group(size),
+        GroupShape::Row | GroupShape::Tensor => GroupShape::Row,
     };
     let element = ElementFormat::Int { bits: Bits::new(BITS)?, zero: ZeroPoint::Symmetric };
     let more = GroupedSpec::new(element, vec![ScaleLevel { shape: group, format: ParamFormat::F16 }])?;
