@@ -26,26 +26,31 @@ struct Zeros {
     middle: f32,
 }
 
-/// The panels of a matrix with groups in columns, each with one scale of 1; `None` for other formats.
-pub(crate) fn panels(w: &QuantTensor) -> Option<Vec<QuantTensor>> {
-    let TensorData::Grouped(grouped) = w.data() else { return None };
-    let GroupShape::Column(size) = grouped.spec().levels()[0].shape else { return None };
-    let element = match grouped.spec().element() {
+/// Rows of a panel of a matrix with groups in columns, and the format of panels; `None` for other formats.
+pub(crate) fn panel(spec: &GroupedSpec) -> Option<(usize, GroupedSpec)> {
+    let GroupShape::Column(size) = spec.levels()[0].shape else { return None };
+    let element = match spec.element() {
         ElementFormat::Int { bits, .. } => ElementFormat::Int { bits, zero: ZeroPoint::Symmetric },
         other => other,
     };
     let level = ScaleLevel { shape: GroupShape::Tensor, format: ParamFormat::F16 };
-    let spec = GroupedSpec::new(element, vec![level]).ok()?;
+    GroupedSpec::new(element, vec![level]).ok().map(|spec| (size as usize, spec))
+}
+
+/// The panels of a matrix with groups in columns, each with one scale of 1; `None` for other formats.
+pub(crate) fn panels(w: &QuantTensor) -> Option<Vec<QuantTensor>> {
+    let TensorData::Grouped(grouped) = w.data() else { return None };
+    let (size, spec) = panel(grouped.spec())?;
     let NK { n, k } = w.shape();
     let panel = |first: usize| {
-        let rows = grouped.rows(first..(first + size as usize).min(n));
+        let rows = grouped.rows(first..(first + size).min(n));
         let shape = NK { n: rows.shape().n, k };
         let one = Storage::from((ParamFormat::F16.encode(1.0) as u16).to_le_bytes().to_vec());
         let params = GroupParams::new(&spec, shape, vec![one], None).ok()?;
         let plain = GroupedTensor::new(spec.clone(), rows.codes().clone(), params).ok()?;
         Some(QuantTensor::from_grouped(plain))
     };
-    (0..n).step_by(size as usize).map(panel).collect()
+    (0..n).step_by(size).map(panel).collect()
 }
 
 impl<W> ByColumn<W> {

@@ -2,10 +2,10 @@
 //! and its products are multiplied by the rows' scales.
 
 use crate::{MatMut, by_column};
-use lowbit_format::{GroupParams, GroupedTensor, QuantTensor, TensorData, TermKind, WeightSpec};
+use lowbit_format::{GroupParams, GroupedTensor, NK, QuantTensor, TensorData, TermKind, WeightSpec};
 
 /// The format of the matrix with one level; `None` for other formats.
-pub(crate) fn spec(spec: &WeightSpec) -> Option<WeightSpec> {
+pub(crate) fn spec_of_rows(spec: &WeightSpec) -> Option<WeightSpec> {
     let WeightSpec::Grouped(spec) = spec else { return None };
     spec.in_units_of_rows().map(WeightSpec::Grouped)
 }
@@ -13,7 +13,7 @@ pub(crate) fn spec(spec: &WeightSpec) -> Option<WeightSpec> {
 /// The matrix with one level, and the scale of every row.
 pub(crate) fn split(w: &QuantTensor) -> Option<(QuantTensor, Vec<f32>)> {
     let TensorData::Grouped(grouped) = w.data() else { return None };
-    let WeightSpec::Grouped(spec) = spec(&w.spec())? else { return None };
+    let WeightSpec::Grouped(spec) = spec_of_rows(&w.spec())? else { return None };
     let (shape, params) = (w.shape(), grouped.params());
     let fine = params.levels[0].bytes().clone();
     let zeros = params.zeros.as_ref().map(|zeros| zeros.bytes().clone());
@@ -43,11 +43,26 @@ pub fn arranged_matrices(w: &QuantTensor) -> Vec<QuantTensor> {
     std::iter::once(sum.base()).chain(matrices.flat_map(|term| &term.matrices)).map(plain).collect()
 }
 
+/// What a weight of a format is multiplied as, as [`arranged_matrices`] says it of a weight: formats and shapes.
+pub fn arranged_formats(spec: &WeightSpec, shape: NK) -> Vec<(WeightSpec, NK)> {
+    let plain = |w: &WeightSpec, shape: NK| match w {
+        WeightSpec::Grouped(grouped) => match by_column::panel(grouped) {
+            Some((rows, panel)) => (WeightSpec::Grouped(panel), NK { n: rows.min(shape.n), ..shape }),
+            None => (spec_of_rows(w).unwrap_or_else(|| w.clone()), shape),
+        },
+        _ => (w.clone(), shape),
+    };
+    let WeightSpec::Sum(sum) = spec else { return vec![plain(spec, shape)] };
+    let terms = sum.terms().iter().filter(|term| !matches!(term.kind, TermKind::Sparse { .. }));
+    let matrices = terms
+        .flat_map(|term| term.kind.matrices(shape).into_iter().map(move |shape| plain(&term.weight, shape)));
+    std::iter::once(plain(sum.base(), shape)).chain(matrices).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{Act, ActRounding, Arranged, Ctx, Isa, MatRef, Planner, reference};
-    use lowbit_format::NK;
 
     #[test]
     fn two_levels_are_one_and_a_scale_for_every_row() {
@@ -82,7 +97,17 @@ mod tests {
                 }
             }
         }
+        let shape = NK { n: 300, k: 192 };
+        let formats = |label: &str| -> Vec<String> {
+            let all = arranged_formats(&WeightSpec::parse(label).unwrap(), shape);
+            all.iter().map(|(spec, NK { n, k })| format!("{spec} {n} {k}")).collect()
+        };
+        assert_eq!(formats("q4_0"), ["q4_0 300 192"]);
+        assert_eq!(formats("int4-asym-c128"), ["int4-sym-tensor 128 192"]);
+        assert_eq!(formats("int4-asym-g64-int8-row"), ["int4-asym-g64-int8 300 192"]);
+        let sum = ["int3-asym-g64 300 192", "f16 8 192", "f16 300 8"];
+        assert_eq!(formats("int3-asym-g64+rank8-f16+sparse9x1-f16"), sum);
         let other = WeightSpec::parse("int4-asym-g32-int6-g256").unwrap();
-        assert!(spec(&other).is_none());
+        assert!(spec_of_rows(&other).is_none());
     }
 }

@@ -161,7 +161,7 @@ impl KernelCard {
         if self.isa != q.isa {
             return Err(Refusal::Isa { needs: self.isa, has: q.isa });
         }
-        let one_level = by_row::spec(q.spec);
+        let one_level = by_row::spec_of_rows(q.spec);
         let q = &Query { spec: one_level.as_ref().unwrap_or(q.spec), ..*q };
         if let WeightSpec::Sum(_) = q.spec {
             return Err(Refusal::Format(

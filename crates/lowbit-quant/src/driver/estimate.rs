@@ -19,6 +19,9 @@ use serde::Serialize;
 /// Numbers of bits that `--target-bpw` tries for every tensor.
 const TRIED_BITS: f64 = 7.0;
 
+/// Ways of splitting inputs that are tried at a place, about.
+const TRIED_SPLITS: f64 = 9.0;
+
 /// What a run takes, by the number of its samples.
 #[derive(Clone, Copy, Debug)]
 pub struct Cost {
@@ -131,6 +134,9 @@ pub fn estimate(ctx: &Ctx, request: &Request<'_>, length: usize) -> Result<Cost,
             more.samples as f64
                 * (PASSES * sum(&|block| count.forward(block)) + 2.0 * count.head())
                 * rates.product
+        })
+        + recipe.reassemble.map_or(0.0, |part| {
+            weights * TRIED_SPLITS * (part.samples as f64 * rates.product + rates.nearest)
         })
         + if request.target.is_some() { TRIED_BITS * weights * rates.nearest } else { 0.0 };
     Ok(Cost {

@@ -514,6 +514,18 @@ fn a_choice_of_kernels_is_explained_with_every_refusal() {
     assert_eq!(candidates.len() + refused.len(), listed.len());
     assert!(candidates.iter().any(|candidate| candidate["kernel"] == explained["choice"]), "{explained}");
     assert!(refused.iter().all(|kernel| !kernel["reason"].as_str().unwrap().is_empty()), "{explained}");
+    // What is several matrices, or another one to kernels, is said of each.
+    for (format, expected) in [
+        ("int3-asym-g64+rank8-f16+sparse9x1-f16", vec!["int3-asym-g64", "f16", "f16"]),
+        ("int4-asym-c128", vec!["int4-sym-tensor"]),
+    ] {
+        let explained = place.json(&["kernels", "--explain", "256", "128", format, "--json"]);
+        let matrices = explained["matrices"].as_array().unwrap();
+        let formats: Vec<&str> = matrices.iter().map(|one| one["format"].as_str().unwrap()).collect();
+        assert_eq!(formats, expected, "{explained}");
+        let said = text(&place.run(&["kernels", "--explain", "256", "128", format]).stdout);
+        assert!(said.contains("is multiplied as"), "{said}");
+    }
     let error = place.error(&["kernels", "--explain", "64", "64", "q4_9"]);
     assert!(error.contains("did you mean `q4_0`"), "{error}");
     let error = place.error(&["kernels", "--explain", "64", "33", "q4_0"]);

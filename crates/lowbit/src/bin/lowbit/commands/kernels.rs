@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use lowbit::{
     Candidate, Explanation, Isa, KERNELS, NK, Plan, Planner, Query, Source, TokenBucket, WeightSpec,
-    hub::Store,
+    arranged_formats, hub::Store,
 };
 use serde_json::{Value, json};
 use std::io::Write;
@@ -97,23 +97,32 @@ impl Kernels {
                 block.layout().weights
             );
         }
-        let query = Query {
-            spec: &spec,
-            shape,
-            tokens: TokenBucket::of(self.tokens),
-            rounding: self.activations.precision().rounding(&spec),
-            isa: env::isa()?.level(),
-            threads: options::threads(self.threads)?,
-        };
         let record = record::read(&Store::from_env()?)?;
         let planner = Planner::with_record(&record);
-        let answer = Answer {
-            explanation: planner.explain(&query),
-            plans: planner.plans(&query),
-            query,
-            activations: self.activations,
-        };
-        if self.json { report::json(out, &answer.json()?) } else { answer.write(out) }
+        let matrices = arranged_formats(&spec, shape);
+        let mut answers = Vec::new();
+        for (spec, shape) in &matrices {
+            let query = Query {
+                spec,
+                shape: *shape,
+                tokens: TokenBucket::of(self.tokens),
+                rounding: self.activations.precision().rounding(spec),
+                isa: env::isa()?.level(),
+                threads: options::threads(self.threads)?,
+            };
+            let (explanation, plans) = (planner.explain(&query), planner.plans(&query));
+            answers.push(Answer { explanation, plans, query, activations: self.activations });
+        }
+        let whole = matrices.len() == 1 && matrices[0] == (spec, shape);
+        if self.json {
+            let all = answers.iter().map(Answer::json).collect::<Result<Vec<_>>>()?;
+            let parts = json!({ "format": format, "n": shape.n, "k": shape.k, "matrices": all });
+            return report::json(out, if whole { &all[0] } else { &parts });
+        }
+        if !whole {
+            writeln!(out, "{shape} {format} is multiplied as {}:", report::count(answers.len(), "product"))?;
+        }
+        answers.iter().try_for_each(|answer| answer.write(out))
     }
 }
 
