@@ -32,15 +32,15 @@ pub(super) const HEADS: [&str; 12] = [
 
 /// Every model that is held against another method.
 pub fn comparisons<'a>(cells: &[&'a Measured]) -> Vec<Comparison<'a>> {
-    cells.iter().filter_map(|cell| Comparison::of(cell, cells)).collect()
+    let pairs = cells.iter().flat_map(|cell| cell.against.iter().map(move |against| (*cell, against)));
+    pairs.filter_map(|(cell, against)| Comparison::of(cell, against, cells)).collect()
 }
 
 impl<'a> Comparison<'a> {
-    fn of(cell: &'a Measured, cells: &[&'a Measured]) -> Option<Self> {
-        let (against, bits) = (cell.against.as_ref()?, cell.block_bits?);
-        cell.kl?;
+    fn of(cell: &'a Measured, against: &str, cells: &[&'a Measured]) -> Option<Self> {
+        let (bits, _) = cell.block_bits.zip(cell.kl)?;
         let mut others: Vec<(f64, f64, &Measured)> = Vec::new();
-        for other in cells.iter().copied().filter(|other| other.method.as_ref() == Some(against)) {
+        for other in cells.iter().copied().filter(|other| other.method.as_deref() == Some(against)) {
             others.push((other.block_bits?, other.kl?.0, other));
         }
         others.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -134,7 +134,11 @@ mod tests {
 
     fn against(bits: f64, kl: f64) -> Measured {
         let published = vec!["5.87, gptq 6.13".to_owned()];
-        Measured { against: Some("gptq".to_owned()), published, ..made("spqr", bits, kl) }
+        Measured {
+            against: vec!["gptq".to_owned(), "absent".to_owned()],
+            published,
+            ..made("spqr", bits, kl)
+        }
     }
 
     #[test]

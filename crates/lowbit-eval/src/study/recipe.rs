@@ -69,8 +69,9 @@ pub struct MethodWith {
     pub calib: Option<String>,
     /// Other formats than the others have.
     pub formats: Option<Vec<String>>,
-    /// What the report calls the method that this one is held against, at the nearest number of bits.
-    pub against: Option<String>,
+    /// What the report calls the methods that this one is held against, at as many bits.
+    #[serde(default)]
+    pub against: Vec<String>,
 }
 
 fn chunks() -> usize {
@@ -112,11 +113,11 @@ impl MethodUse {
         }
     }
 
-    /// What the report calls the method that this one is held against.
-    pub fn against(&self) -> Option<&str> {
+    /// What the report calls the methods that this one is held against.
+    pub fn against(&self) -> &[String] {
         match self {
-            Self::Name(_) => None,
-            Self::With(with) => with.against.as_deref(),
+            Self::Name(_) => &[],
+            Self::With(with) => &with.against,
         }
     }
 
@@ -156,9 +157,8 @@ impl Recipe {
             return Err(format!("two methods are called {:?}; give each a label of its own", pair[0]));
         }
         for method in &recipe.methods {
-            if let Some(other) = method.against()
-                && (other == method.label() || !labels.contains(&other))
-            {
+            let known = |other: &&String| *other != method.label() && labels.contains(&other.as_str());
+            if let Some(other) = method.against().iter().find(|other| !known(other)) {
                 return Err(format!(
                     "{} is held against {other:?}, expected the label of another method",
                     method.label()
@@ -245,7 +245,7 @@ mod tests {
             (TEXT.replace("title", "titel"), "titel"),
             (TEXT.replace("\"gptq-code\"", "\"rtn\""), "two methods are called \"rtn\""),
             (TEXT.replace("[\"a\", \"user/b:Q4\"]", "[]"), "models is empty"),
-            (TEXT.replace("calib =", "against = \"awq\", calib ="), "against \"awq\""),
+            (TEXT.replace("calib =", "against = [\"awq\"], calib ="), "against \"awq\""),
         ] {
             let error = Recipe::parse(&text).unwrap_err();
             assert!(error.contains(said), "{error}");

@@ -38,8 +38,8 @@ pub struct Measured {
     pub quantize_s: Option<f64>,
     /// The most memory that it took, in bytes.
     pub peak_bytes: Option<u64>,
-    /// What the method is held against: another one's name.
-    pub against: Option<String>,
+    /// What the method is held against: names of others.
+    pub against: Vec<String>,
     /// What the paper says, in words.
     pub published: Vec<String>,
     /// What was run.

@@ -278,7 +278,7 @@ impl<'a> Steps<'a> {
             prompt_tokens_per_s: speed("pp"),
             quantize_s: number("quantize", "/step_seconds"),
             peak_bytes: get("quantize", "/peak_rss_bytes").and_then(Value::as_u64),
-            against: cell.made.as_ref().and_then(|made| made.method.against()).map(str::to_owned),
+            against: cell.made.as_ref().map_or_else(Vec::new, |made| made.method.against().to_vec()),
             published: cell.made.as_ref().map_or_else(Vec::new, |made| published(made.method.method())),
             commands: steps.iter().map(|step| format!("lowbit {}", step.args.join(" "))).collect(),
         }
