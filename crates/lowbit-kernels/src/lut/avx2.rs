@@ -345,15 +345,11 @@ fn add<const BYTES: usize>(sums: &mut [__m256i; 4], sixteen: usize, words: __m25
 
 /// Numbers of rows `8 e..8 e + 8`.
 #[inline]
-#[target_feature(enable = "avx2,f16c")]
+#[target_feature(enable = "avx,f16c")]
 fn numbers(bytes: &[u8], number: Number, e: usize) -> __m256 {
     match number {
-        Number::Byte => {
-            let bytes: &[u8; 8] = bytes[8 * e..].first_chunk().expect("eight numbers");
-            // SAFETY: eight bytes.
-            _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(unsafe { _mm_loadl_epi64(bytes.as_ptr().cast()) }))
-        }
-        Number::F16 => {
+        // Bytes are made halves: see `Layout`.
+        Number::Byte | Number::F16 => {
             let bytes: &[u8; 16] = bytes[16 * e..].first_chunk().expect("eight numbers");
             // SAFETY: sixteen bytes.
             _mm256_cvtph_ps(unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) })

@@ -109,7 +109,12 @@ impl Layout {
     /// The layout of a format, `None` where it has none.
     pub(crate) fn of(spec: &GroupedSpec, k: usize, table: Table) -> Option<Self> {
         let &[ScaleLevel { shape, format }] = spec.levels() else { return None };
-        let scale = Number::of(format)?;
+        // With tables of 16 entries one format of scales more in the loop costs more than the bytes that it saves; half precision has
+        // all integers of eight bits.
+        let scale = match (Number::of(format)?, table) {
+            (Number::Byte, Table::Nibble) => Number::F16,
+            (other, _) => other,
+        };
         let (bits, ternary) = match spec.element() {
             ElementFormat::Int { bits, .. } if bits.get() <= 4 => (bits.get() as usize, false),
             ElementFormat::Int { .. } | ElementFormat::Codebook(_) => return None,

@@ -281,12 +281,8 @@ fn add_group<const T: usize>(
 #[target_feature(enable = "neon")]
 fn numbers(bytes: &[u8], number: Number, f: usize) -> float32x4_t {
     match number {
-        Number::Byte => {
-            let bytes: &[u8; 4] = bytes[4 * f..].first_chunk().expect("four numbers");
-            let wide = vmovl_u8(vcreate_u8(u64::from(u32::from_le_bytes(*bytes))));
-            vcvtq_f32_u32(vmovl_u16(vget_low_u16(wide)))
-        }
-        Number::F16 => {
+        // Bytes are made halves: see `Layout`.
+        Number::Byte | Number::F16 => {
             let bytes: &[u8; 8] = bytes[8 * f..].first_chunk().expect("four numbers");
             let floats: float32x4_t;
             // SAFETY: `fcvtl`, spelt out, because the intrinsic's type is not stable; it is part of NEON.
