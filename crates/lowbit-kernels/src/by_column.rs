@@ -86,11 +86,6 @@ impl<W> ByColumn<W> {
         let zeros = self.zeros.as_ref().map_or(0, |zeros| zeros.params.bytes().len());
         self.panels.iter().map(of).sum::<usize>() + self.scales.bytes().len() + zeros
     }
-
-    /// The activations of a panel, multiplied by its scales, into `scaled`, and the zero points that its products lack, into `zeros`.
-    fn scale(&self, ctx: &Ctx, first: usize, x: MatRef<'_>, scaled: &mut [f32], zeros: &mut [f32]) {
-        scale_panel(ctx.isa(), (&self.scales, self.zeros.as_ref()), first, x, (scaled, zeros));
-    }
 }
 
 impl ByColumn<Arranged> {
@@ -106,7 +101,8 @@ impl ByColumn<Arranged> {
             let (scaled, rest) = floats.split_at_mut(tokens * k);
             let (zeros, rest) = rest.split_at_mut(k);
             let (made, missing) = rest.split_at_mut(tokens * rows);
-            self.scale(ctx, first, x, scaled, zeros);
+            let params = (&self.scales, self.zeros.as_ref());
+            scale_panel(ctx.isa(), params, first, x, (&mut *scaled, &mut *zeros));
             let scaled = MatRef::new(scaled, tokens, k);
             panel.multiply(serial, &Act::new(scaled), MatMut::new(made, tokens, rows));
             if self.zeros.is_some() {
@@ -130,6 +126,7 @@ multiversion! {
     ) = scale_panel_of_rows;
 }
 
+/// The activations of a panel, multiplied by its scales, and the zero points that its products lack.
 #[inline(always)]
 fn scale_panel_of_rows(
     (scales, zeros): (&Params, Option<&Zeros>),
@@ -256,10 +253,7 @@ mod tests {
                     let x = MatRef::new(&x, tokens, shape.k);
                     let mut out = vec![0.0; tokens * shape.n];
                     arranged.multiply(&ctx, &Act::new(x), MatMut::new(&mut out, tokens, shape.n));
-                    let exact = reference::mpgemm_f64(&w, x);
-                    let size = exact.iter().map(|y| y.abs()).fold(0.0, f64::max);
-                    let off =
-                        out.iter().zip(&exact).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max);
+                    let (off, size) = reference::distance(&out, &reference::mpgemm_f64(&w, x));
                     // Two terms of 8 bits: half of 1 / (127 · 254) of the largest scaled activation of 32, for each of K weights.
                     assert!(off < size * 1e-3, "{label} {isa:?}: {off} of {size}");
                 }

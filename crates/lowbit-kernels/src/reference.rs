@@ -112,6 +112,13 @@ fn add_term(term: &Term<QuantTensor>, x: MatRef<'_>, precision: ActPrecision, ou
     }
 }
 
+/// The largest distance of a product from the exact one, and the largest magnitude of that.
+#[cfg(test)]
+pub(crate) fn distance(found: &[f32], exact: &[f64]) -> (f64, f64) {
+    let off = found.iter().zip(exact).map(|(a, b)| (f64::from(*a) - b).abs());
+    (off.fold(0.0, f64::max), exact.iter().map(|y| y.abs()).fold(0.0, f64::max))
+}
+
 /// `x[M, K] · W[N, K]ᵀ` with the roundings of [`crate::PackedGroups::multiply`], row-major `[M, N]`; `None` for formats that
 /// are not packed so.
 pub fn groups(w: &QuantTensor, x: MatRef<'_>, rounding: ActRounding) -> Option<Vec<f32>> {

@@ -296,9 +296,7 @@ mod tests {
                 let x = MatRef::new(&x, tokens, shape.k);
                 let mut out = vec![0.0; tokens * shape.n];
                 arranged.multiply(&ctx, &Act::new(x), MatMut::new(&mut out, tokens, shape.n));
-                let exact = reference::mpgemm_f64(&w, x);
-                let size = exact.iter().map(|y| y.abs()).fold(0.0, f64::max);
-                let off = out.iter().zip(&exact).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max);
+                let (off, size) = reference::distance(&out, &reference::mpgemm_f64(&w, x));
                 // Two terms of 8 bits: 1 / (254 · 254) of an activation for each of K weights, and twice through a rank.
                 assert!(off < size * 2e-3, "{isa:?}: {off} of {size}");
             }

@@ -379,7 +379,7 @@ mod tests {
             assert!(split < 6.0, "{split}");
         });
         in_work("llama-mha", |work| {
-            // Splits and pairs chosen by hand: inputs 0 and 1 are one and the same, so that nothing is lost.
+            // Two inputs change places, written as pairs of an input with itself: nothing is lost.
             let layer = work.layers_of(Role::Down).next().unwrap();
             let k = work.weight(&layer.tensor).unwrap().shape().k;
             let stream = seeded_values("stream", 9 * work.model.hidden, 1.0, 0.0);
