@@ -2,9 +2,14 @@
 
 use crate::{
     Act, ActRounding, Codes, Ctx, Integers, LutWeights, MatMut, Method, Packed, Plan, Planner, Query,
-    TokenBucket, WeightLayout, by_column::ByColumn, by_row, groups::PackedGroups, mpgemm, terms::Terms,
+    TokenBucket, WeightLayout,
+    by_column::{self, ByColumn},
+    by_row,
+    groups::PackedGroups,
+    mpgemm,
+    terms::Terms,
 };
-use lowbit_format::{NK, QuantTensor, TensorData};
+use lowbit_format::{NK, QuantTensor, TensorData, TermKind, WeightSpec};
 
 /// A weight matrix arranged for products on this machine, which serves one token and many.
 #[derive(Debug)]
@@ -167,5 +172,61 @@ impl Arrangement {
             (Self::Stored(w), Method::Float, _) => mpgemm::floats(ctx, w, x, out),
             _ => panic!("{self:?} is not multiplied by {method:?} with activations {rounding:?}"),
         }
+    }
+}
+
+/// The matrices of one weight that kernels are chosen for: those of a sum, with one level of scales where the second is of
+/// rows, and the first panel where groups lie in columns.
+pub fn arranged_matrices(w: &QuantTensor) -> Vec<QuantTensor> {
+    let plain = |w: &QuantTensor| {
+        let panel = by_column::panels(w).and_then(|panels| panels.into_iter().next());
+        panel.or_else(|| Some(by_row::split(w)?.0)).unwrap_or_else(|| w.clone())
+    };
+    let TensorData::Sum(sum) = w.data() else { return vec![plain(w)] };
+    // Single weights and runs of them have a kernel of their own.
+    let matrices = sum.terms().iter().filter(|term| !matches!(term.kind, TermKind::Sparse { .. }));
+    std::iter::once(sum.base()).chain(matrices.flat_map(|term| &term.matrices)).map(plain).collect()
+}
+
+/// What a weight of a format is multiplied as, as [`arranged_matrices`] says it of a weight: formats and shapes.
+pub fn arranged_formats(spec: &WeightSpec, shape: NK) -> Vec<(WeightSpec, NK)> {
+    let plain = |w: &WeightSpec, shape: NK| match w {
+        WeightSpec::Grouped(grouped) => match by_column::panel(grouped) {
+            Some((rows, panel)) => (WeightSpec::Grouped(panel), NK { n: rows.min(shape.n), ..shape }),
+            None => (by_row::spec_of_rows(w).unwrap_or_else(|| w.clone()), shape),
+        },
+        _ => (w.clone(), shape),
+    };
+    let WeightSpec::Sum(sum) = spec else { return vec![plain(spec, shape)] };
+    let terms = sum.terms().iter().filter(|term| !matches!(term.kind, TermKind::Sparse { .. }));
+    let matrices = terms
+        .flat_map(|term| term.kind.matrices(shape).into_iter().map(move |shape| plain(&term.weight, shape)));
+    std::iter::once(plain(sum.base(), shape)).chain(matrices).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formats_are_those_of_the_matrices_that_a_weight_becomes() {
+        let shape = NK { n: 300, k: 192 };
+        let formats = |label: &str| -> Vec<String> {
+            let all = arranged_formats(&WeightSpec::parse(label).unwrap(), shape);
+            all.iter().map(|(spec, NK { n, k })| format!("{spec} {n} {k}")).collect()
+        };
+        assert_eq!(formats("q4_0"), ["q4_0 300 192"]);
+        assert_eq!(formats("int4-asym-c128"), ["int4-sym-tensor 128 192"]);
+        assert_eq!(formats("int4-asym-g64-int8-row"), ["int4-asym-g64-int8 300 192"]);
+        let sum = ["int3-asym-g64 300 192", "f16 8 192", "f16 300 8"];
+        assert_eq!(formats("int3-asym-g64+rank8-f16+sparse9x1-f16"), sum);
+        let label = "int4-asym-c128";
+        let spec = WeightSpec::parse(label).unwrap();
+        let w = QuantTensor::quantize_nearest(&spec, &vec![0.5; shape.weights()], shape).unwrap();
+        let made: Vec<String> = arranged_matrices(&w)
+            .iter()
+            .map(|w| format!("{} {} {}", w.spec(), w.shape().n, w.shape().k))
+            .collect();
+        assert_eq!(made, formats(label));
     }
 }

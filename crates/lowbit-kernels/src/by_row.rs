@@ -1,8 +1,8 @@
 //! Integer scales in units of one scale a row: the integers are the scales of a matrix with one level, which every kernel takes as they are,
 //! and its products are multiplied by the rows' scales.
 
-use crate::{MatMut, by_column};
-use lowbit_format::{GroupParams, GroupedTensor, NK, QuantTensor, TensorData, TermKind, WeightSpec};
+use crate::MatMut;
+use lowbit_format::{GroupParams, GroupedTensor, QuantTensor, TensorData, WeightSpec};
 
 /// The format of the matrix with one level; `None` for other formats.
 pub(crate) fn spec_of_rows(spec: &WeightSpec) -> Option<WeightSpec> {
@@ -30,39 +30,11 @@ pub(crate) fn scale(rows: &[f32], mut out: MatMut<'_>) {
     }
 }
 
-/// The matrices of one weight that kernels are chosen for: those of a sum, with one level of scales where the second is of
-/// rows, and the first panel where groups lie in columns.
-pub fn arranged_matrices(w: &QuantTensor) -> Vec<QuantTensor> {
-    let plain = |w: &QuantTensor| {
-        let panel = by_column::panels(w).and_then(|panels| panels.into_iter().next());
-        panel.or_else(|| Some(split(w)?.0)).unwrap_or_else(|| w.clone())
-    };
-    let TensorData::Sum(sum) = w.data() else { return vec![plain(w)] };
-    // Single weights and runs of them have a kernel of their own.
-    let matrices = sum.terms().iter().filter(|term| !matches!(term.kind, TermKind::Sparse { .. }));
-    std::iter::once(sum.base()).chain(matrices.flat_map(|term| &term.matrices)).map(plain).collect()
-}
-
-/// What a weight of a format is multiplied as, as [`arranged_matrices`] says it of a weight: formats and shapes.
-pub fn arranged_formats(spec: &WeightSpec, shape: NK) -> Vec<(WeightSpec, NK)> {
-    let plain = |w: &WeightSpec, shape: NK| match w {
-        WeightSpec::Grouped(grouped) => match by_column::panel(grouped) {
-            Some((rows, panel)) => (WeightSpec::Grouped(panel), NK { n: rows.min(shape.n), ..shape }),
-            None => (spec_of_rows(w).unwrap_or_else(|| w.clone()), shape),
-        },
-        _ => (w.clone(), shape),
-    };
-    let WeightSpec::Sum(sum) = spec else { return vec![plain(spec, shape)] };
-    let terms = sum.terms().iter().filter(|term| !matches!(term.kind, TermKind::Sparse { .. }));
-    let matrices = terms
-        .flat_map(|term| term.kind.matrices(shape).into_iter().map(move |shape| plain(&term.weight, shape)));
-    std::iter::once(plain(sum.base(), shape)).chain(matrices).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{Act, ActRounding, Arranged, Ctx, Isa, MatRef, Planner, reference};
+    use lowbit_format::NK;
 
     #[test]
     fn two_levels_are_one_and_a_scale_for_every_row() {
@@ -94,16 +66,6 @@ mod tests {
                 }
             }
         }
-        let shape = NK { n: 300, k: 192 };
-        let formats = |label: &str| -> Vec<String> {
-            let all = arranged_formats(&WeightSpec::parse(label).unwrap(), shape);
-            all.iter().map(|(spec, NK { n, k })| format!("{spec} {n} {k}")).collect()
-        };
-        assert_eq!(formats("q4_0"), ["q4_0 300 192"]);
-        assert_eq!(formats("int4-asym-c128"), ["int4-sym-tensor 128 192"]);
-        assert_eq!(formats("int4-asym-g64-int8-row"), ["int4-asym-g64-int8 300 192"]);
-        let sum = ["int3-asym-g64 300 192", "f16 8 192", "f16 300 8"];
-        assert_eq!(formats("int3-asym-g64+rank8-f16+sparse9x1-f16"), sum);
         let other = WeightSpec::parse("int4-asym-g32-int6-g256").unwrap();
         assert!(spec_of_rows(&other).is_none());
     }

@@ -36,9 +36,8 @@ mod streams;
 mod terms;
 
 pub use act::{ACT_GROUP, Act, ActRounding};
-pub use arranged::Arranged;
+pub use arranged::{Arranged, arranged_formats, arranged_matrices};
 pub use bandwidth::{ReadBandwidth, read_bandwidth};
-pub use by_row::{arranged_formats, arranged_matrices};
 pub use ctx::{Ctx, Scratch};
 pub use dense::{FloatColumns, FloatRows, dot_columns, dot_rows, mix_rows};
 pub use fork_join::{ForkJoin, fork_join};
