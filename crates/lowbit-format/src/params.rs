@@ -110,12 +110,12 @@ impl Params {
                 }
             }
             ParamFormat::Int(bits) => {
-                for (eight, bytes) in out.chunks_mut(8).zip(row.chunks(bits.get() as usize)) {
-                    let mut codes = [0; 8];
-                    Packing::Bits(bits).unpack_row(bytes, eight.len(), &mut codes);
-                    for (x, code) in eight.iter_mut().zip(codes) {
-                        *x = f32::from(code as u8);
-                    }
+                // A multiple of eight integers is whole bytes.
+                let mut codes = [0; 256];
+                let bytes = codes.len() / 8 * bits.get() as usize;
+                for (some, bytes) in out.chunks_mut(codes.len()).zip(row.chunks(bytes)) {
+                    Packing::Bits(bits).unpack_row(bytes, some.len(), &mut codes);
+                    some.iter_mut().zip(codes).for_each(|(x, code)| *x = f32::from(code as u8));
                 }
             }
             _ => {

@@ -36,7 +36,8 @@ impl Arranged {
         if let Some((plain, rows)) = by_row::split(w) {
             return Self { rows: Some(rows), ..Self::new(ctx, &plain, planner, rounding) };
         }
-        if let Some(columns) = ByColumn::new(w, |panel| Self::new(ctx, panel, planner, rounding)) {
+        if let Some(columns) = ByColumn::new(w, |panel| Self::new(ctx, panel, &planner.alone(true), rounding))
+        {
             let plan = columns.panels()[0].plan;
             return Self { weight: Arrangement::Columns(columns), plan, rounding, rows: None, terms: None };
         }
@@ -188,14 +189,27 @@ pub fn arranged_matrices(w: &QuantTensor) -> Vec<QuantTensor> {
     std::iter::once(sum.base()).chain(matrices.flat_map(|term| &term.matrices)).map(plain).collect()
 }
 
-/// What a weight of a format is multiplied as, as [`arranged_matrices`] says it of a weight: formats and shapes.
-pub fn arranged_formats(spec: &WeightSpec, shape: NK) -> Vec<(WeightSpec, NK)> {
-    let plain = |w: &WeightSpec, shape: NK| match w {
-        WeightSpec::Grouped(grouped) => match by_column::panel(grouped) {
-            Some((rows, panel)) => (WeightSpec::Grouped(panel), NK { n: rows.min(shape.n), ..shape }),
-            None => (by_row::spec_of_rows(w).unwrap_or_else(|| w.clone()), shape),
-        },
-        _ => (w.clone(), shape),
+/// A matrix that kernels are chosen for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArrangedFormat {
+    /// What it is stored as.
+    pub spec: WeightSpec,
+    /// N and K.
+    pub shape: NK,
+    /// Whether no other weight reads its activations: see [`Planner::alone`].
+    pub alone: bool,
+}
+
+/// What a weight of a format is multiplied as, as [`arranged_matrices`] says it of a weight.
+pub fn arranged_formats(spec: &WeightSpec, shape: NK) -> Vec<ArrangedFormat> {
+    let plain = |w: &WeightSpec, shape: NK| {
+        let panel = if let WeightSpec::Grouped(grouped) = w { by_column::panel(grouped) } else { None };
+        if let Some((rows, panel)) = panel {
+            let shape = NK { n: rows.min(shape.n), ..shape };
+            return ArrangedFormat { spec: WeightSpec::Grouped(panel), shape, alone: true };
+        }
+        let spec = by_row::spec_of_rows(w).unwrap_or_else(|| w.clone());
+        ArrangedFormat { spec, shape, alone: false }
     };
     let WeightSpec::Sum(sum) = spec else { return vec![plain(spec, shape)] };
     let terms = sum.terms().iter().filter(|term| !matches!(term.kind, TermKind::Sparse { .. }));
@@ -213,7 +227,7 @@ mod tests {
         let shape = NK { n: 300, k: 192 };
         let formats = |label: &str| -> Vec<String> {
             let all = arranged_formats(&WeightSpec::parse(label).unwrap(), shape);
-            all.iter().map(|(spec, NK { n, k })| format!("{spec} {n} {k}")).collect()
+            all.iter().map(|m| format!("{} {} {}", m.spec, m.shape.n, m.shape.k)).collect()
         };
         assert_eq!(formats("q4_0"), ["q4_0 300 192"]);
         assert_eq!(formats("int4-asym-c128"), ["int4-sym-tensor 128 192"]);

@@ -184,7 +184,8 @@ mod tests {
                 arranged.multiply(&ctx, &Act::new(x), MatMut::new(&mut found, tokens, shape.n));
                 let mut first = 0;
                 for panel in panels(&w).unwrap() {
-                    let plain = Arranged::new(&ctx, &panel, &planner, Some(ActRounding::Group32Twice));
+                    let alone = planner.alone(true);
+                    let plain = Arranged::new(&ctx, &panel, &alone, Some(ActRounding::Group32Twice));
                     let scaled: Vec<f32> = (0..tokens * shape.k)
                         .map(|i| x.row(i / shape.k)[i % shape.k] * params.levels[0].get(first, i % shape.k))
                         .collect();

@@ -42,7 +42,13 @@ mod tests {
         let weights: Vec<f32> =
             (0..shape.weights()).map(|i| ((i * 7919) % 1021) as f32 / 510.0 - 1.0).collect();
         let x: Vec<f32> = (0..5 * shape.k).map(|i| ((i * 613) % 401) as f32 / 200.0 - 1.0).collect();
-        for label in ["int4-asym-g64-int8-row", "int3-sym-g32-int6-row-f32", "int4-fzero-g64-int8-row"] {
+        for label in [
+            "int4-asym-g64-int8-row",
+            "int3-sym-g32-int6-row-f32",
+            "int4-fzero-g64-int8-row",
+            "int2-asym-g16-int4-row",
+            "int1-asym-g16-int3-row",
+        ] {
             let w =
                 QuantTensor::quantize_nearest(&WeightSpec::parse(label).unwrap(), &weights, shape).unwrap();
             let (plain, rows) = split(&w).unwrap_or_else(|| panic!("{label}"));

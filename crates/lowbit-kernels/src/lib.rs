@@ -36,7 +36,7 @@ mod streams;
 mod terms;
 
 pub use act::{ACT_GROUP, Act, ActRounding};
-pub use arranged::{Arranged, arranged_formats, arranged_matrices};
+pub use arranged::{Arranged, ArrangedFormat, arranged_formats, arranged_matrices};
 pub use bandwidth::{ReadBandwidth, read_bandwidth};
 pub use ctx::{Ctx, Scratch};
 pub use dense::{FloatColumns, FloatRows, dot_columns, dot_rows, mix_rows};

@@ -67,10 +67,10 @@ pub use lowbit_format::{FormatError, NK, SpecInfo, SpecSource, WeightSpec, all_s
 pub use lowbit_hub as hub;
 pub use lowbit_io::{Access, container::annotate, texts, write_file};
 pub use lowbit_kernels::{
-    ActPrecision, ActRounding, Cache, Candidate, Ctx, DotPeak, Explanation, ForkJoin, Isa, IsaLevel, KERNELS,
-    KernelCard, Machine, Method, Plan, PlanKey, Planner, Query, ReadBandwidth, Record, Refusal, Source,
-    Subject, Timing as KernelTiming, TokenBucket, WeightLayout, arranged_formats, dot_peak, float_peak,
-    fork_join, kernel_set, read_bandwidth,
+    ActPrecision, ActRounding, ArrangedFormat, Cache, Candidate, Ctx, DotPeak, Explanation, ForkJoin, Isa,
+    IsaLevel, KERNELS, KernelCard, Machine, Method, Plan, PlanKey, Planner, Query, ReadBandwidth, Record,
+    Refusal, Source, Subject, Timing as KernelTiming, TokenBucket, WeightLayout, arranged_formats, dot_peak,
+    float_peak, fork_join, kernel_set, read_bandwidth,
 };
 pub use lowbit_model::{
     ARCHITECTURES, Architecture, BlockSpec, Ffn, KvElement, LinearOp, Linears, Logits, ModelSpec, Part,

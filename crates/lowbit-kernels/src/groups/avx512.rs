@@ -144,7 +144,8 @@ unsafe fn dot<const BITS: u32, const P: usize, const T: usize>(
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn params(params: Params, place: Place, panel: &[u8]) -> (__m512, Option<__m512>) {
-    let s = params.scale.sixteen(&panel[place.scales..], 0);
+    // SAFETY: this function has the instructions.
+    let [s] = unsafe { params.scale.vectors(&panel[place.scales..]) };
     let zeros = &panel[place.zeros..];
     let zero = match params.zero {
         Zero::Middle => return (s, None),
@@ -153,7 +154,8 @@ fn params(params: Params, place: Place, panel: &[u8]) -> (__m512, Option<__m512>
             // SAFETY: sixteen bytes.
             _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(unsafe { _mm_loadu_si128(codes.as_ptr().cast()) }))
         }
-        Zero::Float(float) => float.sixteen(zeros, 0),
+        // SAFETY: as above.
+        Zero::Float(float) => unsafe { float.vectors::<1>(zeros)[0] },
     };
     (s, Some(_mm512_mul_ps(_mm512_sub_ps(_mm512_set1_ps(f32::from(params.middle)), zero), s)))
 }

@@ -88,7 +88,7 @@ impl Params {
 
     /// Bytes of sixteen scales.
     fn scale_bytes(self) -> usize {
-        PANEL * self.scale.width()
+        self.scale.bytes(PANEL)
     }
 
     /// Bytes of as many zero points.
@@ -96,7 +96,7 @@ impl Params {
         match self.zero {
             Zero::Middle => 0,
             Zero::Code => PANEL,
-            Zero::Float(float) => PANEL * float.width(),
+            Zero::Float(float) => float.bytes(PANEL),
         }
     }
 

@@ -80,7 +80,7 @@ unsafe fn panel<const PLANES: usize, const BYTES: usize, const T: usize>(
     acc: &mut [[f32; PANEL]],
 ) {
     let layout = tile.layout;
-    let (lookups, group_bytes) = (layout.lookups, layout.group_bytes());
+    let (lookups, group_bytes) = (layout.lookups, layout.group_bytes);
     let tables_bytes = lookups * tile.acts.lookup_bytes();
     let acc: &mut [[f32; PANEL]; T] = acc.first_chunk_mut().expect("sums of the tile's tokens");
     assert!(layout.codes_at(tile.groups.end - 1) + group_bytes <= bytes.len());
@@ -345,9 +345,28 @@ fn add<const BYTES: usize>(sums: &mut [__m256i; 4], sixteen: usize, words: __m25
 
 /// Numbers of rows `8 e..8 e + 8`.
 #[inline]
-#[target_feature(enable = "avx,f16c")]
+#[target_feature(enable = "avx2,f16c")]
 fn numbers(bytes: &[u8], number: Number, e: usize) -> __m256 {
     match number {
+        Number::Bits(width) => {
+            // The numbers of sixteen rows, of which these are the first eight or the last.
+            let bytes = &bytes[e / 2 * 2 * width..][..2 * width];
+            let rows = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+            let rows = _mm256_add_epi32(rows, _mm256_set1_epi32(e as i32 % 2 * 8));
+            let (fields, shift) = match width {
+                1 => (_mm256_set1_epi32(i32::from(u16::from_le_bytes([bytes[0], bytes[1]]))), rows),
+                2 => {
+                    let word = i32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+                    (_mm256_set1_epi32(word), _mm256_slli_epi32::<1>(rows))
+                }
+                _ => {
+                    let words = bytes.first_chunk().map_or(0, |b| i64::from_le_bytes(*b));
+                    (_mm256_set1_epi64x(words), _mm256_slli_epi32::<2>(_mm256_srli_epi32::<1>(rows)))
+                }
+            };
+            let mask = _mm256_set1_epi32((1 << width) - 1);
+            _mm256_cvtepi32_ps(_mm256_and_si256(_mm256_srlv_epi32(fields, shift), mask))
+        }
         // Bytes are made halves: see `Layout`.
         Number::Byte | Number::F16 => {
             let bytes: &[u8; 16] = bytes[16 * e..].first_chunk().expect("eight numbers");
@@ -369,27 +388,8 @@ fn middle(zeros: &[u8], zero: Zero, planes: usize, e: usize) -> __m256 {
     let highest = (1 << planes) - 1;
     match zero {
         Zero::Half(half) => _mm256_set1_ps(f32::from(half) * 0.5),
-        Zero::Float(float) => _mm256_sub_ps(_mm256_set1_ps(highest as f32 * 0.5), numbers(zeros, float, e)),
-        Zero::Code { width } => {
-            // The numbers of sixteen rows, of which these are the first eight or the last.
-            let bytes = &zeros[e / 2 * 2 * width..][..2 * width];
-            let rows = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-            let rows = _mm256_add_epi32(rows, _mm256_set1_epi32(e as i32 % 2 * 8));
-            let (fields, shift) = match width {
-                1 => (_mm256_set1_epi32(i32::from(u16::from_le_bytes([bytes[0], bytes[1]]))), rows),
-                2 => {
-                    let word = i32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-                    (_mm256_set1_epi32(word), _mm256_slli_epi32::<1>(rows))
-                }
-                _ => {
-                    let words = bytes.first_chunk().map_or(0, |b| i64::from_le_bytes(*b));
-                    (_mm256_set1_epi64x(words), _mm256_slli_epi32::<2>(_mm256_srli_epi32::<1>(rows)))
-                }
-            };
-            let codes =
-                _mm256_and_si256(_mm256_srlv_epi32(fields, shift), _mm256_set1_epi32((1 << width) - 1));
-            let twice = _mm256_sub_epi32(_mm256_set1_epi32(highest), _mm256_slli_epi32::<1>(codes));
-            _mm256_mul_ps(_mm256_cvtepi32_ps(twice), _mm256_set1_ps(0.5))
+        Zero::Stored(number) => {
+            _mm256_sub_ps(_mm256_set1_ps(highest as f32 * 0.5), numbers(zeros, number, e))
         }
     }
 }

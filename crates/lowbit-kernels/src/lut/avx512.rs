@@ -18,6 +18,7 @@ use super::{
     acts::GroupActs,
     layout::{LONGEST, PANEL, Params, Zero},
 };
+use crate::param::{Number, chosen, integers};
 use std::{
     arch::x86_64::*,
     sync::atomic::{Ordering, compiler_fence},
@@ -26,6 +27,10 @@ use std::{
 /// Sums of 16 bits hold a group: three planes of unsigned bytes, the most, are worth 7 · 255.
 const _: () =
     assert!(LONGEST / 8 * 7 * 255 <= u16::MAX as usize && LONGEST / 8 * 3 * 255 <= i16::MAX as usize);
+
+/// Look-ups of a group so short that what is done for its scale counts: panels go one by one, some groups of each, with all sums in
+/// registers. In longer groups what was loaded of the tables serves all panels.
+const SHORT: usize = 4;
 
 /// Adds the products of a tile to the sums `[panel][token][row]`.
 ///
@@ -77,84 +82,120 @@ unsafe fn panels<const PLANES: usize, const BYTES: usize, const P: usize, const 
 ) {
     let layout = tile.layout;
     let lookups = layout.lookups;
-    let group_bytes = layout.group_bytes();
-    let lookup_bytes = 128 * BYTES;
     let panels: &[&[u8]; P] = tile.panels.first_chunk().expect("the tile's panels");
     let (acc, _) = acc.as_chunks_mut::<T>();
     let acc: &mut [[[f32; PANEL]; T]; P] = acc.first_chunk_mut().expect("sums of the tile");
-    let end = layout.codes_at(tile.groups.end - 1) + group_bytes;
+    let end = layout.codes_at(tile.groups.end - 1) + layout.group_bytes;
     assert!(panels.iter().all(|panel| end <= panel.len()));
-    assert!(tile.tables.len() >= (T - 1) * tile.token_stride + tile.groups.len() * lookups * lookup_bytes);
+    assert!(tile.tables.len() >= (T - 1) * tile.token_stride + tile.groups.len() * lookups * 128 * BYTES);
     let start: [i32; BYTES] = std::array::from_fn(|b| tile.acts.start()[b]);
+    let (scale_bytes, zeros_at) = (layout.scale_bytes, tile.params.scale_bytes());
     for (i, group) in tile.groups.clone().enumerate() {
         let (codes_at, params_at) = (layout.codes_at(group), layout.params_at(group));
-        // SAFETY: codes and tables reach this far by the assertions.
-        let integers = unsafe {
+        let x = std::array::from_fn(|t| tile.acts.group(tile.tokens.start + t, group));
+        let params = panels.map(|panel| panel[params_at..][..scale_bytes].split_at(zeros_at));
+        // SAFETY: codes and tables reach this far by the assertions, sums are those of a panel.
+        unsafe {
             let mut codes = [std::ptr::null(); P];
             for p in 0..P {
                 codes[p] = panels[p].as_ptr().add(codes_at);
                 // Needed last, and asked for first: the hardware follows a stream that is read in order.
-                for line in (0..layout.scale_bytes()).step_by(64) {
+                let mut line = 0;
+                while line < scale_bytes {
                     _mm_prefetch::<_MM_HINT_T0>(panels[p].as_ptr().add(params_at + line).cast());
+                    line += 64;
                 }
             }
-            let mut tables = [std::ptr::null(); T];
-            for t in 0..T {
-                tables[t] = tile.tables.as_ptr().add(t * tile.token_stride + i * lookups * lookup_bytes);
+            let tables = tables::<BYTES, T>(tile, i);
+            if P > 1 && lookups <= SHORT {
+                for p in 0..P {
+                    let [integers] = sums::<PLANES, BYTES, 1, T>(start, [codes[p]], tables, lookups);
+                    let mut sums = load(&acc[p]);
+                    scale_and_add::<PLANES, T>(tile.params, params[p], &integers, &x, &mut sums);
+                    store(&sums, &mut acc[p]);
+                }
+                continue;
             }
-            sums::<PLANES, BYTES, P, T>(start, codes, tables, lookups)
-        };
-        let mut x = [GroupActs::default(); T];
-        for t in 0..T {
-            x[t] = tile.acts.group(tile.tokens.start + t, group);
-        }
-        for p in 0..P {
-            let params = &panels[p][params_at..][..layout.scale_bytes()];
-            scale_and_add::<PLANES, T>(tile.params, params, &integers[p], &x, &mut acc[p]);
+            let integers = sums::<PLANES, BYTES, P, T>(start, codes, tables, lookups);
+            for p in 0..P {
+                let mut sums = load(&acc[p]);
+                scale_and_add::<PLANES, T>(tile.params, params[p], &integers[p], &x, &mut sums);
+                store(&sums, &mut acc[p]);
+            }
         }
     }
 }
 
-/// Adds a group's integer sums, in what they are worth, to the sums of a panel.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c,bmi2,gfni,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
-pub(super) fn scale_and_add<const PLANES: usize, const T: usize>(
+/// The tables of the tile's group `i`, of every token.
+///
+/// # Safety
+/// - The tile has tables of the group.
+#[inline(always)]
+unsafe fn tables<const BYTES: usize, const T: usize>(tile: &Tile<'_>, i: usize) -> [*const u8; T] {
+    let mut tables = [std::ptr::null(); T];
+    for (t, table) in tables.iter_mut().enumerate() {
+        let at = t * tile.token_stride + i * tile.layout.lookups * 128 * BYTES;
+        // SAFETY: by the contract.
+        *table = unsafe { tile.tables.as_ptr().add(at) };
+    }
+    tables
+}
+
+/// The sums of a panel, sixteen rows a vector.
+///
+/// # Safety
+/// - As for [`scale_and_add`].
+#[inline(always)]
+pub(super) unsafe fn load<const T: usize>(acc: &[[f32; PANEL]; T]) -> [[__m512; 4]; T] {
+    // SAFETY: a row of sums has four times sixteen floats.
+    unsafe {
+        let mut sums = [[_mm512_setzero_ps(); 4]; T];
+        for t in 0..T {
+            for q in 0..4 {
+                sums[t][q] = _mm512_loadu_ps(acc[t][16 * q..].as_ptr());
+            }
+        }
+        sums
+    }
+}
+
+/// Puts the sums of a panel back.
+///
+/// # Safety
+/// - As for [`scale_and_add`].
+#[inline(always)]
+pub(super) unsafe fn store<const T: usize>(sums: &[[__m512; 4]; T], acc: &mut [[f32; PANEL]; T]) {
+    for t in 0..T {
+        for q in 0..4 {
+            // SAFETY: a row of sums has four times sixteen floats.
+            unsafe { _mm512_storeu_ps(acc[t][16 * q..].as_mut_ptr(), sums[t][q]) };
+        }
+    }
+}
+
+/// Adds a group's integer sums, in what they are worth, to the sums of a panel. Vectors stay in registers where it is inlined,
+/// which the compiler would not do of itself everywhere.
+///
+/// # Safety
+/// - As for [`tile`], and inlined where the compiler knows it.
+#[inline(always)]
+pub(super) unsafe fn scale_and_add<const PLANES: usize, const T: usize>(
     format: Params,
-    params: &[u8],
+    (scales, zeros): (&[u8], &[u8]),
     integers: &[[__m512i; 4]; T],
     x: &[GroupActs; T],
-    acc: &mut [[f32; PANEL]; T],
+    acc: &mut [[__m512; 4]; T],
 ) {
-    let (scales, zeros) = params.split_at(format.scale_bytes());
-    let mut scale = [_mm512_setzero_ps(); 4];
-    for q in 0..4 {
-        scale[q] = format.scale.sixteen(scales, q);
-    }
-    let mut add = |t: usize, offset: [__m512; 4]| {
-        let d = _mm512_set1_ps(x[t].d);
-        for q in 0..4 {
-            let part = _mm512_fmadd_ps(_mm512_cvtepi32_ps(integers[t][q]), d, offset[q]);
-            let acc = acc[t][16 * q..].as_mut_ptr();
-            // SAFETY: sixteen floats.
-            unsafe { _mm512_storeu_ps(acc, _mm512_fmadd_ps(part, scale[q], _mm512_loadu_ps(acc))) };
-        }
-    };
-    // The same for all rows: a constant of the token.
-    if let Zero::Half(half) = format.zero {
-        let middle = f32::from(half) * 0.5;
-        (0..T).for_each(|t| add(t, [_mm512_set1_ps(middle.mul_add(x[t].sum, x[t].bias)); 4]));
-    } else {
-        let mut middles = [_mm512_setzero_ps(); 4];
-        for q in 0..4 {
-            middles[q] = middle::<PLANES>(zeros, format.zero, q);
-        }
+    // SAFETY: passed on.
+    unsafe {
+        let scale = format.scale.vectors::<4>(scales);
         for t in 0..T {
-            let (sum, bias) = (_mm512_set1_ps(x[t].sum), _mm512_set1_ps(x[t].bias));
-            let mut offset = middles;
-            for offset in &mut offset {
-                *offset = _mm512_fmadd_ps(*offset, sum, bias);
+            let offset = offsets::<PLANES>(zeros, format.zero, x[t]);
+            let d = _mm512_set1_ps(x[t].d);
+            for q in 0..4 {
+                let part = _mm512_fmadd_ps(_mm512_cvtepi32_ps(integers[t][q]), d, offset[q]);
+                acc[t][q] = _mm512_fmadd_ps(part, scale[q], acc[t][q]);
             }
-            add(t, offset);
         }
     }
 }
@@ -212,26 +253,27 @@ impl Entries {
 /// `[panel][token]`.
 ///
 /// # Safety
+/// - As for [`scale_and_add`].
 /// - The codes and tables of `lookups` tuples can be read.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c,bmi2,gfni,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
+#[inline(always)]
 unsafe fn sums<const PLANES: usize, const BYTES: usize, const P: usize, const T: usize>(
     start: [i32; BYTES],
     codes: [*const u8; P],
     tables: [*const u8; T],
     lookups: usize,
 ) -> [[[__m512i; 4]; T]; P] {
-    let mut words = [[[[_mm512_setzero_si512(); 4]; BYTES]; T]; P];
-    for p in 0..P {
-        for t in 0..T {
-            for b in 0..BYTES {
-                words[p][t][b] = first_words::<PLANES>(start[b]);
-            }
-        }
-    }
-    let mut l = 0;
     // SAFETY: passed on.
     unsafe {
+        let none = [_mm512_setzero_si512(); 4];
+        let mut words = [[[none; BYTES]; T]; P];
+        for p in 0..P {
+            for t in 0..T {
+                for b in 0..BYTES {
+                    words[p][t][b] = first_words::<PLANES>(start[b]);
+                }
+            }
+        }
+        let mut l = 0;
         if T == 1 && PLANES <= 2 {
             while l + 2 <= lookups {
                 step::<PLANES, BYTES, P, T, 2>(&mut words, codes, tables, l);
@@ -247,70 +289,64 @@ unsafe fn sums<const PLANES: usize, const BYTES: usize, const P: usize, const T:
             step::<PLANES, BYTES, P, T, 1>(&mut words, codes, tables, l);
             l += 1;
         }
-    }
-    let mut all = [[[_mm512_setzero_si512(); 4]; T]; P];
-    for p in 0..P {
-        for t in 0..T {
-            all[p][t] = rows::<PLANES>(words[p][t][BYTES - 1], 1);
-            if BYTES == 2 {
-                let upper = rows::<PLANES>(words[p][t][0], 255);
-                for q in 0..4 {
-                    all[p][t][q] = _mm512_add_epi32(all[p][t][q], upper[q]);
-                }
+        let mut all = [[none; T]; P];
+        for p in 0..P {
+            for t in 0..T {
+                all[p][t] = rows::<PLANES, BYTES>(words[p][t]);
             }
         }
+        all
     }
-    all
 }
 
 /// `L` look-ups from `first` on. Panels go one after the other, so that each stream is read some lines at a time.
 ///
 /// # Safety
-/// - The codes and tables of the tuples can be read.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c,bmi2,gfni,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
+/// - As for [`sums`].
+#[inline(always)]
 unsafe fn step<const PLANES: usize, const BYTES: usize, const P: usize, const T: usize, const L: usize>(
     words: &mut [[[[__m512i; 4]; BYTES]; T]; P],
     codes: [*const u8; P],
     tables: [*const u8; T],
     first: usize,
 ) {
-    let weights = _mm512_set1_epi16(0x0201);
-    // Every bit of the product is the top bit of the byte.
-    let top_bit = _mm512_set1_epi8(i8::MIN);
-    let none = Entries { low: _mm512_setzero_si512(), high: _mm512_setzero_si512() };
-    let mut entries = [[[none; BYTES]; T]; L];
-    for l in 0..L {
-        for t in 0..T {
-            for b in 0..BYTES {
-                // SAFETY: by the contract.
-                entries[l][t][b] = unsafe { Entries::load(tables[t].add(128 * (BYTES * (first + l) + b))) };
+    // SAFETY: passed on.
+    unsafe {
+        let weights = _mm512_set1_epi16(0x0201);
+        // Every bit of the product is the top bit of the byte.
+        let top_bit = _mm512_set1_epi8(i8::MIN);
+        let none = Entries { low: _mm512_setzero_si512(), high: _mm512_setzero_si512() };
+        let mut entries = [[[none; BYTES]; T]; L];
+        for l in 0..L {
+            for t in 0..T {
+                for b in 0..BYTES {
+                    entries[l][t][b] = Entries::load(tables[t].add(128 * (BYTES * (first + l) + b)));
+                }
             }
         }
-    }
-    for p in 0..P {
-        if T == 1 {
-            // The compiler would begin with all panels' look-ups, for which it has no registers.
-            compiler_fence(Ordering::SeqCst);
-        }
-        for l in 0..L {
-            for v in 0..PLANES {
-                let at = codes[p].wrapping_add(64 * (PLANES * (first + l) + v));
-                // SAFETY: by the contract.
-                let c = unsafe { _mm512_loadu_si512(at.cast()) };
-                if T == 1 && PLANES == 1 {
-                    _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(AHEAD).cast());
-                }
-                let negative = _mm512_gf2p8affine_epi64_epi8::<0>(c, top_bit);
-                for t in 0..T {
-                    for b in 0..BYTES {
-                        let u = entries[l][t][b].look_up(c, negative);
-                        let words = &mut words[p][t][b];
-                        if PLANES % 2 == 1 && v == PLANES - 1 {
-                            words[v] = _mm512_add_epi16(words[v], u);
-                            words[v + 1] = _mm512_add_epi16(words[v + 1], _mm512_srli_epi16::<8>(u));
-                        } else {
-                            words[v] = _mm512_add_epi16(words[v], _mm512_maddubs_epi16(u, weights));
+        for p in 0..P {
+            if T == 1 && P > 1 {
+                // The compiler would begin with all panels' look-ups, for which it has no registers.
+                compiler_fence(Ordering::SeqCst);
+            }
+            for l in 0..L {
+                for v in 0..PLANES {
+                    let at = codes[p].wrapping_add(64 * (PLANES * (first + l) + v));
+                    let c = _mm512_loadu_si512(at.cast());
+                    if T == 1 && PLANES == 1 {
+                        _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(AHEAD).cast());
+                    }
+                    let negative = _mm512_gf2p8affine_epi64_epi8::<0>(c, top_bit);
+                    for t in 0..T {
+                        for b in 0..BYTES {
+                            let u = entries[l][t][b].look_up(c, negative);
+                            let words = &mut words[p][t][b];
+                            if PLANES % 2 == 1 && v == PLANES - 1 {
+                                words[v] = _mm512_add_epi16(words[v], u);
+                                words[v + 1] = _mm512_add_epi16(words[v + 1], _mm512_srli_epi16::<8>(u));
+                            } else {
+                                words[v] = _mm512_add_epi16(words[v], _mm512_maddubs_epi16(u, weights));
+                            }
                         }
                     }
                 }
@@ -320,88 +356,137 @@ unsafe fn step<const PLANES: usize, const BYTES: usize, const P: usize, const T:
 }
 
 /// Words of 16 bits in which sums of the planes start that are worth `start` together.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c,bmi2,gfni,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
-fn first_words<const PLANES: usize>(start: i32) -> [__m512i; 4] {
-    let word = |start: i32| _mm512_set1_epi16(start as i16);
-    let zero = _mm512_setzero_si512();
-    match PLANES {
-        // Whole words hold the odd bytes too.
-        1 => [word(start + (start << 8)), word(start), zero, zero],
-        2 => [word(start), word(start), zero, zero],
-        3 => [word(start), word(start), zero, zero],
-        _ => {
-            let upper = start / 5;
-            let lower = start - 4 * upper;
-            [_mm512_set1_epi32((lower & 0xffff) | (upper << 16)); 4]
+///
+/// # Safety
+/// - As for [`scale_and_add`].
+#[inline(always)]
+unsafe fn first_words<const PLANES: usize>(start: i32) -> [__m512i; 4] {
+    // SAFETY: passed on.
+    unsafe {
+        let word = _mm512_set1_epi16(start as i16);
+        let zero = _mm512_setzero_si512();
+        match PLANES {
+            // Whole words hold the odd bytes too.
+            1 => [_mm512_set1_epi16((start + (start << 8)) as i16), word, zero, zero],
+            2 | 3 => [word, word, zero, zero],
+            _ => {
+                let upper = start / 5;
+                let lower = start - 4 * upper;
+                [_mm512_set1_epi32((lower & 0xffff) | (upper << 16)); 4]
+            }
         }
     }
 }
 
-/// `worth` times the sums in `words`, for sixteen rows a vector.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c,bmi2,gfni,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
-fn rows<const PLANES: usize>(words: [__m512i; 4], worth: i32) -> [__m512i; 4] {
-    let mut sums = [_mm512_setzero_si512(); 4];
-    if PLANES == 4 {
-        // Planes 0 and 1 are a word, 2 and 3 the next.
-        let weights = _mm512_set1_epi32(worth | ((4 * worth) << 16));
-        for q in 0..4 {
-            sums[q] = _mm512_madd_epi16(words[q], weights);
-        }
-        return sums;
-    }
-    // The even bytes of a single plane are what its words leave of the odd ones.
-    let single =
-        |words: [__m512i; 2]| [_mm512_sub_epi16(words[0], _mm512_slli_epi16::<8>(words[1])), words[1]];
-    let halves = match PLANES {
-        1 => single([words[0], words[1]]),
-        2 => [words[0], words[1]],
-        _ => {
-            let [low, high] = single([words[2], words[3]]);
-            [
-                _mm512_add_epi16(words[0], _mm512_slli_epi16::<2>(low)),
-                _mm512_add_epi16(words[1], _mm512_slli_epi16::<2>(high)),
-            ]
-        }
-    };
-    for (half, words) in halves.into_iter().enumerate() {
-        let (low, high) = (_mm512_castsi512_si256(words), _mm512_extracti64x4_epi64::<1>(words));
-        for (part, words) in [low, high].into_iter().enumerate() {
-            let rows = _mm512_cvtepi16_epi32(words);
-            sums[2 * half + part] =
-                if worth == 1 { rows } else { _mm512_sub_epi32(_mm512_slli_epi32::<8>(rows), rows) };
-        }
-    }
-    sums
-}
-
-/// How far the middle of the codes is above the zero point, for rows `16 q..16 q + 16`.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn middle<const PLANES: usize>(zeros: &[u8], zero: Zero, q: usize) -> __m512 {
-    let highest = (1 << PLANES) - 1;
-    match zero {
-        Zero::Half(half) => _mm512_set1_ps(f32::from(half) * 0.5),
-        Zero::Float(float) => _mm512_sub_ps(_mm512_set1_ps(highest as f32 * 0.5), float.sixteen(zeros, q)),
-        Zero::Code { width } => {
-            let lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-            let bytes = &zeros[2 * width * q..][..2 * width];
-            let (fields, shift) = match width {
-                1 => (_mm512_set1_epi32(i32::from(u16::from_le_bytes([bytes[0], bytes[1]]))), lanes),
-                2 => {
-                    let word = i32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-                    (_mm512_set1_epi32(word), _mm512_slli_epi32::<1>(lanes))
+/// The sums in `words`, with two bytes an entry 255 times those of the upper and those of the lower, for sixteen rows a
+/// vector.
+///
+/// # Safety
+/// - As for [`scale_and_add`].
+#[inline(always)]
+unsafe fn rows<const PLANES: usize, const BYTES: usize>(words: [[__m512i; 4]; BYTES]) -> [__m512i; 4] {
+    let (upper, lower) = (words[0], words[BYTES - 1]);
+    // SAFETY: passed on.
+    unsafe {
+        let mut sums = [_mm512_setzero_si512(); 4];
+        if PLANES == 4 {
+            // Planes 0 and 1 are a word, 2 and 3 the next.
+            let weights = |worth: i32| worth | ((4 * worth) << 16);
+            let (once, often) = (_mm512_set1_epi32(weights(1)), _mm512_set1_epi32(weights(255)));
+            for q in 0..4 {
+                sums[q] = _mm512_madd_epi16(lower[q], once);
+                if BYTES == 2 {
+                    sums[q] = _mm512_add_epi32(sums[q], _mm512_madd_epi16(upper[q], often));
                 }
-                _ => {
-                    let words = bytes.first_chunk().map_or(0, |b| i64::from_le_bytes(*b));
-                    (_mm512_set1_epi64(words), _mm512_slli_epi32::<2>(_mm512_srli_epi32::<1>(lanes)))
-                }
+            }
+            return sums;
+        }
+        let (upper, lower) = (halves::<PLANES>(upper), halves::<PLANES>(lower));
+        // Words 0 to 15 of two vectors in turns, then the others.
+        let first = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+        let second = _mm512_slli_epi32::<16>(_mm512_add_epi32(first, _mm512_set1_epi32(32)));
+        let turns = _mm512_or_si512(first, second);
+        let others = _mm512_add_epi16(turns, _mm512_set1_epi16(16));
+        let weights = _mm512_set1_epi32(255 | 1 << 16);
+        for half in 0..2 {
+            let (h, l) = (upper[half], lower[half]);
+            [sums[2 * half], sums[2 * half + 1]] = if BYTES == 2 {
+                [
+                    _mm512_madd_epi16(_mm512_permutex2var_epi16(h, turns, l), weights),
+                    _mm512_madd_epi16(_mm512_permutex2var_epi16(h, others, l), weights),
+                ]
+            } else {
+                [
+                    _mm512_cvtepi16_epi32(_mm512_castsi512_si256(l)),
+                    _mm512_cvtepi16_epi32(_mm512_extracti64x4_epi64::<1>(l)),
+                ]
             };
-            let mask = _mm512_set1_epi32((1 << width) - 1);
-            let codes = _mm512_and_si512(_mm512_srlv_epi32(fields, shift), mask);
-            let twice = _mm512_sub_epi32(_mm512_set1_epi32(highest), _mm512_slli_epi32::<1>(codes));
-            _mm512_mul_ps(_mm512_cvtepi32_ps(twice), _mm512_set1_ps(0.5))
+        }
+        sums
+    }
+}
+
+/// The sums of up to three planes in `words`, for thirty-two rows a vector.
+///
+/// # Safety
+/// - As for [`scale_and_add`].
+#[inline(always)]
+unsafe fn halves<const PLANES: usize>(words: [__m512i; 4]) -> [__m512i; 2] {
+    let single = if PLANES == 1 { [words[0], words[1]] } else { [words[2], words[3]] };
+    // SAFETY: passed on.
+    unsafe {
+        // The even bytes of a single plane are what its words leave of the odd ones.
+        let single = [_mm512_sub_epi16(single[0], _mm512_slli_epi16::<8>(single[1])), single[1]];
+        match PLANES {
+            1 => single,
+            2 => [words[0], words[1]],
+            _ => [
+                _mm512_add_epi16(words[0], _mm512_slli_epi16::<2>(single[0])),
+                _mm512_add_epi16(words[1], _mm512_slli_epi16::<2>(single[1])),
+            ],
         }
     }
+}
+
+/// What a group is worth beside its integer sums, for sixteen rows a vector: how far the middle of the codes is above the zero
+/// point, times the sum of activations, and what entries lack.
+///
+/// # Safety
+/// - As for [`scale_and_add`].
+#[inline(always)]
+unsafe fn offsets<const PLANES: usize>(zeros: &[u8], zero: Zero, x: GroupActs) -> [__m512; 4] {
+    let middle = ((1 << PLANES) - 1) as f32 * 0.5;
+    // SAFETY: passed on.
+    unsafe {
+        let (sum, bias) = (_mm512_set1_ps(x.sum), _mm512_set1_ps(x.bias));
+        match (zero, PLANES) {
+            (Zero::Half(half), _) => [_mm512_set1_ps((f32::from(half) * 0.5).mul_add(x.sum, x.bias)); 4],
+            (Zero::Stored(Number::Bits(_)), 1) => {
+                chosen::<1, 4>(zeros, offset(integers::<1>(), middle, (sum, bias)))
+            }
+            (Zero::Stored(Number::Bits(_)), 2) => {
+                chosen::<2, 4>(zeros, offset(integers::<2>(), middle, (sum, bias)))
+            }
+            (Zero::Stored(Number::Bits(_)), _) => {
+                chosen::<4, 4>(zeros, offset(integers::<4>(), middle, (sum, bias)))
+            }
+            (Zero::Stored(number), _) => {
+                let mut offsets = number.vectors(zeros);
+                for number in &mut offsets {
+                    *number = offset(*number, middle, (sum, bias));
+                }
+                offsets
+            }
+        }
+    }
+}
+
+/// The offsets of sixteen zero points.
+///
+/// # Safety
+/// - As for [`scale_and_add`].
+#[inline(always)]
+unsafe fn offset(zeros: __m512, middle: f32, (sum, bias): (__m512, __m512)) -> __m512 {
+    // SAFETY: passed on.
+    unsafe { _mm512_fmadd_ps(_mm512_sub_ps(_mm512_set1_ps(middle), zeros), sum, bias) }
 }

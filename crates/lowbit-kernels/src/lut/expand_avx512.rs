@@ -13,7 +13,7 @@
 
 use super::{
     acts::GroupActs,
-    avx512::scale_and_add,
+    avx512::{load, scale_and_add, store},
     expand::Part,
     layout::{Layout, PANEL},
 };
@@ -46,7 +46,7 @@ unsafe fn sized<const PLANES: usize>(
     let lookups = layout.lookups;
     let (vectors, _) = codes.as_chunks_mut::<LOOKUP>();
     for (group, out) in part.groups.clone().zip(vectors.chunks_exact_mut(lookups)) {
-        let bytes = &part.w[layout.codes_at(group)..][..layout.group_bytes()];
+        let bytes = &part.w[layout.codes_at(group)..][..layout.group_bytes];
         // SAFETY: passed on.
         unsafe { expand::<PLANES>(bytes, out) };
     }
@@ -175,6 +175,7 @@ unsafe fn tokens<const PLANES: usize, const ROWS: usize, const M: usize, const T
     let sums: &mut [[f32; PANEL]; M] = sums[first..].first_chunk_mut().expect("sums of the tokens");
     let token = part.tokens.start + first;
     let (lookups, width) = (layout.lookups, terms.width());
+    let zeros_at = layout.params.scale_bytes();
     for (group, codes) in part.groups.clone().zip(codes.chunks_exact(lookups)) {
         let x = terms.from(token, group);
         assert!(x.len() >= (T - 1) * width + 8 * lookups);
@@ -213,8 +214,13 @@ unsafe fn tokens<const PLANES: usize, const ROWS: usize, const M: usize, const T
                 }
             }
         }
-        let params = &part.w[layout.params_at(group)..][..layout.scale_bytes()];
-        scale_and_add::<PLANES, M>(layout.params, params, &integers, &x, sums);
+        let params = part.w[layout.params_at(group)..][..layout.scale_bytes].split_at(zeros_at);
+        // SAFETY: this function has the instructions.
+        unsafe {
+            let mut scaled = load(sums);
+            scale_and_add::<PLANES, M>(layout.params, params, &integers, &x, &mut scaled);
+            store(&scaled, sums);
+        }
     }
     M
 }

@@ -57,6 +57,10 @@ pub(crate) struct Layout {
     /// Groups that share a stored scale.
     pub(crate) per_scale: usize,
     pub(super) params: Params,
+    /// Code bytes of a group of a panel.
+    pub(super) group_bytes: usize,
+    /// Bytes of the parameters of one scale of a panel.
+    pub(super) scale_bytes: usize,
     k: usize,
 }
 
@@ -70,7 +74,7 @@ pub(crate) struct Params {
 impl Params {
     /// Bytes of a scale for every row of a panel.
     pub(super) fn scale_bytes(self) -> usize {
-        PANEL * self.scale.width()
+        self.scale.bytes(PANEL)
     }
 }
 
@@ -79,29 +83,16 @@ impl Params {
 pub(super) enum Zero {
     /// By half a step (symmetric integers), times this: 0 or −1.
     Half(i8),
-    /// A code of the zero point for every scale, in fields of so many bits: 1, 2 or 4. Sixteen rows are one little-endian
-    /// number; see [`field`].
-    Code { width: usize },
-    /// A float zero point for every scale.
-    Float(Number),
+    /// A zero point for every scale, a code or a float.
+    Stored(Number),
 }
 
 impl Zero {
     fn bytes(self) -> usize {
         match self {
             Self::Half(_) => 0,
-            Self::Code { width } => PANEL * width / 8,
-            Self::Float(float) => PANEL * float.width(),
+            Self::Stored(number) => number.bytes(PANEL),
         }
-    }
-}
-
-/// The bit at which the field of one of sixteen rows starts: rows alternate between the 32-bit words where there are two,
-/// so that a shift of every lane by its own distance finds them.
-pub(super) fn field(width: usize, row: usize) -> usize {
-    match width {
-        4 => 32 * (row % 2) + 4 * (row / 2),
-        _ => width * row,
     }
 }
 
@@ -111,9 +102,10 @@ impl Layout {
         let &[ScaleLevel { shape, format }] = spec.levels() else { return None };
         // With tables of 16 entries one format of scales more in the loop costs more than the bytes that it saves; half precision has
         // all integers of eight bits.
-        let scale = match (Number::of(format)?, table) {
-            (Number::Byte, Table::Nibble) => Number::F16,
-            (other, _) => other,
+        let scale = match (Number::of(format)?, table, format) {
+            (Number::Byte, Table::Nibble, _) => Number::F16,
+            (Number::Byte, Table::Byte, ParamFormat::Int(bits)) if bits.get() <= 4 => Number::Bits(4),
+            (other, ..) => other,
         };
         let (bits, ternary) = match spec.element() {
             ElementFormat::Int { bits, .. } if bits.get() <= 4 => (bits.get() as usize, false),
@@ -127,10 +119,10 @@ impl Layout {
                 Zero::Half(if bits.get() == 1 { 0 } else { -1 })
             }
             ElementFormat::Int { zero: ZeroPoint::Integer, .. } => {
-                Zero::Code { width: bits.next_power_of_two() }
+                Zero::Stored(Number::Bits(bits.next_power_of_two()))
             }
             ElementFormat::Int { zero: ZeroPoint::Float, .. } => {
-                Zero::Float(Number::of(spec.zero_format()?)?)
+                Zero::Stored(Number::of(spec.zero_format()?)?)
             }
         };
         let tuple = table.tuple(ternary);
@@ -146,15 +138,22 @@ impl Layout {
                 }
             },
         };
+        let lookups = group.div_ceil(tuple);
+        let group_bytes = match table {
+            Table::Nibble if ternary => PANEL * ternary_bytes(lookups),
+            _ => lookups * bits * PANEL,
+        };
         Some(Self {
             table,
             planes: bits,
             ternary,
             group,
             groups: k.div_ceil(group),
-            lookups: group.div_ceil(tuple),
+            lookups,
             per_scale,
             params: Params { scale, zero },
+            group_bytes,
+            scale_bytes: scale.bytes(PANEL) + zero.bytes(),
             k,
         })
     }
@@ -179,41 +178,34 @@ impl Layout {
         self.k
     }
 
-    /// Code bytes of a group of a panel.
-    pub(super) fn group_bytes(&self) -> usize {
-        match self.table {
-            Table::Nibble if self.ternary => PANEL * ternary_bytes(self.lookups),
-            _ => self.lookups * self.planes * PANEL,
-        }
-    }
-
     /// Bytes of a panel, one stream: for every scale its parameters, then the codes of the groups that share it. Panels
     /// that are read side by side would compete for the same sets of a cache if they were a power of two apart, as they
     /// often were: some bytes at the end keep them from it.
     pub(super) fn panel_bytes(&self) -> usize {
-        let bytes = self.scales() * self.scale_bytes() + self.groups * self.group_bytes();
+        let bytes = self.scales() * self.scale_bytes + self.groups * self.group_bytes;
         bytes.saturating_sub(STAGGER).next_multiple_of(SETS) + STAGGER
     }
 
     /// Where in a panel the codes of a group start.
     pub(super) fn codes_at(&self, group: usize) -> usize {
-        (group / self.per_scale + 1) * self.scale_bytes() + group * self.group_bytes()
+        (self.scale_of(group) + 1) * self.scale_bytes + group * self.group_bytes
     }
 
     /// Where in a panel the parameters of a group start: scales of all rows, then zero points.
     pub(super) fn params_at(&self, group: usize) -> usize {
-        let scale = group / self.per_scale;
-        scale * self.scale_bytes() + scale * self.per_scale * self.group_bytes()
+        let scale = self.scale_of(group);
+        scale * self.scale_bytes + scale * self.per_scale * self.group_bytes
+    }
+
+    /// The scale of a group. There are so many that a division would count.
+    #[inline(always)]
+    fn scale_of(&self, group: usize) -> usize {
+        if self.per_scale == 1 { group } else { group / self.per_scale }
     }
 
     /// Scales of a row.
     fn scales(&self) -> usize {
         self.groups.div_ceil(self.per_scale)
-    }
-
-    /// Bytes of the parameters of one scale of a panel.
-    pub(super) fn scale_bytes(&self) -> usize {
-        self.params.scale_bytes() + self.params.zero.bytes()
     }
 
     /// Where in the `64 · planes` bytes of a tuple the byte of a row and plane is.
@@ -247,7 +239,7 @@ impl Layout {
         let places: Vec<usize> = (0..self.planes).map(|p| self.at(r, p)).collect();
         let step = PANEL * self.planes;
         for (group, weights) in row.chunks(self.group).enumerate() {
-            let out = &mut panel[self.codes_at(group)..][..self.group_bytes()];
+            let out = &mut panel[self.codes_at(group)..][..self.group_bytes];
             if self.ternary && self.table == Table::Nibble {
                 for (i, tuple) in weights.chunks(self.tuple()).enumerate() {
                     let place = Place::of(i, self.lookups);
@@ -280,18 +272,11 @@ impl Layout {
     fn pack_params(&self, r: usize, rows: &GroupedTensor, panel: &mut [u8]) {
         let Params { scale, zero } = self.params;
         for i in 0..self.scales() {
-            let out = &mut panel[self.params_at(i.saturating_mul(self.per_scale))..][..self.scale_bytes()];
+            let out = &mut panel[self.params_at(i.saturating_mul(self.per_scale))..][..self.scale_bytes];
             let (scales, zeros) = out.split_at_mut(self.params.scale_bytes());
             scale.put(scales, r, rows.params().levels[0].get(r, i));
-            let Some(stored) = &rows.params().zeros else { continue };
-            let value = stored.get(r, i);
-            match zero {
-                Zero::Half(_) => {}
-                Zero::Float(float) => float.put(zeros, r, value),
-                Zero::Code { width } => {
-                    let at = r / 16 * 16 * width + field(width, r % 16);
-                    zeros[at / 8] |= (value as u8) << (at % 8);
-                }
+            if let (Zero::Stored(number), Some(stored)) = (zero, &rows.params().zeros) {
+                number.put(zeros, r, stored.get(r, i));
             }
         }
     }
@@ -301,12 +286,7 @@ impl Layout {
         let levels = 1 << self.planes;
         match self.params.zero {
             Zero::Half(half) => f32::from(half) * 0.5,
-            Zero::Float(float) => (levels - 1) as f32 * 0.5 - float.get(zeros, row),
-            Zero::Code { width } => {
-                let at = row / 16 * 16 * width + field(width, row % 16);
-                let code = i32::from(zeros[at / 8] >> (at % 8) & ((1 << width) - 1) as u8);
-                (levels - 1 - 2 * code) as f32 * 0.5
-            }
+            Zero::Stored(number) => (levels - 1) as f32 * 0.5 - number.get(zeros, row),
         }
     }
 }

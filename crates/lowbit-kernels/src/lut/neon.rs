@@ -59,7 +59,7 @@ unsafe fn one_panel(tile: &Tile<'_>, bytes: &[u8], acc: &mut [[f32; PANEL]]) {
 #[target_feature(enable = "neon")]
 unsafe fn panel<const BYTES: usize, const T: usize>(tile: &Tile<'_>, bytes: &[u8], acc: &mut [[f32; PANEL]]) {
     let layout = tile.layout;
-    let (lookups, planes, group_bytes) = (layout.lookups, layout.planes, layout.group_bytes());
+    let (lookups, planes, group_bytes) = (layout.lookups, layout.planes, layout.group_bytes);
     let tables_bytes = lookups * tile.acts.lookup_bytes();
     let acc: &mut [[f32; PANEL]; T] = acc.first_chunk_mut().expect("sums of the tile's tokens");
     assert!(layout.codes_at(tile.groups.end - 1) + group_bytes <= bytes.len());
@@ -281,6 +281,25 @@ fn add_group<const T: usize>(
 #[target_feature(enable = "neon")]
 fn numbers(bytes: &[u8], number: Number, f: usize) -> float32x4_t {
     match number {
+        Number::Bits(width) => {
+            // The fields of sixteen rows, of which these are four. Of the widest, rows alternate between two words.
+            let mut fields = [0; 8];
+            fields[..2 * width].copy_from_slice(&bytes[f / 4 * 2 * width..][..2 * width]);
+            let fields = u64::from_le_bytes(fields);
+            let (fields, shifts) = match width {
+                4 => (fields, [0, 0, 4, 4]),
+                _ => {
+                    (fields << 32 | fields & u64::from(u32::MAX), [0, 1, 2, 3].map(|row| row * width as i32))
+                }
+            };
+            // Four rows are 4 · width bits on in a word, or half as many in two.
+            let before = (f % 4 * if width == 4 { 8 } else { 4 * width }) as i32;
+            // SAFETY: four integers.
+            let shifts = vaddq_s32(unsafe { vld1q_s32(shifts.as_ptr()) }, vdupq_n_s32(before));
+            let fields = vreinterpretq_u32_u64(vdupq_n_u64(fields));
+            let mask = vdupq_n_u32((1 << width) - 1);
+            vcvtq_f32_u32(vandq_u32(vshlq_u32(fields, vnegq_s32(shifts)), mask))
+        }
         // Bytes are made halves: see `Layout`.
         Number::Byte | Number::F16 => {
             let bytes: &[u8; 8] = bytes[8 * f..].first_chunk().expect("four numbers");
@@ -311,26 +330,6 @@ fn middle(zeros: &[u8], zero: Zero, planes: usize, f: usize) -> float32x4_t {
     let highest = (1 << planes) - 1;
     match zero {
         Zero::Half(half) => vdupq_n_f32(f32::from(half) * 0.5),
-        Zero::Float(float) => vsubq_f32(vdupq_n_f32(highest as f32 * 0.5), numbers(zeros, float, f)),
-        Zero::Code { width } => {
-            // The fields of sixteen rows, of which these are four. Of the widest, rows alternate between two words.
-            let mut fields = [0; 8];
-            fields[..2 * width].copy_from_slice(&zeros[f / 4 * 2 * width..][..2 * width]);
-            let fields = u64::from_le_bytes(fields);
-            let (fields, shifts) = match width {
-                4 => (fields, [0, 0, 4, 4]),
-                _ => {
-                    (fields << 32 | fields & u64::from(u32::MAX), [0, 1, 2, 3].map(|row| row * width as i32))
-                }
-            };
-            // Four rows are 4 · width bits on in a word, or half as many in two.
-            let before = (f % 4 * if width == 4 { 8 } else { 4 * width }) as i32;
-            // SAFETY: four integers.
-            let shifts = vaddq_s32(unsafe { vld1q_s32(shifts.as_ptr()) }, vdupq_n_s32(before));
-            let fields = vreinterpretq_u32_u64(vdupq_n_u64(fields));
-            let codes = vandq_u32(vshlq_u32(fields, vnegq_s32(shifts)), vdupq_n_u32((1 << width) - 1));
-            let twice = vsubq_s32(vdupq_n_s32(highest), vshlq_n_s32::<1>(vreinterpretq_s32_u32(codes)));
-            vmulq_n_f32(vcvtq_f32_s32(twice), 0.5)
-        }
+        Zero::Stored(number) => vsubq_f32(vdupq_n_f32(highest as f32 * 0.5), numbers(zeros, number, f)),
     }
 }

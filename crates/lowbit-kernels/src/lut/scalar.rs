@@ -13,7 +13,7 @@ fn one_panel(tile: &Tile<'_>, panel: &[u8], sums: &mut [[f32; PANEL]]) {
     let layout = tile.layout;
     let group_bytes = layout.lookups * tile.acts.lookup_bytes();
     for (i, group) in tile.groups.clone().enumerate() {
-        let codes = &panel[layout.codes_at(group)..][..layout.group_bytes()];
+        let codes = &panel[layout.codes_at(group)..][..layout.group_bytes];
         let params = &panel[layout.params_at(group)..];
         let zeros = &params[tile.params.scale_bytes()..];
         for (t, acc) in tile.tokens.clone().zip(sums.iter_mut()) {

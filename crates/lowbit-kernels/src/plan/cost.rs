@@ -28,6 +28,8 @@ struct Costs {
     planes: [f64; 2],
     /// To take a code apart in registers, packed and as it is stored, and to multiply it by a row of activations.
     dot: ([f64; 2], f64),
+    /// The same of groups.
+    groups_dot: (f64, f64),
     /// To look up a plane for a token, in tables of 8 and of 16 bits.
     plane: [f64; 2],
     /// To add up what was looked up for a token, likewise.
@@ -49,6 +51,7 @@ impl Costs {
                 multiply: 250.0,
                 planes: [f64::INFINITY; 2],
                 dot: ([f64::INFINITY; 2], 0.0),
+                groups_dot: (f64::INFINITY, 0.0),
                 plane: [280.0, 450.0],
                 sum: [50.0, 80.0],
                 tiles: 2.0,
@@ -61,6 +64,7 @@ impl Costs {
                 multiply: 19.0,
                 planes: [f64::INFINITY; 2],
                 dot: ([f64::INFINITY; 2], 0.0),
+                groups_dot: (f64::INFINITY, 0.0),
                 plane: [3.0, 4.6],
                 sum: [2.0, 4.0],
                 tiles: 10.0,
@@ -73,6 +77,7 @@ impl Costs {
                 multiply: 8.5,
                 planes: [25.0, 4.8],
                 dot: ([12.0, 95.0], 12.0),
+                groups_dot: (8.0, 7.0),
                 plane: [1.4, 2.6],
                 sum: [1.1, 1.8],
                 tiles: 6.0,
@@ -100,6 +105,10 @@ pub(super) fn seconds(card: &KernelCard, q: &Query<'_>) -> f64 {
         Method::Float => {
             let decode = if matches!(q.spec, WeightSpec::Float(_)) { 0.0 } else { costs.float[1] };
             (decode + tokens * costs.float[0], 0.0)
+        }
+        Method::Dot if card.layout == WeightLayout::Groups => {
+            let (take_apart, multiply) = costs.groups_dot;
+            (take_apart + rows * multiply, 0.0)
         }
         Method::Dot => (costs.dot.0[stored] + rows * costs.dot.1, 0.0),
         Method::Expand if card.layout == WeightLayout::Planes => {

@@ -6,7 +6,8 @@
 //! Kernels of one layout compute the same bits, but for activations of 8 bits, which tables and expanded planes round otherwise;
 //! kernels of different layouts need not. So a layout is left to measurements
 //! where there are some, and judged by what a conversation costs with the best kernels that read it; without, it is the
-//! format's own: the first of [`WeightLayout::ALL`] that it can have, on every machine the same.
+//! format's own: the first of [`WeightLayout::ALL`] that it can have, on every machine the same. Weights whose activations
+//! nobody shares are judged by the model then.
 
 mod cost;
 mod query;
@@ -27,6 +28,7 @@ use crate::{
 pub struct Planner<'a> {
     record: Option<&'a Record>,
     batch_invariant: bool,
+    alone: bool,
 }
 
 /// A kernel that computes a query, and how long it takes.
@@ -86,12 +88,12 @@ impl Plan {
 impl<'a> Planner<'a> {
     /// A planner that knows no measurements.
     pub const fn new() -> Self {
-        Self { record: None, batch_invariant: false }
+        Self { record: None, batch_invariant: false, alone: false }
     }
 
     /// A planner that goes by measurements where there are some.
     pub const fn with_record(record: &'a Record) -> Self {
-        Self { record: Some(record), batch_invariant: false }
+        Self { record: Some(record), batch_invariant: false, alone: false }
     }
 
     /// Only plans whose kernels give the same bits for every number of tokens: of bit planes with activations of 8 bits either
@@ -99,6 +101,13 @@ impl<'a> Planner<'a> {
     #[must_use]
     pub const fn batch_invariant(self, wanted: bool) -> Self {
         Self { batch_invariant: wanted, ..self }
+    }
+
+    /// For weights whose activations no other weight reads, and of which there are few rows: what is made of activations may
+    /// cost more than the product.
+    #[must_use]
+    pub const fn alone(self, alone: bool) -> Self {
+        Self { alone, ..self }
     }
 
     /// Sets of kernels, of each layout one for a plan.
@@ -156,7 +165,7 @@ impl<'a> Planner<'a> {
                 seconds: best.iter().enumerate().map(|(i, c)| CONVERSATION[i] * cost(i, c)).sum(),
             })
             .collect();
-        if let (true, Some(Plan { layout: own, .. })) = (any, plans.first().copied()) {
+        if let (true, Some(Plan { layout: own, .. })) = (any || self.alone, plans.first().copied()) {
             let judged = |plan: &Plan| plan.seconds * if plan.layout == own { OWN } else { 1.0 };
             plans.sort_by(|a, b| judged(a).total_cmp(&judged(b)));
         }

@@ -12,8 +12,8 @@ use crate::{
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use lowbit::{
-    Candidate, Explanation, Isa, KERNELS, NK, Plan, Planner, Query, Source, TokenBucket, WeightSpec,
-    arranged_formats, hub::Store,
+    ArrangedFormat, Candidate, Explanation, Isa, KERNELS, NK, Plan, Planner, Query, Source, TokenBucket,
+    WeightSpec, arranged_formats, hub::Store,
 };
 use serde_json::{Value, json};
 use std::io::Write;
@@ -101,7 +101,8 @@ impl Kernels {
         let planner = Planner::with_record(&record);
         let matrices = arranged_formats(&spec, shape);
         let mut answers = Vec::new();
-        for (spec, shape) in &matrices {
+        for ArrangedFormat { spec, shape, alone } in &matrices {
+            let planner = planner.alone(*alone);
             let query = Query {
                 spec,
                 shape: *shape,
@@ -111,9 +112,9 @@ impl Kernels {
                 threads: options::threads(self.threads)?,
             };
             let (explanation, plans) = (planner.explain(&query), planner.plans(&query));
-            answers.push(Answer { explanation, plans, query, activations: self.activations });
+            answers.push(Answer { explanation, plans, query, alone: *alone, activations: self.activations });
         }
-        let whole = matrices.len() == 1 && matrices[0] == (spec, shape);
+        let whole = matrices.len() == 1 && matrices[0].spec == spec;
         if self.json {
             let all = answers.iter().map(Answer::json).collect::<Result<Vec<_>>>()?;
             let parts = json!({ "format": format, "n": shape.n, "k": shape.k, "matrices": all });
@@ -130,6 +131,7 @@ impl Kernels {
 struct Answer<'a> {
     query: Query<'a>,
     activations: Activations,
+    alone: bool,
     explanation: Explanation,
     plans: Vec<Plan>,
 }
@@ -147,8 +149,10 @@ impl Answer<'_> {
 
     /// What decides about the layout.
     fn rule(&self) -> &'static str {
-        match self.explanation.candidates.iter().any(|candidate| candidate.source == Source::Measured) {
+        let measured = |candidate: &Candidate| candidate.source == Source::Measured;
+        match self.explanation.candidates.iter().any(measured) {
             true => "measurements",
+            false if self.alone => "the cost model, activations counted; `lowbit tune` measures",
             false => "the format; `lowbit tune` measures",
         }
     }
