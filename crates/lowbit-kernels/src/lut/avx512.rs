@@ -107,7 +107,7 @@ unsafe fn panels<const PLANES: usize, const BYTES: usize, const P: usize, const 
                 }
             }
             let tables = tables::<BYTES, T>(tile, i);
-            if P > 1 && lookups <= SHORT {
+            if P > 1 && (lookups <= SHORT || PLANES >= 3) {
                 for p in 0..P {
                     let [integers] = sums::<PLANES, BYTES, 1, T>(start, [codes[p]], tables, lookups);
                     let mut sums = load(&acc[p]);
@@ -274,15 +274,16 @@ unsafe fn sums<const PLANES: usize, const BYTES: usize, const P: usize, const T:
             }
         }
         let mut l = 0;
-        if T == 1 && PLANES <= 2 {
-            while l + 2 <= lookups {
-                step::<PLANES, BYTES, P, T, 2>(&mut words, codes, tables, l);
-                l += 2;
-            }
-        } else if T == 1 {
+        if T == 1 && PLANES > 2 {
             while l + 4 <= lookups {
                 step::<PLANES, BYTES, P, T, 4>(&mut words, codes, tables, l);
                 l += 4;
+            }
+        }
+        if T == 1 {
+            while l + 2 <= lookups {
+                step::<PLANES, BYTES, P, T, 2>(&mut words, codes, tables, l);
+                l += 2;
             }
         }
         while l < lookups {

@@ -296,6 +296,8 @@ struct Most {
     blocks: usize,
     /// Panels of one token that are as many streams as memory is read best in.
     streams: usize,
+    /// Whether panels of one token go one by one, and need no registers at the same time.
+    alone: bool,
 }
 
 impl Most {
@@ -315,12 +317,14 @@ impl Most {
             (IsaLevel::Neon | IsaLevel::Dotprod, ..) => (4, 1),
             _ => (1, 1),
         };
-        Self { tokens, blocks, streams }
+        let alone = isa.level() == IsaLevel::Avx512 && layout.planes >= 3;
+        Self { tokens, blocks, streams, alone }
     }
 
     /// Panels for so many tokens: for one as many streams of memory, for more than two one.
     fn panels(self, tokens: usize) -> usize {
         match tokens {
+            1 if self.alone => self.streams,
             1 => self.blocks.min(self.streams),
             2 => (self.blocks / tokens).clamp(1, 4),
             _ => 1,
