@@ -37,11 +37,7 @@ fn look_up(function: &Function<'_>) -> Option<Count> {
     let numbers = parameters(function.symbol, "lowbit_kernels::lut::avx512::panels")?;
     let numbers: Vec<usize> = numbers.iter().filter_map(|number| number.parse().ok()).collect();
     let [planes, bytes, panels, tokens] = numbers[..] else { return None };
-    let most = match (planes, bytes) {
-        (1, 1) => 8,
-        (3.., 2) => 2,
-        _ => 4,
-    };
+    let most = if (planes, bytes) == (1, 1) { 8 } else { 4 };
     let (length, found) = function.inner_loop("vpermi2b").filter(|_| (panels, tokens) == (most, 1))?;
     Some(Count {
         level: "avx512",

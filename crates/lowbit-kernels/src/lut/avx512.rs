@@ -9,12 +9,15 @@
 //! ```
 //!
 //! `vpdpbusd`, which would do the sums of several planes at once, competes with `vpermi2b` for the same pipes. What is
-//! made once for a vector of codes serves `T` tokens, and the tables of a token serve `P` panels: registers hold
-//! `2 T` of tables and at most sixteen of sums. Several panels are also several streams of memory, which one core
-//! needs to reach its share of bandwidth.
+//! made once for a vector of codes serves `T` tokens, and the tables of a token serve `P` panels where registers hold
+//! the sums of all: `2 T` of tables and at most sixteen of sums. Several panels are also several streams of memory, which one
+//! core needs to reach its share of bandwidth; panels of many planes, or of short groups, take turns group by group for
+//! that alone.
+//!
+//! Everything between a look-up and a sum is inlined always: passed through memory, vectors cost as much as the work on them.
 
 use super::{
-    TableBits, Tile,
+    ALONE, TableBits, Tile,
     acts::GroupActs,
     layout::{LONGEST, PANEL, Params, Zero},
 };
@@ -28,8 +31,8 @@ use std::{
 const _: () =
     assert!(LONGEST / 8 * 7 * 255 <= u16::MAX as usize && LONGEST / 8 * 3 * 255 <= i16::MAX as usize);
 
-/// Look-ups of a group so short that what is done for its scale counts: panels go one by one, some groups of each, with all sums in
-/// registers. In longer groups what was loaded of the tables serves all panels.
+/// Look-ups of a group so short that what is done for its scale counts: panels go one by one, with all sums in registers. In longer groups
+/// of few planes what was loaded of the tables serves all panels.
 const SHORT: usize = 4;
 
 /// Adds the products of a tile to the sums `[panel][token][row]`.
@@ -107,7 +110,7 @@ unsafe fn panels<const PLANES: usize, const BYTES: usize, const P: usize, const 
                 }
             }
             let tables = tables::<BYTES, T>(tile, i);
-            if P > 1 && (lookups <= SHORT || PLANES >= 3) {
+            if P > 1 && (lookups <= SHORT || PLANES >= ALONE) {
                 for p in 0..P {
                     let [integers] = sums::<PLANES, BYTES, 1, T>(start, [codes[p]], tables, lookups);
                     let mut sums = load(&acc[p]);

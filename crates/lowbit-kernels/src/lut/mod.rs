@@ -62,6 +62,10 @@ use std::ops::Range;
 /// reach its share of bandwidth, and more lines at a time are more than the hardware follows.
 const STREAMS: [usize; 2] = [8, 4];
 
+/// Bit planes from which on panels of one token go one by one with tables of 128 entries: their sums would fill the registers
+/// that two panels need for tables.
+const ALONE: usize = 3;
+
 /// Tasks for each worker when tables are made before the product: they even out workers of different speed.
 const TASKS: usize = 4;
 
@@ -317,7 +321,7 @@ impl Most {
             (IsaLevel::Neon | IsaLevel::Dotprod, ..) => (4, 1),
             _ => (1, 1),
         };
-        let alone = isa.level() == IsaLevel::Avx512 && layout.planes >= 3;
+        let alone = isa.level() == IsaLevel::Avx512 && layout.planes >= ALONE;
         Self { tokens, blocks, streams, alone }
     }
 
