@@ -104,7 +104,7 @@ impl<'a> Planner<'a> {
     }
 
     /// For weights whose activations no other weight reads, and of which there are few rows: what is made of activations may
-    /// cost more than the product.
+    /// cost more than the product. One worker multiplies them, so that the plan is the same for any number.
     #[must_use]
     pub const fn alone(self, alone: bool) -> Self {
         Self { alone, ..self }
@@ -117,8 +117,14 @@ impl<'a> Planner<'a> {
         if self.batch_invariant { ALIKE } else { ANY }
     }
 
+    /// The query, of one worker where weights are multiplied by one.
+    fn of_workers<'q>(&self, q: &Query<'q>) -> Query<'q> {
+        Query { threads: if self.alone { 1 } else { q.threads }, ..*q }
+    }
+
     /// Every kernel's answer to a query.
     pub fn explain(&self, q: &Query<'_>) -> Explanation {
+        let q = &self.of_workers(q);
         let measured = self.record.map_or(&[][..], |record| record.get(&PlanKey::from(q)));
         let (mut candidates, mut refused) = (Vec::new(), Vec::new());
         for card in KERNELS {
@@ -278,6 +284,18 @@ mod tests {
                 record.insert(PlanKey::from(&q), times);
             }
             assert_eq!(Planner::with_record(&record).plans(&q)[0].layout(), expected, "{stored}");
+        }
+    }
+
+    #[test]
+    fn what_one_worker_multiplies_has_the_same_plan_for_any_number_of_workers() {
+        let spec = WeightSpec::parse("int4-sym-tensor").unwrap();
+        for (n, k) in [(8, 64), (16, 96), (64, 896), (64, 4096), (128, 4096)] {
+            let plan = |threads| {
+                let q = Query { shape: NK { n, k }, threads, ..query(&spec) };
+                Planner::new().alone(true).plans(&q)[0]
+            };
+            assert!((2..9).all(|threads| plan(threads) == plan(1)), "{n} {k}");
         }
     }
 

@@ -109,7 +109,7 @@ impl Kernels {
                 tokens: TokenBucket::of(self.tokens),
                 rounding: self.activations.precision().rounding(spec),
                 isa: env::isa()?.level(),
-                threads: options::threads(self.threads)?,
+                threads: if *alone { 1 } else { options::threads(self.threads)? },
             };
             let (explanation, plans) = (planner.explain(&query), planner.plans(&query));
             answers.push(Answer { explanation, plans, query, alone: *alone, activations: self.activations });
