@@ -31,7 +31,10 @@ impl Arranged {
     pub fn new(ctx: &Ctx, w: &QuantTensor, planner: &Planner<'_>, rounding: Option<ActRounding>) -> Self {
         if let TensorData::Sum(sum) = w.data() {
             let arranged = |w: &QuantTensor| Self::new(ctx, w, planner, rounding);
-            return Self { terms: Some(Terms::new(sum.terms(), arranged)), ..arranged(sum.base()) };
+            return Self {
+                terms: Some(Terms::new(ctx, sum.terms(), w.shape().k, arranged)),
+                ..arranged(sum.base())
+            };
         }
         if let Some((plain, rows)) = by_row::split(w) {
             return Self { rows: Some(rows), ..Self::new(ctx, &plain, planner, rounding) };

@@ -29,13 +29,27 @@ pub(crate) unsafe trait Lanes: Copy {
     /// # Safety
     /// - `p` is valid for reads of 16 elements of 2 bytes.
     unsafe fn load_bf16(p: *const u8) -> Self;
+    /// Sixteen integers of a byte, as floats.
+    ///
+    /// # Safety
+    /// - `p` is valid for reads of 16 elements.
+    unsafe fn load_i8(p: *const i8) -> Self;
+    /// Sixteen signed integers of four bits, as floats: even lanes from the first four bytes, odd ones from the others.
+    ///
+    /// # Safety
+    /// - `p` is valid for reads of 8 bytes.
+    unsafe fn load_i4(p: *const u8) -> Self;
     /// Writes sixteen floats, unaligned.
     ///
     /// # Safety
     /// - `p` is valid for writes of 16 elements.
     unsafe fn store(self, p: *mut f32);
+    /// `self · a`.
+    unsafe fn mul(self, a: Self) -> Self;
     /// `self · a + b`, rounded once.
     unsafe fn mul_add(self, a: Self, b: Self) -> Self;
+    /// The first `n` lanes, the others zero; `n` is at most 16.
+    unsafe fn first(self, n: usize) -> Self;
 
     /// Sum of the lanes, halves added to halves.
     #[inline(always)]
@@ -86,13 +100,33 @@ unsafe impl Lanes for Array {
         Self(halves.map(|h| f32::from_bits(u32::from(u16::from_le_bytes(h)) << 16)))
     }
     #[inline(always)]
+    unsafe fn load_i8(p: *const i8) -> Self {
+        // SAFETY: valid for 16 elements by contract.
+        Self(unsafe { p.cast::<[i8; 16]>().read_unaligned() }.map(f32::from))
+    }
+    #[inline(always)]
+    unsafe fn load_i4(p: *const u8) -> Self {
+        // SAFETY: valid for 8 bytes by contract.
+        let bytes = unsafe { p.cast::<[i8; 8]>().read_unaligned() };
+        let lane = |i: usize| bytes[i % 2 * 4 + i / 4] << (4 - i / 2 % 2 * 4) >> 4;
+        Self(std::array::from_fn(|i| f32::from(lane(i))))
+    }
+    #[inline(always)]
     unsafe fn store(self, p: *mut f32) {
         // SAFETY: valid for 16 elements by contract.
         unsafe { p.cast::<[f32; 16]>().write_unaligned(self.0) }
     }
     #[inline(always)]
+    unsafe fn mul(self, a: Self) -> Self {
+        Self(std::array::from_fn(|i| self.0[i] * a.0[i]))
+    }
+    #[inline(always)]
     unsafe fn mul_add(self, a: Self, b: Self) -> Self {
         Self(std::array::from_fn(|i| self.0[i].mul_add(a.0[i], b.0[i])))
+    }
+    #[inline(always)]
+    unsafe fn first(self, n: usize) -> Self {
+        Self(std::array::from_fn(|i| if i < n { self.0[i] } else { 0.0 }))
     }
 }
 
@@ -145,6 +179,27 @@ pub(crate) mod x86 {
             }
         }
         #[inline(always)]
+        unsafe fn load_i8(p: *const i8) -> Self {
+            // SAFETY: valid for 16 bytes by contract.
+            unsafe {
+                let widen =
+                    |p: *const i8| _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p.cast())));
+                Self(widen(p), widen(p.add(8)))
+            }
+        }
+        #[inline(always)]
+        unsafe fn load_i4(p: *const u8) -> Self {
+            // SAFETY: valid for 8 bytes by contract.
+            unsafe {
+                let bytes = _mm256_set1_epi64x(p.cast::<i64>().read_unaligned());
+                let lanes = |shifts| {
+                    let lowest = _mm256_slli_epi32::<28>(_mm256_srlv_epi64(bytes, shifts));
+                    _mm256_cvtepi32_ps(_mm256_srai_epi32::<28>(lowest))
+                };
+                Self(lanes(_mm256_setr_epi64x(0, 4, 8, 12)), lanes(_mm256_setr_epi64x(16, 20, 24, 28)))
+            }
+        }
+        #[inline(always)]
         unsafe fn store(self, p: *mut f32) {
             // SAFETY: valid for 16 elements by contract.
             unsafe {
@@ -153,9 +208,27 @@ pub(crate) mod x86 {
             }
         }
         #[inline(always)]
+        unsafe fn mul(self, a: Self) -> Self {
+            // SAFETY: the caller has AVX2.
+            unsafe { Self(_mm256_mul_ps(self.0, a.0), _mm256_mul_ps(self.1, a.1)) }
+        }
+        #[inline(always)]
         unsafe fn mul_add(self, a: Self, b: Self) -> Self {
             // SAFETY: the caller has FMA.
             unsafe { Self(_mm256_fmadd_ps(self.0, a.0, b.0), _mm256_fmadd_ps(self.1, a.1, b.1)) }
+        }
+        #[inline(always)]
+        unsafe fn first(self, n: usize) -> Self {
+            // SAFETY: the caller has AVX2.
+            unsafe {
+                let n = _mm256_set1_epi32(n as i32);
+                let below = |lanes| _mm256_castsi256_ps(_mm256_cmpgt_epi32(n, lanes));
+                let (low, high) = (
+                    _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7),
+                    _mm256_setr_epi32(8, 9, 10, 11, 12, 13, 14, 15),
+                );
+                Self(_mm256_and_ps(self.0, below(low)), _mm256_and_ps(self.1, below(high)))
+            }
         }
         #[inline(always)]
         unsafe fn sums(four: [Self; 4]) -> [f32; 4] {
@@ -215,14 +288,42 @@ pub(crate) mod x86 {
             }
         }
         #[inline(always)]
+        unsafe fn load_i8(p: *const i8) -> Self {
+            // SAFETY: valid for 16 bytes by contract.
+            unsafe { Self(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p.cast())))) }
+        }
+        #[inline(always)]
+        unsafe fn load_i4(p: *const u8) -> Self {
+            // SAFETY: valid for 8 bytes by contract.
+            unsafe {
+                let bytes = _mm512_set1_epi64(p.cast::<i64>().read_unaligned());
+                let lowest = _mm512_srlv_epi64(bytes, _mm512_setr_epi64(0, 4, 8, 12, 16, 20, 24, 28));
+                let all = _mm512_setr_ps(
+                    0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, -8.0, -7.0, -6.0, -5.0, -4.0, -3.0, -2.0, -1.0,
+                );
+                // Only the low four bits of an index count.
+                Self(_mm512_permutexvar_ps(lowest, all))
+            }
+        }
+        #[inline(always)]
         unsafe fn store(self, p: *mut f32) {
             // SAFETY: valid for 16 elements by contract.
             unsafe { _mm512_storeu_ps(p, self.0) }
         }
         #[inline(always)]
+        unsafe fn mul(self, a: Self) -> Self {
+            // SAFETY: the caller has AVX-512.
+            unsafe { Self(_mm512_mul_ps(self.0, a.0)) }
+        }
+        #[inline(always)]
         unsafe fn mul_add(self, a: Self, b: Self) -> Self {
             // SAFETY: the caller has AVX-512.
             unsafe { Self(_mm512_fmadd_ps(self.0, a.0, b.0)) }
+        }
+        #[inline(always)]
+        unsafe fn first(self, n: usize) -> Self {
+            // SAFETY: the caller has AVX-512.
+            unsafe { Self(_mm512_maskz_mov_ps(!(u32::MAX << n) as u16, self.0)) }
         }
         #[inline(always)]
         unsafe fn sums(four: [Self; 4]) -> [f32; 4] {

@@ -32,6 +32,7 @@ mod peak;
 mod plan;
 mod pool;
 pub mod reference;
+mod sparse;
 mod streams;
 mod terms;
 

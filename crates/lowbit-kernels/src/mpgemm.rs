@@ -68,7 +68,7 @@ pub struct Integers {
 pub fn mpgemm(ctx: &Ctx, w: &QuantTensor, x: &Act<'_>, precision: ActPrecision, mut out: MatMut<'_>) {
     if let TensorData::Sum(sum) = w.data() {
         mpgemm(ctx, sum.base(), x, precision, out.reborrow());
-        let terms = Terms::new(sum.terms(), QuantTensor::clone);
+        let terms = Terms::new(ctx, sum.terms(), w.shape().k, QuantTensor::clone);
         return terms.add(ctx, x, out, &|w, x, out| mpgemm(ctx, w, x, precision, out));
     }
     match (precision.rounding(&w.spec()), expand::Rows::of(w)) {

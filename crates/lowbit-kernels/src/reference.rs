@@ -3,7 +3,7 @@
 use crate::{
     ActPrecision, ActRounding, Ctx, Int8Acts, Isa, MatRef, TableBits, groups,
     lut::{Form, Table, TableActs, layout::Layout, nibble::negated},
-    ops, terms,
+    ops,
 };
 use lowbit_format::{
     BlockCodec, BlockVisitor, ElementFormat, GroupedTensor, QuantTensor, TensorData, Term, TermKind, block,
@@ -99,9 +99,8 @@ fn add_term(term: &Term<QuantTensor>, x: MatRef<'_>, precision: ActPrecision, ou
             let (starts, at, width) = (&term.lists[0], &term.lists[1], width as usize);
             let mut run = vec![0.0; width];
             for (i, out) in out.iter_mut().enumerate() {
-                // Weight i of the runs goes to sum i mod 4, or mod 16 where runs are so wide.
-                let wide = width.is_multiple_of(terms::WIDE);
-                let (mut lanes, mut lane) = ([0f32; 16], (0..if wide { terms::WIDE } else { 4 }).cycle());
+                // Weight i of the runs goes to sum i mod 16.
+                let (mut lanes, mut lane) = ([0f32; 16], (0..16).cycle());
                 for r in starts[i % n] as usize..starts[i % n + 1] as usize {
                     term.matrices[0].decode_row(r, &mut run);
                     for (v, x) in run.iter().zip(&x.row(i / n)[at[r] as usize * width..]) {
@@ -109,8 +108,7 @@ fn add_term(term: &Term<QuantTensor>, x: MatRef<'_>, precision: ActPrecision, ou
                         *lane = v.mul_add(*x, *lane);
                     }
                 }
-                *out +=
-                    if wide { ops::pairwise(lanes) } else { (lanes[0] + lanes[2]) + (lanes[1] + lanes[3]) };
+                *out += ops::pairwise(lanes);
             }
         }
     }

@@ -1,11 +1,12 @@
 //! Times one product of one token for several formats, in turns, as models have them: weights from memory, kernels by the
 //! planner, activations from floats. `format_time N K THREADS LEVEL FORMAT...`, for example
-//! `cargo run --release -p lowbit-kernels --example format_time -- 4096 4096 2 avx512 int4-sym-g64 int4-asym-c64`.
+//! `cargo run --release -p lowbit-engine --example format_time -- 4096 4096 2 avx512 int4-sym-g64 int4-asym-c64`.
 //!
 //! Prints for every format the median over rounds, what a second reads of stored weights, and how that compares with the
 //! first format.
 
-use lowbit_format::{NK, QuantTensor, WeightSpec};
+use lowbit_engine::synth::random_tensor;
+use lowbit_format::{NK, WeightSpec};
 use lowbit_kernels::{Act, ActRounding, Arranged, Ctx, Isa, IsaLevel, MatMut, MatRef, Planner};
 use std::time::Instant;
 
@@ -30,19 +31,21 @@ fn main() {
     let shape = NK { n: number(n), k: number(k) };
     let level = IsaLevel::parse(level).unwrap_or_else(|| panic!("{level:?} is no level"));
     let ctx = Ctx::new(Isa::detect().at_most(level), number(threads));
-    let values: Vec<f32> = (0..shape.weights() as u64).map(random).collect();
     let mut subjects: Vec<Subject<'_>> = formats
         .iter()
         .map(|format| {
             let spec = WeightSpec::parse(format).unwrap_or_else(|error| panic!("{error}"));
-            let w = QuantTensor::quantize_nearest(&spec, &values, shape)
-                .unwrap_or_else(|error| panic!("{error}"));
+            let w = random_tensor(&spec, shape, 0).unwrap_or_else(|error| panic!("{error}"));
             let arranged = || Arranged::new(&ctx, &w, &Planner::new(), Some(ActRounding::Group32Twice));
-            let copies = (0..COPIES.div_ceil(w.bytes())).map(|_| arranged()).collect();
+            let copies =
+                (0..std::env::var("COPIES").map_or(COPIES, |c| c.parse().unwrap()).div_ceil(w.bytes()))
+                    .map(|_| arranged())
+                    .collect();
             Subject { format, stored: w.bytes(), copies, seconds: Vec::new() }
         })
         .collect();
-    let x = MatRef::new(&values[..shape.k], 1, shape.k);
+    let x: Vec<f32> = (0..shape.k).map(|k| (k as f32).sin()).collect();
+    let x = MatRef::new(&x, 1, shape.k);
     let mut out = vec![0.0; shape.n];
     for _ in 0..ROUNDS {
         for subject in &mut subjects {
@@ -61,7 +64,7 @@ fn main() {
         let rate = subject.stored as f64 / seconds / 1e9;
         let first = *first.get_or_insert(rate);
         println!(
-            "  {:28} {:24} {:6.3} bits in memory {:8.1} µs {:6.1} GB/s stored, {:.2}",
+            "  {:48} {:14} {:6.3} bits in memory {:8.1} µs {:6.1} GB/s stored, {:.2}",
             subject.format,
             subject.copies[0].plan().kernel(1).name,
             subject.copies[0].bytes() as f64 * 8.0 / shape.weights() as f64,
@@ -70,11 +73,4 @@ fn main() {
             rate / first,
         );
     }
-}
-
-/// In [-1, 1), from its index.
-fn random(i: u64) -> f32 {
-    let z = (i + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let z = (z ^ (z >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    (z >> 40) as f32 / 8_388_608.0 - 1.0
 }
