@@ -37,10 +37,7 @@ fn main() {
             let spec = WeightSpec::parse(format).unwrap_or_else(|error| panic!("{error}"));
             let w = random_tensor(&spec, shape, 0).unwrap_or_else(|error| panic!("{error}"));
             let arranged = || Arranged::new(&ctx, &w, &Planner::new(), Some(ActRounding::Group32Twice));
-            let copies =
-                (0..std::env::var("COPIES").map_or(COPIES, |c| c.parse().unwrap()).div_ceil(w.bytes()))
-                    .map(|_| arranged())
-                    .collect();
+            let copies = (0..COPIES.div_ceil(w.bytes())).map(|_| arranged()).collect();
             Subject { format, stored: w.bytes(), copies, seconds: Vec::new() }
         })
         .collect();

@@ -6,7 +6,6 @@
 //! less are therefore cut from one larger mapping, one after the other.
 
 use memmap2::{MmapMut, MmapRaw};
-use std::marker::PhantomData;
 use std::sync::{Arc, Mutex};
 
 /// Bytes of a huge page, on the machines that have them.
@@ -31,6 +30,7 @@ struct Rest {
 }
 
 /// A run of bytes that is never resized.
+#[derive(Default)]
 pub(crate) struct Pages {
     map: Option<Arc<MmapRaw>>,
     /// Where in the mapping the run starts.
@@ -89,37 +89,6 @@ impl Pages {
     }
 }
 
-/// A list in pages.
-pub(crate) struct Paged<T> {
-    pages: Pages,
-    items: PhantomData<T>,
-}
-
-impl<T: bytemuck::Pod> Paged<T> {
-    /// A copy of a list; `None` where the system has no room for it.
-    pub(crate) fn new(arena: &Arena, items: &[T]) -> Option<Self> {
-        const { assert!(align_of::<T>() <= PAGE) }
-        let mut pages = arena.pages(size_of_val(items))?;
-        pages.bytes_mut().copy_from_slice(bytemuck::cast_slice(items));
-        Some(Self { pages, items: PhantomData })
-    }
-}
-
-impl<T: bytemuck::Pod> std::ops::Deref for Paged<T> {
-    type Target = [T];
-
-    fn deref(&self) -> &[T] {
-        // No bytes are nowhere in particular.
-        if self.pages.len == 0 { &[] } else { bytemuck::cast_slice(self.pages.bytes()) }
-    }
-}
-
-impl<T> std::fmt::Debug for Paged<T> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} bytes", self.pages.len)
-    }
-}
-
 /// Gives memory back that others of the mapping do not let go of: where no page is longer than what runs are aligned to.
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 impl Drop for Pages {
@@ -133,7 +102,7 @@ impl Drop for Pages {
 
 #[cfg(test)]
 mod tests {
-    use super::{Arena, CHUNK, HUGE, PAGE, Paged};
+    use super::{Arena, CHUNK, HUGE, PAGE};
 
     #[test]
     fn zeroed_writable_aligned_and_apart() {
@@ -151,14 +120,6 @@ mod tests {
         // Memory that was given back is zeros again for whoever comes next.
         all.clear();
         assert!(arena.pages(1 << 20).unwrap().bytes().iter().all(|b| *b == 0));
-    }
-
-    #[test]
-    fn lists_keep_their_items() {
-        let arena = Arena::default();
-        let items: Vec<u16> = (0..5000).collect();
-        let (some, none) = (Paged::new(&arena, &items).unwrap(), Paged::<f32>::new(&arena, &[]).unwrap());
-        assert!(*some == items[..] && none.is_empty());
     }
 
     #[test]

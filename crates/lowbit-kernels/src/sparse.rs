@@ -1,17 +1,18 @@
 //! Products with single weights and runs of weights: what a sum keeps beside its base.
 //!
 //! ```text
-//! for each 64 rows, a task, for up to four tokens:
-//!     for each run of a row, by sixteens: sums[token] += weights · what of the token they multiply
+//! for each 64 rows, a task, for up to four tokens, row by row:
+//!     for each run of the row, by sixteens: sums[token] += weights · what of the token they multiply
 //! ```
 //!
-//! Weight i of the runs of a row goes to sum i mod 16.
+//! Weight i of the runs of a row goes to sum i mod 16. What a task reads lies side by side, the rows with most runs first: so that
+//! the next row mostly takes as many steps as the one before, which the processor then foresees.
 
 use crate::{
     Ctx, MatMut, MatRef, SharedMut, lanes,
     lanes::Lanes,
-    pages::{Arena, Paged},
-    streams::ask_for,
+    pages::{Arena, Pages},
+    streams::{Ahead, ask_for},
 };
 use half::f16;
 use lowbit_format::{GroupShape, QuantTensor, TensorData, Term};
@@ -26,36 +27,52 @@ const ROWS: usize = 64;
 /// Weights multiplied at once.
 const WIDE: usize = 16;
 
+/// Bytes to which the sections of a block are aligned.
+const ALIGN: usize = 64;
+
 /// Weights of the rows of a matrix and where they are: one by one, or in runs of a multiple of sixteen.
-#[derive(Debug)]
 pub(crate) struct Sparse {
-    /// Where the runs of each row begin, and where the last end.
-    starts: Paged<u32>,
+    n: usize,
+    k: usize,
     /// Weights of a run: 1 or a multiple of [`WIDE`].
     width: usize,
-    places: Places,
-    values: Values,
-    /// What integers are worth: each run's or, if there is but one, all of them; none where values are floats.
-    worth: Paged<f32>,
-    /// Activations of a token.
-    k: usize,
+    kept: Kept,
+    /// Whether places have 16 bits, or 32.
+    narrow: bool,
+    /// What an integer is worth where that is the same for all.
+    worth: Option<f32>,
+    /// A block for each task: its [`Rows`], what integers are worth, weights, and where runs are in their rows, counted in runs.
+    blocks: Pages,
+    /// Where blocks begin, and where the last ends.
+    at: Vec<usize>,
 }
 
-/// Where runs are in their rows, counted in runs, in as few bytes as hold it; sixteen more than there are.
-#[derive(Debug)]
-enum Places {
-    Narrow(Paged<u16>),
-    Wide(Paged<u32>),
+/// How weights are kept: in as few bytes as give the same floats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kept {
+    F32,
+    F16,
+    I8,
+    /// As [`Lanes::load_i4`] takes them; of runs only.
+    I4,
 }
 
-/// Weights, in as few bytes as give the same floats; sixteen more than there are.
-#[derive(Debug)]
-enum Values {
-    Floats(Paged<f32>),
-    Halves(Paged<[u8; 2]>),
-    Bytes(Paged<i8>),
-    /// Integers of sixteen at a time, as [`Lanes::load_i4`] takes them; of runs only.
-    Nibbles(Paged<[u8; 8]>),
+/// The rows of a task, those with most runs first.
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+struct Rows {
+    /// Where the runs of each row end in the block, those of the first from 0 on.
+    ends: [u32; ROWS],
+    /// Which row of the task it is.
+    row: [u8; ROWS],
+}
+
+/// Where the sections of a block are, in bytes.
+struct Sections {
+    worth: usize,
+    values: usize,
+    places: usize,
+    end: usize,
 }
 
 impl Sparse {
@@ -63,34 +80,82 @@ impl Sparse {
     pub(crate) fn new(term: &Term<QuantTensor>, width: usize, k: usize, arena: &Arena) -> Self {
         let (starts, at) = (&term.lists[0], &term.lists[1]);
         // Runs of other lengths become single weights.
-        let (kept, singles) = if width.is_multiple_of(WIDE) { (width, 1) } else { (1, width as u32) };
-        let starts: Vec<u32> = starts.iter().map(|start| start * singles).collect();
+        let (kept_width, singles) = if width.is_multiple_of(WIDE) { (width, 1) } else { (1, width as u32) };
+        let starts: Vec<usize> = starts.iter().map(|start| (start * singles) as usize).collect();
         let single = |at: u32| (0..singles).map(move |i| at * singles + i);
-        let at: Vec<u32> = at.iter().copied().flat_map(single).chain([0; WIDE]).collect();
-        let reach = at.iter().map(|at| (*at as usize + 1) * kept).max().unwrap_or(0);
+        let places: Vec<u32> = at.iter().copied().flat_map(single).collect();
+        let reach = places.iter().map(|at| (*at as usize + 1) * kept_width).max().unwrap_or(0);
         assert!(reach <= k, "runs of {k} columns end at {reach}");
-        let last = starts.last().map_or(0, |last| *last as usize);
-        assert!(starts.is_sorted() && last == at.len() - WIDE, "{last} runs, places of {}", at.len() - WIDE);
-        let narrow: Result<Vec<u16>, _> = at.iter().map(|at| u16::try_from(*at)).collect();
-        let places = narrow
-            .map_or_else(|_| Places::Wide(paged(arena, &at)), |narrow| Places::Narrow(paged(arena, &narrow)));
-        let (values, worth) = Values::new(&term.matrices[0], kept > 1, arena);
-        Self { starts: paged(arena, &starts), width: kept, places, values, worth: paged(arena, &worth), k }
+        let values = Values::new(&term.matrices[0], kept_width > 1);
+        let mut sparse = Self {
+            n: starts.len() - 1,
+            k,
+            width: kept_width,
+            kept: values.kept,
+            narrow: places.iter().all(|place| u16::try_from(*place).is_ok()),
+            worth: (values.worth.len() == 1).then(|| values.worth[0]),
+            blocks: Pages::default(),
+            at: vec![0],
+        };
+        for rows in starts.windows(2).collect::<Vec<_>>().chunks(ROWS) {
+            let runs = rows.last().map_or(0, |row| row[1]) - rows[0][0];
+            sparse.at.push(sparse.at.last().unwrap_or(&0) + sparse.sections(runs).end);
+        }
+        let all = sparse.at.last().copied().unwrap_or(0);
+        sparse.blocks = arena.pages(all).expect("the system has memory for a term");
+        for (task, starts) in starts.windows(2).collect::<Vec<_>>().chunks(ROWS).enumerate() {
+            let mut order: Vec<usize> = (0..starts.len()).collect();
+            order.sort_by_key(|row| std::cmp::Reverse(starts[*row][1] - starts[*row][0]));
+            let mut rows = Rows { ends: [0; ROWS], row: [0; ROWS] };
+            let mut runs = Vec::new();
+            for (i, row) in order.into_iter().enumerate() {
+                runs.extend(starts[row][0]..starts[row][1]);
+                rows.row[i] = row as u8;
+                rows.ends[i..].fill(runs.len() as u32);
+            }
+            let sections = sparse.sections(runs.len());
+            let (narrow, each) = (sparse.narrow, sparse.worth.is_none());
+            let block = &mut sparse.blocks.bytes_mut()[sparse.at[task]..sparse.at[task + 1]];
+            block[..size_of::<Rows>()].copy_from_slice(bytemuck::bytes_of(&rows));
+            for (i, run) in runs.into_iter().enumerate() {
+                if each && let Some(worth) = values.worth.get(run) {
+                    block[sections.worth + 4 * i..][..4].copy_from_slice(&worth.to_ne_bytes());
+                }
+                let bytes = values.run(run, kept_width);
+                block[sections.values + bytes.len() * i..][..bytes.len()].copy_from_slice(bytes);
+                if narrow {
+                    block[sections.places + 2 * i..][..2]
+                        .copy_from_slice(&(places[run] as u16).to_ne_bytes());
+                } else {
+                    block[sections.places + 4 * i..][..4].copy_from_slice(&places[run].to_ne_bytes());
+                }
+            }
+        }
+        sparse
+    }
+
+    /// The sections of a block of so many runs. Sixteen places more can be read than there are, which are zeros, and sixteen weights,
+    /// which are anything.
+    fn sections(&self, runs: usize) -> Sections {
+        let next = |at: usize, bytes: usize| (at + bytes).next_multiple_of(ALIGN);
+        let each = matches!(self.kept, Kept::I8 | Kept::I4) && self.worth.is_none();
+        let worth = next(0, size_of::<Rows>());
+        let values = next(worth, if each { 4 * runs } else { 0 });
+        let places = next(values, self.kept.bytes(runs * self.width));
+        Sections { worth, values, places, end: next(places, (runs + WIDE) * if self.narrow { 2 } else { 4 }) }
     }
 
     /// Bytes in memory.
     pub(crate) fn bytes(&self) -> usize {
-        let places = match &self.places {
-            Places::Narrow(places) => size_of_val(&**places),
-            Places::Wide(places) => size_of_val(&**places),
-        };
-        let values = match &self.values {
-            Values::Floats(values) => size_of_val(&**values),
-            Values::Halves(values) => size_of_val(&**values),
-            Values::Bytes(values) => size_of_val(&**values),
-            Values::Nibbles(values) => size_of_val(&**values),
-        };
-        size_of_val(&*self.starts) + places + values + size_of_val(&*self.worth)
+        self.blocks.bytes().len() + size_of_val(&*self.at)
+    }
+
+    /// The block of a task, or nothing beyond the last.
+    fn block(&self, task: usize) -> &[u8] {
+        match self.at.get(task..) {
+            Some([start, end, ..]) => &self.blocks.bytes()[*start..*end],
+            _ => &[],
+        }
     }
 
     /// Adds the products with `x` to `out`.
@@ -98,238 +163,220 @@ impl Sparse {
     /// # Panics
     /// Where `x` or `out` has not the columns of the matrix.
     pub(crate) fn add(&self, ctx: &Ctx, x: MatRef<'_>, mut out: MatMut<'_>) {
-        let n = self.starts.len() - 1;
-        assert_eq!((x.cols(), out.cols(), out.rows()), (self.k, n, x.rows()), "shapes of a product");
+        assert_eq!((x.cols(), out.cols(), out.rows()), (self.k, self.n, x.rows()), "shapes of a product");
         let out = out.shared();
-        let ahead = ctx.threads() * ROWS;
-        ctx.run(n.div_ceil(ROWS), |task, _| {
-            let rows = task * ROWS..((task + 1) * ROWS).min(n);
+        ctx.run(self.n.div_ceil(ROWS), |task, _| {
+            let block = self.block(task);
             // Stretches so short end before the hardware has seen that they are read in order.
             if task < ctx.threads() {
-                self.ask(rows.clone());
+                ask_for(block.as_ptr(), block.len());
             }
-            let next = (rows.start + ahead).min(n)..(rows.end + ahead).min(n);
+            let ahead = Ahead([self.block(task + ctx.threads()), &[]]);
+            let task =
+                Task { sparse: self, block, rows: task * ROWS..((task + 1) * ROWS).min(self.n), ahead };
             // SAFETY: the ISA value proves the instructions; each task writes the columns of its own rows, which exist.
             unsafe {
                 match ctx.isa().level() {
                     #[cfg(target_arch = "x86_64")]
-                    crate::IsaLevel::Avx512 => avx512(self, rows, next, x, out),
+                    crate::IsaLevel::Avx512 => avx512(&task, x, out),
                     #[cfg(target_arch = "x86_64")]
-                    crate::IsaLevel::Avx2 => avx2(self, rows, next, x, out),
-                    _ => add_rows::<lanes::Array>(self, rows, next, x, out),
+                    crate::IsaLevel::Avx2 => avx2(&task, x, out),
+                    _ => task.add::<lanes::Array>(x, out),
                 }
             }
         });
     }
+}
 
-    /// Asks for what the products of some rows read.
-    #[inline(always)]
-    fn ask(&self, rows: Range<usize>) {
-        let runs = self.starts[rows.start] as usize..self.starts[rows.end] as usize;
-        let weights = runs.start * self.width..runs.end * self.width;
-        match &self.places {
-            Places::Narrow(places) => ask_for_all(&places[runs.clone()]),
-            Places::Wide(places) => ask_for_all(&places[runs.clone()]),
-        }
-        match &self.values {
-            Values::Floats(values) => ask_for_all(&values[weights]),
-            Values::Halves(values) => ask_for_all(&values[weights]),
-            Values::Bytes(values) => ask_for_all(&values[weights]),
-            Values::Nibbles(values) => ask_for_all(&values[weights.start / WIDE..weights.end / WIDE]),
-        }
-        ask_for_all(self.worth.get(runs).unwrap_or(&[]));
+impl std::fmt::Debug for Sparse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "runs of {} in {} rows, weights as {:?}", self.width, self.n, self.kept)
     }
 }
 
-fn paged<T: bytemuck::Pod>(arena: &Arena, items: &[T]) -> Paged<T> {
-    Paged::new(arena, items).expect("the system has memory for a term")
-}
-
-fn ask_for_all<T>(items: &[T]) {
-    ask_for(items.as_ptr().cast(), size_of_val(items));
+/// Rows with their block, and what is asked for meanwhile.
+struct Task<'a> {
+    sparse: &'a Sparse,
+    block: &'a [u8],
+    rows: Range<usize>,
+    ahead: Ahead<'a>,
 }
 
 /// # Safety
-/// - The CPU has AVX2, FMA and F16C, and the contract of [`add_rows`] holds.
+/// - The CPU has AVX2, FMA and F16C, and the contract of [`Task::add`] holds.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma,f16c,bmi2")]
-unsafe fn avx2(sparse: &Sparse, rows: Range<usize>, next: Range<usize>, x: MatRef<'_>, out: SharedMut<'_>) {
+unsafe fn avx2(task: &Task<'_>, x: MatRef<'_>, out: SharedMut<'_>) {
     // SAFETY: passed on.
-    unsafe { add_rows::<Ymm2>(sparse, rows, next, x, out) }
+    unsafe { task.add::<Ymm2>(x, out) }
 }
 
 /// # Safety
-/// - The CPU has AVX-512 F, BW, VL and DQ, and the contract of [`add_rows`] holds.
+/// - The CPU has AVX-512 F, BW, VL and DQ, and the contract of [`Task::add`] holds.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma,f16c,bmi2,avx512f,avx512bw,avx512vl,avx512dq")]
-unsafe fn avx512(sparse: &Sparse, rows: Range<usize>, next: Range<usize>, x: MatRef<'_>, out: SharedMut<'_>) {
+unsafe fn avx512(task: &Task<'_>, x: MatRef<'_>, out: SharedMut<'_>) {
     // SAFETY: passed on.
-    unsafe { add_rows::<Zmm>(sparse, rows, next, x, out) }
+    unsafe { task.add::<Zmm>(x, out) }
 }
 
-/// Adds the products of some rows with all tokens.
-///
-/// # Safety
-/// - The instructions of `V` exist, nobody else refers to these columns of `out`, the rows exist, and shapes are those of
-///   [`Sparse::add`].
-#[inline(always)]
-unsafe fn add_rows<V: Lanes>(
-    sparse: &Sparse,
-    rows: Range<usize>,
-    next: Range<usize>,
-    x: MatRef<'_>,
-    out: SharedMut<'_>,
-) {
-    // SAFETY: passed on.
-    unsafe {
-        match &sparse.places {
-            Places::Narrow(places) => add_at::<V, _>(sparse, places, rows, next, x, out),
-            Places::Wide(places) => add_at::<V, _>(sparse, places, rows, next, x, out),
+impl Task<'_> {
+    /// Adds the products of the rows with all tokens.
+    ///
+    /// # Safety
+    /// - The instructions of `V` exist, nobody else refers to these columns of `out`, the rows exist, and shapes are those of
+    ///   [`Sparse::add`].
+    #[inline(always)]
+    unsafe fn add<V: Lanes>(&self, x: MatRef<'_>, out: SharedMut<'_>) {
+        // SAFETY: passed on.
+        unsafe {
+            if self.sparse.narrow {
+                self.add_at::<V, u16>(x, out);
+            } else {
+                self.add_at::<V, u32>(x, out);
+            }
+        }
+    }
+
+    /// # Safety
+    /// - As for [`Self::add`]; `P` is how places are kept.
+    #[inline(always)]
+    unsafe fn add_at<V: Lanes, P: Place>(&self, x: MatRef<'_>, out: SharedMut<'_>) {
+        let (rows, _) = self.block.split_at(size_of::<Rows>());
+        let rows: &Rows = bytemuck::from_bytes(rows);
+        let sections = self.sparse.sections(rows.ends[ROWS - 1] as usize);
+        let at = |section: usize| self.block[section..].as_ptr();
+        let (places, values) = (at(sections.places).cast::<P>(), at(sections.values));
+        let worth = match &self.sparse.worth {
+            Some(worth) => Worth { each: 0, of: worth },
+            None => Worth { each: 1, of: at(sections.worth).cast() },
+        };
+        // SAFETY: passed on; the sections are of these kinds.
+        unsafe {
+            match self.sparse.kept {
+                Kept::F32 => self.add_of::<V, P, _>(rows, places, Floats(values.cast()), x, out),
+                Kept::F16 => self.add_of::<V, P, _>(rows, places, Halves(values), x, out),
+                Kept::I8 => self.add_of::<V, P, _>(rows, places, Bytes(values.cast(), worth), x, out),
+                Kept::I4 => self.add_of::<V, P, _>(rows, places, Nibbles(values, worth), x, out),
+            }
+        }
+    }
+
+    /// # Safety
+    /// - As for [`Self::add_at`]; the weights and places are those of the block.
+    #[inline(always)]
+    unsafe fn add_of<V: Lanes, P: Place, W: Weights>(
+        &self,
+        rows: &Rows,
+        places: *const P,
+        weights: W,
+        x: MatRef<'_>,
+        out: SharedMut<'_>,
+    ) {
+        let runs = Runs { width: self.sparse.width, places, weights };
+        // SAFETY: passed on.
+        unsafe {
+            match self.sparse.width {
+                1 => self.add_tokens::<V, P, W, 1>(runs, rows, x, out),
+                WIDE => self.add_tokens::<V, P, W, WIDE>(runs, rows, x, out),
+                _ => self.add_tokens::<V, P, W, 0>(runs, rows, x, out),
+            }
+        }
+    }
+
+    /// Here `WIDTH` is that of runs, or 0 if it is another than 1 and [`WIDE`].
+    ///
+    /// # Safety
+    /// - As for [`Self::add_of`].
+    #[inline(always)]
+    unsafe fn add_tokens<V: Lanes, P: Place, W: Weights, const WIDTH: usize>(
+        &self,
+        runs: Runs<P, W>,
+        rows: &Rows,
+        x: MatRef<'_>,
+        out: SharedMut<'_>,
+    ) {
+        let mut asking = self.ahead.during(0..1, 1, self.rows.len().div_ceil(4));
+        let mut m = 0;
+        while x.rows() - m >= 4 {
+            let x = [0, 1, 2, 3].map(|t| x.row(m + t).as_ptr());
+            let mut start = 0;
+            for (row, end) in rows.row.iter().zip(&rows.ends).take(self.rows.len()) {
+                let end = *end as usize;
+                // SAFETY: by contract.
+                unsafe {
+                    let mut sums = [V::zero(); 4];
+                    runs.add::<V, WIDTH, 4>(start..end, x, &mut sums);
+                    for (t, sum) in V::sums(sums).into_iter().enumerate() {
+                        out.part(m + t, self.rows.start + usize::from(*row), 1)[0] += sum;
+                    }
+                }
+                start = end;
+            }
+            m += 4;
+        }
+        for m in m..x.rows() {
+            let x = x.row(m).as_ptr();
+            // SAFETY: by contract.
+            let out = unsafe { out.part(m, self.rows.start, self.rows.len()) };
+            let mut start = 0;
+            let fours = rows.ends.as_chunks::<4>().0.iter().zip(rows.row.as_chunks::<4>().0);
+            for (i, (ends, rows)) in fours.enumerate().take(out.len().div_ceil(4)) {
+                asking.step();
+                // SAFETY: by contract; beyond the last row there are no runs.
+                let sums = unsafe {
+                    let mut sums = [V::zero(); 4];
+                    for (sum, end) in sums.iter_mut().zip(ends) {
+                        runs.add::<V, WIDTH, 1>(start..*end as usize, [x], std::array::from_mut(sum));
+                        start = *end as usize;
+                    }
+                    V::sums(sums)
+                };
+                for (row, sum) in rows.iter().zip(sums).take(out.len() - 4 * i) {
+                    out[usize::from(*row)] += sum;
+                }
+            }
         }
     }
 }
 
-/// # Safety
-/// - As for [`add_rows`]; the places are those of `sparse`.
-#[inline(always)]
-unsafe fn add_at<V: Lanes, P: Place>(
-    sparse: &Sparse,
-    places: &[P],
-    rows: Range<usize>,
-    next: Range<usize>,
-    x: MatRef<'_>,
-    out: SharedMut<'_>,
-) {
-    let worth = Worth { each: usize::from(sparse.worth.len() > 1), of: sparse.worth.as_ptr() };
-    // SAFETY: passed on.
-    unsafe {
-        match &sparse.values {
-            Values::Floats(values) => {
-                add_of::<V, _, _>(sparse, (places, Floats(values.as_ptr())), rows, next, x, out)
-            }
-            Values::Halves(values) => {
-                add_of::<V, _, _>(sparse, (places, Halves(values.as_ptr())), rows, next, x, out)
-            }
-            Values::Bytes(values) => {
-                add_of::<V, _, _>(sparse, (places, Bytes(values.as_ptr(), worth)), rows, next, x, out);
-            }
-            Values::Nibbles(values) => {
-                add_of::<V, _, _>(sparse, (places, Nibbles(values.as_ptr(), worth)), rows, next, x, out);
-            }
-        }
-    }
-}
-
-/// # Safety
-/// - As for [`add_at`]; the weights are those of `sparse`.
-#[inline(always)]
-unsafe fn add_of<V: Lanes, P: Place, W: Weights>(
-    sparse: &Sparse,
-    (places, weights): (&[P], W),
-    rows: Range<usize>,
-    next: Range<usize>,
-    x: MatRef<'_>,
-    out: SharedMut<'_>,
-) {
-    let runs = Runs { starts: &sparse.starts, width: sparse.width, places: places.as_ptr(), weights };
-    // SAFETY: passed on.
-    unsafe {
-        match sparse.width {
-            1 => add_tokens::<V, P, W, 1>(sparse, runs, rows, next, x, out),
-            WIDE => add_tokens::<V, P, W, WIDE>(sparse, runs, rows, next, x, out),
-            _ => add_tokens::<V, P, W, 0>(sparse, runs, rows, next, x, out),
-        }
-    }
-}
-
-/// Runs, their places and weights as they are kept.
+/// The runs of a block, row by row.
 #[derive(Clone, Copy)]
-struct Runs<'a, P, W> {
-    starts: &'a [u32],
+struct Runs<P, W> {
     width: usize,
     places: *const P,
     weights: W,
 }
 
-/// Here `WIDTH` is that of runs, or 0 if it is another than 1 and [`WIDE`].
-///
-/// # Safety
-/// - As for [`add_of`].
-#[inline(always)]
-unsafe fn add_tokens<V: Lanes, P: Place, W: Weights, const WIDTH: usize>(
-    sparse: &Sparse,
-    runs: Runs<'_, P, W>,
-    rows: Range<usize>,
-    next: Range<usize>,
-    x: MatRef<'_>,
-    out: SharedMut<'_>,
-) {
-    let mut m = 0;
-    while x.rows() - m >= 4 {
-        let x = [0, 1, 2, 3].map(|t| x.row(m + t).as_ptr());
-        for row in rows.clone() {
-            // SAFETY: by contract.
-            unsafe {
-                let sums = V::sums(runs.dot::<V, WIDTH, 4>(row, x));
-                for (t, sum) in sums.into_iter().enumerate() {
-                    out.part(m + t, row, 1)[0] += sum;
-                }
-            }
-        }
-        m += 4;
-    }
-    for m in m..x.rows() {
-        let x = [x.row(m).as_ptr()];
-        for row in rows.clone().step_by(4) {
-            // SAFETY: by contract.
-            unsafe {
-                let mut sums = [V::zero(); 4];
-                let some = (rows.end - row).min(4);
-                let ahead = next.start + row - rows.start;
-                sparse.ask(ahead.min(next.end)..(ahead + 4).min(next.end));
-                for (r, sum) in sums.iter_mut().enumerate() {
-                    if r < some {
-                        [*sum] = runs.dot::<V, WIDTH, 1>(row + r, x);
-                    }
-                }
-                let sums = V::sums(sums);
-                out.part(m, row, some).iter_mut().zip(sums).for_each(|(out, sum)| *out += sum);
-            }
-        }
-    }
-}
-
-impl<P: Place, W: Weights> Runs<'_, P, W> {
-    /// Sums of a row for `T` tokens.
+impl<P: Place, W: Weights> Runs<P, W> {
+    /// Adds the products of some runs with `T` tokens.
     ///
     /// # Safety
-    /// - The instructions of `V` exist, so do the row and its runs, all places are in the tokens, and sixteen places and weights can
-    ///   be read from each of a single weight on.
+    /// - The instructions of `V` exist, so do the runs, all places are in the tokens, and sixteen places and weights can be read from
+    ///   each of a single weight on.
     #[inline(always)]
-    unsafe fn dot<V: Lanes, const WIDTH: usize, const T: usize>(
+    unsafe fn add<V: Lanes, const WIDTH: usize, const T: usize>(
         self,
-        row: usize,
+        runs: Range<usize>,
         x: [*const f32; T],
-    ) -> [V; T] {
-        let (start, end) = (self.starts[row] as usize, self.starts[row + 1] as usize);
+        sums: &mut [V; T],
+    ) {
         let width = if WIDTH == 0 { self.width } else { WIDTH };
         // SAFETY: by contract.
         unsafe {
-            let mut sums = [V::zero(); T];
             if WIDTH == 1 {
-                for i in (start..end).step_by(WIDE) {
+                for i in runs.clone().step_by(WIDE) {
                     let mut some: V = self.weights.sixteen(0, i);
-                    if end - i < WIDE {
-                        some = some.first(end - i);
+                    if runs.end - i < WIDE {
+                        some = some.first(runs.end - i);
                     }
-                    let places = P::sixteen(self.places.add(i));
                     for t in 0..T {
-                        sums[t] = some.mul_add(gather(x[t], places), sums[t]);
+                        sums[t] = some.mul_add(gather(x[t], self.places.add(i)), sums[t]);
                     }
                 }
-                return sums;
+                return;
             }
-            for run in start..end {
+            for run in runs {
                 let place = (*self.places.add(run)).get() * width;
                 for i in (0..width).step_by(WIDE) {
                     let some: V = self.weights.sixteen(run, run * width + i);
@@ -338,19 +385,24 @@ impl<P: Place, W: Weights> Runs<'_, P, W> {
                     }
                 }
             }
-            sums
         }
     }
 }
 
+/// Activations from sixteen places.
+///
 /// # Safety
-/// - The instructions of `V` exist, and the places are in `x`.
+/// - The instructions of `V` exist, the places can be read and are in `x`.
 #[inline(always)]
-unsafe fn gather<V: Lanes>(x: *const f32, places: [usize; WIDE]) -> V {
+unsafe fn gather<V: Lanes, P: Place>(x: *const f32, places: *const P) -> V {
     let mut all = [0.0; WIDE];
-    for (to, place) in all.iter_mut().zip(places) {
+    for (i, four) in all.as_chunks_mut::<4>().0.iter_mut().enumerate() {
         // SAFETY: by contract.
-        *to = unsafe { *x.add(place) };
+        let places = unsafe { P::four(places.add(4 * i)) };
+        for (x_at, place) in four.iter_mut().zip(places) {
+            // SAFETY: by contract.
+            *x_at = unsafe { *x.add(place) };
+        }
     }
     // SAFETY: sixteen floats.
     unsafe { V::load(all.as_ptr()) }
@@ -360,16 +412,11 @@ unsafe fn gather<V: Lanes>(x: *const f32, places: [usize; WIDE]) -> V {
 trait Place: Copy {
     fn get(self) -> usize;
 
-    /// Sixteen places.
+    /// Four places.
     ///
     /// # Safety
     /// - They can be read.
-    #[inline(always)]
-    unsafe fn sixteen(at: *const Self) -> [usize; WIDE] {
-        // SAFETY: by contract.
-        let places = unsafe { at.cast::<[Self; WIDE]>().read() };
-        places.map(Self::get)
-    }
+    unsafe fn four(at: *const Self) -> [usize; 4];
 }
 
 impl Place for u16 {
@@ -378,17 +425,11 @@ impl Place for u16 {
         usize::from(self)
     }
     #[inline(always)]
-    unsafe fn sixteen(at: *const Self) -> [usize; WIDE] {
-        let mut places = [0; WIDE];
-        for (i, places) in places.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-            // One read for four places: reads are what gathering waits for.
-            // SAFETY: by contract.
-            let four = u64::from_le(unsafe { at.add(4 * i).cast::<u64>().read_unaligned() });
-            for (j, place) in places.iter_mut().enumerate() {
-                *place = usize::from((four >> (16 * j)) as u16);
-            }
-        }
-        places
+    unsafe fn four(at: *const Self) -> [usize; 4] {
+        // One read for all: reads are what gathering waits for.
+        // SAFETY: by contract.
+        let four = u64::from_le(unsafe { at.cast::<u64>().read_unaligned() });
+        [0, 16, 32, 48].map(|bits| usize::from((four >> bits) as u16))
     }
 }
 
@@ -396,6 +437,11 @@ impl Place for u32 {
     #[inline(always)]
     fn get(self) -> usize {
         self as usize
+    }
+    #[inline(always)]
+    unsafe fn four(at: *const Self) -> [usize; 4] {
+        // SAFETY: by contract.
+        unsafe { at.cast::<[Self; 4]>().read() }.map(Self::get)
     }
 }
 
@@ -420,13 +466,13 @@ impl Weights for Floats {
 }
 
 #[derive(Clone, Copy)]
-struct Halves(*const [u8; 2]);
+struct Halves(*const u8);
 
 impl Weights for Halves {
     #[inline(always)]
     unsafe fn sixteen<V: Lanes>(self, _: usize, i: usize) -> V {
         // SAFETY: by contract.
-        unsafe { V::load_f16(self.0.add(i).cast()) }
+        unsafe { V::load_f16(self.0.add(2 * i)) }
     }
 }
 
@@ -449,23 +495,42 @@ impl Weights for Bytes {
 }
 
 #[derive(Clone, Copy)]
-struct Nibbles(*const [u8; 8], Worth);
+struct Nibbles(*const u8, Worth);
 
 impl Weights for Nibbles {
     #[inline(always)]
     unsafe fn sixteen<V: Lanes>(self, run: usize, i: usize) -> V {
         // SAFETY: by contract; they begin with a run.
-        unsafe { V::load_i4(self.0.add(i / WIDE).cast()).mul(V::splat(*self.1.of.add(self.1.each * run))) }
+        unsafe { V::load_i4(self.0.add(i / 2)).mul(V::splat(*self.1.of.add(self.1.each * run))) }
+    }
+}
+
+/// Weights before they are put into blocks.
+struct Values {
+    kept: Kept,
+    bytes: Vec<u8>,
+    /// What integers are worth, of each run or all; none where weights are floats.
+    worth: Vec<f32>,
+}
+
+impl Kept {
+    /// Bytes of so many weights.
+    fn bytes(self, weights: usize) -> usize {
+        match self {
+            Self::F32 => 4 * weights,
+            Self::F16 => 2 * weights,
+            Self::I8 => weights,
+            Self::I4 => weights / 2,
+        }
     }
 }
 
 impl Values {
-    /// The weights of runs, and what their integers are worth.
-    fn new(runs: &QuantTensor, wide: bool, arena: &Arena) -> (Self, Vec<f32>) {
-        let (n, width) = (runs.shape().n, runs.shape().k);
-        let mut values = vec![0.0; (n + 1) * width.next_multiple_of(WIDE)];
-        values.truncate(n * width + WIDE);
-        for (i, run) in values.chunks_exact_mut(width).take(n).enumerate() {
+    /// The weights of runs, in the fewest bytes that give the same floats; `wide` ones have a multiple of sixteen.
+    fn new(runs: &QuantTensor, wide: bool) -> Self {
+        let width = runs.shape().k;
+        let mut values = vec![0.0; runs.shape().weights()];
+        for (i, run) in values.chunks_exact_mut(width).enumerate() {
             runs.decode_row(i, run);
         }
         if let Some(worth) = worth(runs, wide)
@@ -473,27 +538,31 @@ impl Values {
         {
             let small = integers.iter().all(|integer| (-8..8).contains(integer));
             if !(wide && small) {
-                return (Self::Bytes(paged(arena, &integers)), worth);
+                return Self { kept: Kept::I8, bytes: bytemuck::cast_slice(&integers).to_vec(), worth };
             }
             // The first lower half has lane 0, the first upper one lane 2, the fifth lane 1.
             let byte = |some: &[i8], i: usize| {
                 let lane = 4 * (i % 4) + i / 4;
                 (some[lane] & 15 | some[lane + 2] << 4) as u8
             };
-            let sixteen = |some: &[i8; WIDE]| std::array::from_fn(|i| byte(some, i));
-            let nibbles: Vec<_> = integers.as_chunks::<WIDE>().0.iter().map(sixteen).collect();
-            return (Self::Nibbles(paged(arena, &nibbles)), worth);
+            let sixteen = |some: &[i8; WIDE]| -> [u8; 8] { std::array::from_fn(|i| byte(some, i)) };
+            let bytes = integers.as_chunks::<WIDE>().0.iter().flat_map(sixteen).collect();
+            return Self { kept: Kept::I4, bytes, worth };
         }
         let halves = values.iter().map(|value| {
             let half = f16::from_f32(*value);
-            (half.to_f32() == *value).then_some(half.to_le_bytes())
+            (half.to_f32() == *value).then_some(half.to_ne_bytes())
         });
-        let halves: Option<Vec<_>> = halves.collect();
-        let kept = halves.map_or_else(
-            || Self::Floats(paged(arena, &values)),
-            |halves| Self::Halves(paged(arena, &halves)),
-        );
-        (kept, vec![])
+        match halves.collect::<Option<Vec<_>>>() {
+            Some(halves) => Self { kept: Kept::F16, bytes: halves.concat(), worth: vec![] },
+            None => Self { kept: Kept::F32, bytes: bytemuck::cast_slice(&values).to_vec(), worth: vec![] },
+        }
+    }
+
+    /// Those of a run of `width`.
+    fn run(&self, run: usize, width: usize) -> &[u8] {
+        let bytes = self.kept.bytes(width);
+        &self.bytes[run * bytes..][..bytes]
     }
 }
 
