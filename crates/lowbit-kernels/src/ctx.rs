@@ -1,7 +1,7 @@
 //! What every kernel call is given: instruction set, workers, scratch memory. There is no global.
 
 use crate::{isa::Isa, pages::Arena, pool::Pool};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Instruction set, workers and their scratch memory, and where weights are kept.
 pub struct Ctx {
@@ -56,8 +56,27 @@ pub struct Scratch {
     bytes: Vec<Line>,
     floats: Vec<Line>,
     panel: Vec<Line>,
+    /// Tables that this worker has made, the last made last.
+    tables: Vec<OwnTables>,
     /// Memory of what runs whole inside a task.
     inner: Option<Box<(Ctx, Vec<Line>)>>,
+}
+
+/// Tables of activations in the memory of the worker that reads them: written by another, they would come from its cache.
+pub(crate) struct OwnTables {
+    /// Whose they are. As long as this is kept, nothing else is the same.
+    of: Arc<()>,
+    lines: Vec<Line>,
+}
+
+/// Tables that a worker keeps: those that the matrices of one layer read in turns.
+const TABLES: usize = 2;
+
+impl OwnTables {
+    /// All bytes, and what else was kept.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.lines)
+    }
 }
 
 /// A cache line, so that what is cut from a `Vec` of them is aligned to 64 bytes.
@@ -74,6 +93,22 @@ impl Scratch {
         floats: usize,
     ) -> (&mut [i8], &mut [i8], &mut [f32]) {
         (cut(&mut self.bytes, bytes), cut(&mut self.panel, panel), cut(&mut self.floats, floats))
+    }
+
+    /// The tables `of` something, in `bytes` bytes and what is left there of others, which are made here unless this worker has them.
+    /// They are to be given back: see [`Self::keep`].
+    pub(crate) fn tables(&mut self, of: &Arc<()>, bytes: usize, make: impl FnOnce(&mut [u8])) -> OwnTables {
+        if let Some(found) = self.tables.iter().position(|tables| Arc::ptr_eq(&tables.of, of)) {
+            return self.tables.remove(found);
+        }
+        let mut lines = if self.tables.len() < TABLES { Vec::new() } else { self.tables.remove(0).lines };
+        make(cut(&mut lines, bytes));
+        OwnTables { of: of.clone(), lines }
+    }
+
+    /// Keeps tables for whoever asks for them next.
+    pub(crate) fn keep(&mut self, tables: OwnTables) {
+        self.tables.push(tables);
     }
 
     /// A context of this worker alone, for a product that is part of a task, and floats beside those that it uses itself, 64-byte

@@ -67,6 +67,21 @@ struct Rows {
     row: [u8; ROWS],
 }
 
+impl Rows {
+    /// The rows of a task, given by their runs, and these runs in the order of rows.
+    fn in_order(task: &[Range<usize>]) -> (Self, Vec<usize>) {
+        let mut order: Vec<usize> = (0..task.len()).collect();
+        order.sort_by_key(|row| std::cmp::Reverse(task[*row].len()));
+        let (mut rows, mut runs) = (Self { ends: [0; ROWS], row: [0; ROWS] }, Vec::new());
+        for (i, row) in order.into_iter().enumerate() {
+            runs.extend(task[row].clone());
+            rows.row[i] = row as u8;
+            rows.ends[i..].fill(runs.len() as u32);
+        }
+        (rows, runs)
+    }
+}
+
 /// Where the sections of a block are, in bytes.
 struct Sections {
     worth: usize,
@@ -97,37 +112,31 @@ impl Sparse {
             blocks: Pages::default(),
             at: vec![0],
         };
-        for rows in starts.windows(2).collect::<Vec<_>>().chunks(ROWS) {
-            let runs = rows.last().map_or(0, |row| row[1]) - rows[0][0];
-            sparse.at.push(sparse.at.last().unwrap_or(&0) + sparse.sections(runs).end);
+        let rows: Vec<Range<usize>> = starts.windows(2).map(|pair| pair[0]..pair[1]).collect();
+        let mut end = 0;
+        for rows in rows.chunks(ROWS) {
+            end += sparse.sections(rows.iter().map(Range::len).sum()).end;
+            sparse.at.push(end);
         }
-        let all = sparse.at.last().copied().unwrap_or(0);
-        sparse.blocks = arena.pages(all).expect("the system has memory for a term");
-        for (task, starts) in starts.windows(2).collect::<Vec<_>>().chunks(ROWS).enumerate() {
-            let mut order: Vec<usize> = (0..starts.len()).collect();
-            order.sort_by_key(|row| std::cmp::Reverse(starts[*row][1] - starts[*row][0]));
-            let mut rows = Rows { ends: [0; ROWS], row: [0; ROWS] };
-            let mut runs = Vec::new();
-            for (i, row) in order.into_iter().enumerate() {
-                runs.extend(starts[row][0]..starts[row][1]);
-                rows.row[i] = row as u8;
-                rows.ends[i..].fill(runs.len() as u32);
-            }
+        sparse.blocks = arena.pages(end).expect("the system has memory for a term");
+        for (task, rows) in rows.chunks(ROWS).enumerate() {
+            let (rows, runs) = Rows::in_order(rows);
             let sections = sparse.sections(runs.len());
-            let (narrow, each) = (sparse.narrow, sparse.worth.is_none());
             let block = &mut sparse.blocks.bytes_mut()[sparse.at[task]..sparse.at[task + 1]];
-            block[..size_of::<Rows>()].copy_from_slice(bytemuck::bytes_of(&rows));
+            let mut put = |section: usize, i: usize, bytes: &[u8]| {
+                block[section + i * bytes.len()..][..bytes.len()].copy_from_slice(bytes);
+            };
+            put(0, 0, bytemuck::bytes_of(&rows));
             for (i, run) in runs.into_iter().enumerate() {
-                if each && let Some(worth) = values.worth.get(run) {
-                    block[sections.worth + 4 * i..][..4].copy_from_slice(&worth.to_ne_bytes());
+                if sparse.worth.is_none()
+                    && let Some(worth) = values.worth.get(run)
+                {
+                    put(sections.worth, i, &worth.to_ne_bytes());
                 }
-                let bytes = values.run(run, kept_width);
-                block[sections.values + bytes.len() * i..][..bytes.len()].copy_from_slice(bytes);
-                if narrow {
-                    block[sections.places + 2 * i..][..2]
-                        .copy_from_slice(&(places[run] as u16).to_ne_bytes());
-                } else {
-                    block[sections.places + 4 * i..][..4].copy_from_slice(&places[run].to_ne_bytes());
+                put(sections.values, i, values.run(run, kept_width));
+                match u16::try_from(places[run]) {
+                    Ok(place) if sparse.narrow => put(sections.places, i, &place.to_ne_bytes()),
+                    _ => put(sections.places, i, &places[run].to_ne_bytes()),
                 }
             }
         }

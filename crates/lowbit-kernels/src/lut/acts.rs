@@ -6,10 +6,10 @@
 //! every integer up to 32640; a table of 8 bits keeps `h = ⌊v / 256⌋ + 128`, the nearest.
 
 use super::{layout::Layout, nibble, terms::Terms};
-use crate::{ActRounding, Ctx, Isa, IsaLevel, int8_acts::whole_bits, mat::MatRef};
+use crate::{ActRounding, Ctx, Isa, IsaLevel, Scratch, ctx::OwnTables, int8_acts::whole_bits, mat::MatRef};
 use std::{
     ops::Range,
-    sync::{Mutex, OnceLock},
+    sync::{Arc, Mutex, OnceLock},
 };
 
 /// How many activations a table is indexed by.
@@ -101,6 +101,9 @@ impl Form {
     }
 }
 
+/// Bytes of tables of which every worker makes its own: half of a second-level cache of today.
+const OWN: usize = 512 << 10;
+
 /// Largest magnitude of a signed sum before its activations are rounded: rounding eight of them adds at most 4.
 const LARGEST: f32 = 32500.0;
 
@@ -187,6 +190,8 @@ pub(crate) struct TableActs {
     /// `[token][group]`.
     params: Vec<GroupActs>,
     built: OnceLock<Vec<u8>>,
+    /// What tells these activations from others.
+    id: Arc<()>,
     terms: OnceLock<Terms>,
 }
 
@@ -216,6 +221,7 @@ impl TableActs {
             x: vec![0; tokens * layout.groups * width],
             params: vec![GroupActs::default(); tokens * layout.groups],
             built: OnceLock::new(),
+            id: Arc::default(),
             terms: OnceLock::new(),
         };
         let row = layout.groups * width;
@@ -302,13 +308,28 @@ impl TableActs {
     /// The tables of all tokens, made on first use, `[token][group][look-up]`.
     pub(super) fn built(&self, isa: Isa) -> &[u8] {
         self.built.get_or_init(|| {
-            let stride = self.key.groups * self.lookups * self.lookup_bytes();
-            let mut tables = vec![0; self.tokens * stride];
-            for (token, out) in tables.chunks_exact_mut(stride.max(1)).enumerate() {
-                self.build(isa, token, 0..self.key.groups, out);
-            }
+            let mut tables = vec![0; self.all_bytes()];
+            self.build_all(isa, &mut tables);
             tables
         })
+    }
+
+    /// The same in the memory of a worker; `None` where they are too many for its cache. What one worker writes, another reads
+    /// from afar, and then has to give up before it is written again: both took longer than making them twice.
+    pub(super) fn own(&self, isa: Isa, scratch: &mut Scratch) -> Option<OwnTables> {
+        let bytes = self.all_bytes();
+        (bytes <= OWN).then(|| scratch.tables(&self.id, bytes, |out| self.build_all(isa, out)))
+    }
+
+    /// Bytes of the tables of all tokens.
+    fn all_bytes(&self) -> usize {
+        self.tokens * self.key.groups * self.lookups * self.lookup_bytes()
+    }
+
+    fn build_all(&self, isa: Isa, out: &mut [u8]) {
+        for (token, out) in out.chunks_exact_mut((out.len() / self.tokens.max(1)).max(1)).enumerate() {
+            self.build(isa, token, 0..self.key.groups, out);
+        }
     }
 
     /// Makes the tables of some groups of a token.

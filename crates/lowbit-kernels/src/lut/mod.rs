@@ -49,7 +49,7 @@ pub(crate) use acts::{Form, Key, Table, TableActs};
 
 use crate::{
     Act, Ctx, Isa, IsaLevel, MatMut, SharedMut,
-    ctx::Scratch,
+    ctx::{OwnTables, Scratch},
     pages::Pages,
     panels::pack_panels,
     streams::{pieces, side_by_side},
@@ -91,7 +91,8 @@ pub struct Lookup {
 /// When tables are made of activations. Products have the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Tables {
-    /// Of all tokens before the product, once for every weight that reads the same activations.
+    /// Of all tokens before the product, once for every weight that reads the same activations: by each worker for itself where they
+    /// fit its cache, else by one for all.
     Once,
     /// Of a few tokens and columns at a time, by each task for itself: they stay in its cache.
     Tiled,
@@ -140,7 +141,10 @@ impl LutWeights {
     pub fn prepare(&self, ctx: &Ctx, x: &Act<'_>, how: Lookup) {
         let acts = x.tables(ctx, &self.layout, Form::Tables(how.bits));
         if how.tables == Tables::Once {
-            acts.built(ctx.isa());
+            ctx.run(ctx.threads(), |_, scratch| match acts.own(ctx.isa(), scratch) {
+                Some(own) => scratch.keep(own),
+                None => _ = acts.built(ctx.isa()),
+            });
         }
     }
 
@@ -153,21 +157,27 @@ impl LutWeights {
         assert_eq!((k, out.rows(), out.cols()), (self.shape.k, m, self.shape.n), "shapes of a product");
         assert_eq!(self.layout.table, Table::of(ctx.isa()), "weights arranged for another instruction set");
         let acts = x.tables(ctx, &self.layout, Form::Tables(how.bits));
-        let built = (how.tables == Tables::Once).then(|| acts.built(ctx.isa()));
+        let once = how.tables == Tables::Once;
         let panels = self.shape.n.div_ceil(PANEL);
         let share = panels.div_ceil(ctx.threads());
         let streams = Most::of(ctx.isa(), &self.layout, how.bits).panels(1);
-        let run = match built {
-            Some(_) if share < streams => 1,
-            Some(_) => (share / TASKS).next_multiple_of(streams).max(streams),
-            None => share.div_ceil(share.div_ceil(LONG)),
+        let run = match once {
+            true if share < streams => 1,
+            true => (share / TASKS).next_multiple_of(streams).max(streams),
+            false => share.div_ceil(share.div_ceil(LONG)),
         };
         let out = out.shared();
         ctx.run(panels.div_ceil(run), |task, scratch| {
-            let task =
-                Task { w: self, acts: &acts, built, panels: task * run..((task + 1) * run).min(panels), out };
+            let own = if once { acts.own(ctx.isa(), scratch) } else { None };
+            let built = match &own {
+                None if once => Some(acts.built(ctx.isa())),
+                own => own.as_ref().map(OwnTables::bytes),
+            };
+            let panels = task * run..((task + 1) * run).min(panels);
+            let task = Task { w: self, acts: &acts, built, panels, out };
             // SAFETY: tasks have disjoint panels, and each panel the columns of its own rows.
             unsafe { task.run(ctx.isa(), scratch) }
+            own.into_iter().for_each(|own| scratch.keep(own));
         });
     }
 
