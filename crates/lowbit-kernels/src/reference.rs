@@ -74,7 +74,7 @@ pub fn mpgemm(w: &QuantTensor, x: MatRef<'_>, precision: ActPrecision) -> Vec<f3
 }
 
 /// Adds the product of a term to `out`, row-major `[M, N]`.
-fn add_term(term: &Term<QuantTensor>, x: MatRef<'_>, precision: ActPrecision, out: &mut [f32]) {
+pub(crate) fn add_term(term: &Term<QuantTensor>, x: MatRef<'_>, precision: ActPrecision, out: &mut [f32]) {
     let (tokens, n) = (x.rows(), out.len() / x.rows().max(1));
     let product = |i: usize, x: &[f32]| {
         let k = term.matrices[i].shape().k;

@@ -118,7 +118,7 @@ impl<'a> Planner<'a> {
     }
 
     /// The query, of one worker where weights are multiplied by one.
-    fn of_workers<'q>(&self, q: &Query<'q>) -> Query<'q> {
+    pub fn of_workers<'q>(&self, q: &Query<'q>) -> Query<'q> {
         Query { threads: if self.alone { 1 } else { q.threads }, ..*q }
     }
 

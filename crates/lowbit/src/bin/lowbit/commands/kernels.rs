@@ -103,14 +103,14 @@ impl Kernels {
         let mut answers = Vec::new();
         for ArrangedFormat { spec, shape, alone } in &matrices {
             let planner = planner.alone(*alone);
-            let query = Query {
+            let query = planner.of_workers(&Query {
                 spec,
                 shape: *shape,
                 tokens: TokenBucket::of(self.tokens),
                 rounding: self.activations.precision().rounding(spec),
                 isa: env::isa()?.level(),
-                threads: if *alone { 1 } else { options::threads(self.threads)? },
-            };
+                threads: options::threads(self.threads)?,
+            });
             let (explanation, plans) = (planner.explain(&query), planner.plans(&query));
             answers.push(Answer { explanation, plans, query, alone: *alone, activations: self.activations });
         }
