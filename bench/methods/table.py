@@ -68,6 +68,7 @@ def main():
     options.add_argument("--lowbit", default="target/release/lowbit")
     options.add_argument("--record", default="bench/record/methods.csv")
     options.add_argument("--only", choices=list(MODELS), help="one model")
+    options.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS, help="some methods")
     args = options.parse_args()
     done = set()
     if os.path.exists(args.record):
@@ -88,7 +89,7 @@ def main():
                 short, long = (perplexity(args, model, preset) for preset in WINDOWS)
                 write([model, 0, 0, "source", "", "", "", f"{short['perplexity']:.2f}", f"{short['stderr']:.2f}", "", "", "", "",
                        f"{long['perplexity']:.2f}", f"{long['stderr']:.2f}", "", ""])
-            cells = [(b, g, m) for g in GROUPS[model] for b in (4, 3, 2) for m in METHODS]
+            cells = [(b, g, m) for g in GROUPS[model] for b in (4, 3, 2) for m in args.methods]
             left = [cell for cell in cells if (model, *cell) not in done]
             for i, cell in enumerate(left):
                 start = time.monotonic()

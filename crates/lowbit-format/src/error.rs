@@ -110,7 +110,7 @@ pub enum FormatError {
     },
     /// A format that this crate cannot quantize to.
     #[error(
-        "cannot round weights to {label}: block formats are read, not written; choose an int or ternary format"
+        "cannot round weights to {label}: such blocks are only read here; choose an int or ternary format"
     )]
     NoEncoder {
         /// Label of the format.

@@ -46,7 +46,7 @@ mod sum;
 mod tensor;
 
 pub use act::{ActSpec, OUTLIER};
-pub use block::{BlockCodec, BlockFormat, BlockVisitor, Elements};
+pub use block::{BlockCodec, BlockFormat, BlockVisitor, BlockWriter, Elements};
 pub use codebook::Codebook;
 pub use codes::{Codes, Packing};
 pub use element::{ElementFormat, ZeroPoint};

@@ -44,6 +44,7 @@ mod q8_k;
 mod scales;
 mod tq1_0;
 mod tq2_0;
+mod write;
 
 pub use bits::lookup4;
 pub(crate) use bits::put8;
@@ -52,6 +53,8 @@ use bits::{
     u32_at,
 };
 pub use scales::{Scale, ScaleBits};
+pub use write::BlockWriter;
+use write::{half, multiples, put_k_scales, signed_multiples};
 
 /// How a format codes weights one by one: what packed layouts are made of.
 ///
@@ -106,6 +109,9 @@ pub trait BlockCodec {
     /// Codes and parameters, where every weight has a code of its own.
     const ELEMENTS: Option<Elements> = None;
 
+    /// Whether the format is written, by [`Self::store`].
+    const STORES: bool = false;
+
     /// Expands one block: `block` has [`Self::BYTES`] bytes, `q` [`Self::WEIGHTS`] codes, `s` and `c` one value for
     /// every [`Self::GROUP`] codes. `tensor_scale` is the scale that the format stores once a tensor, else 1.
     ///
@@ -119,6 +125,13 @@ pub trait BlockCodec {
     fn params<const L: usize>(bytes: &[[u8; L]], tensor_scale: f32, s: &mut [[f32; L]], c: &mut [[f32; L]]) {
         let _ = (bytes, tensor_scale, s, c);
         unreachable!("{} has no codes of single weights", Self::LABEL)
+    }
+
+    /// Writes the parameters of a block for scales and offsets as near as may be to `s` and `c`, one for each group; the opposite of
+    /// what [`Self::expand`] gives of them. Only for formats that are written ([`Self::STORES`]), whose offsets are at most zero.
+    fn store(s: &[f32], c: &[f32], block: &mut [u8]) {
+        let _ = (s, c, block);
+        unreachable!("{} is only read", Self::LABEL)
     }
 }
 
@@ -256,6 +269,8 @@ pub struct BlockLayout {
     pub scales: &'static [Scale],
     /// See [`BlockCodec::ELEMENTS`].
     pub elements: Option<Elements>,
+    /// See [`BlockCodec::STORES`].
+    pub stores: bool,
 }
 
 impl BlockFormat {
@@ -274,6 +289,7 @@ impl BlockFormat {
                     tensor_scale: C::TENSOR_SCALE,
                     scales: C::SCALES,
                     elements: C::ELEMENTS,
+                    stores: C::STORES,
                 }
             }
         }

@@ -3,7 +3,9 @@
 //!
 //! Each half of 128 weights reads 32 bytes four rows, two bits deeper every time.
 
-use super::{BlockCodec, Elements, Scale, Values, expand_params, halves, head, head_mut, part, rows};
+use super::{
+    BlockCodec, Elements, Scale, Values, expand_params, halves, head, head_mut, multiples, part, rows,
+};
 
 pub(super) struct Codec;
 
@@ -16,6 +18,7 @@ impl BlockCodec for Codec {
     const SCALES: &'static [Scale] = &[Scale::f16(80), Scale::f16(82).halves(3)];
     const ELEMENTS: Option<Elements> =
         Some(Elements { bits: 2, values: Values::From(0), params: &[(0, 16), (80, 84)] });
+    const STORES: bool = true;
 
     #[inline(always)]
     fn expand(block: &[u8], _: f32, q: &mut [i8], s: &mut [f32], c: &mut [f32]) {
@@ -41,5 +44,14 @@ impl BlockCodec for Codec {
                 c[i][l] = -(dmin[l] * f32::from(bytes[i][l] >> 4));
             }
         }
+    }
+
+    fn store(s: &[f32], c: &[f32], block: &mut [u8]) {
+        let ((d, scales), (dmin, mins)) =
+            (multiples(s.iter().copied(), 15), multiples(c.iter().map(|c| -c), 15));
+        block[80..82].copy_from_slice(&d);
+        block[82..84].copy_from_slice(&dmin);
+        let both = scales.iter().zip(&mins);
+        block.iter_mut().zip(both).for_each(|(byte, (scale, min))| *byte = scale | min << 4);
     }
 }

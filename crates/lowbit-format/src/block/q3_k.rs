@@ -3,7 +3,9 @@
 //!
 //! The third bit of weight `32 r + l` is bit `r` of byte `l`.
 
-use super::{BlockCodec, Elements, Scale, Values, expand_params, halves, head, head_mut, part};
+use super::{
+    BlockCodec, Elements, Scale, Values, expand_params, halves, head, head_mut, part, signed_multiples,
+};
 
 pub(super) struct Codec;
 
@@ -16,6 +18,7 @@ impl BlockCodec for Codec {
     const SCALES: &'static [Scale] = &[Scale::f16(108)];
     const ELEMENTS: Option<Elements> =
         Some(Elements { bits: 3, values: Values::From(-4), params: &[(96, 110)] });
+    const STORES: bool = true;
 
     #[inline(always)]
     fn expand(block: &[u8], _: f32, q: &mut [i8], s: &mut [f32], c: &mut [f32]) {
@@ -44,6 +47,16 @@ impl BlockCodec for Codec {
                 let high = bytes[8 + i % 4][l] >> (i / 4 * 2) & 3;
                 s[i][l] = d[l] * f32::from((low | high << 4) as i8 - 32);
             }
+        }
+    }
+
+    fn store(s: &[f32], _: &[f32], block: &mut [u8]) {
+        let (d, scales) = signed_multiples(s, 32);
+        block[108..110].copy_from_slice(&d);
+        for (i, scale) in scales.iter().enumerate() {
+            let scale = (scale + 32) as u8;
+            block[96 + i % 8] |= (scale & 15) << (i / 8 * 4);
+            block[104 + i % 4] |= scale >> 4 << (i / 4 * 2);
         }
     }
 }

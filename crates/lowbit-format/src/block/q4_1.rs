@@ -1,7 +1,7 @@
 //! `Q4_1`: 32 weights in 20 bytes. Half-precision scale `d` and minimum `m`, then 16 bytes of nibbles as in `Q4_0`;
 //! `w = code · d + m`.
 
-use super::{BlockCodec, Elements, Scale, Values, expand_params, halves, head, head_mut};
+use super::{BlockCodec, Elements, Scale, Values, expand_params, half, halves, head, head_mut};
 
 pub(super) struct Codec;
 
@@ -13,6 +13,7 @@ impl BlockCodec for Codec {
     const OFFSETS: bool = true;
     const SCALES: &'static [Scale] = &[Scale::f16(0), Scale::f16(2).halves(-15)];
     const ELEMENTS: Option<Elements> = Some(Elements { bits: 4, values: Values::From(0), params: &[(0, 4)] });
+    const STORES: bool = true;
 
     #[inline(always)]
     fn expand(block: &[u8], _: f32, q: &mut [i8], s: &mut [f32], c: &mut [f32]) {
@@ -29,5 +30,10 @@ impl BlockCodec for Codec {
     fn params<const L: usize>(bytes: &[[u8; L]], _: f32, s: &mut [[f32; L]], c: &mut [[f32; L]]) {
         s[0] = halves(&bytes[0], &bytes[1]);
         c[0] = halves(&bytes[2], &bytes[3]);
+    }
+
+    fn store(s: &[f32], c: &[f32], block: &mut [u8]) {
+        block[..2].copy_from_slice(&half(s[0]).0);
+        block[2..4].copy_from_slice(&half(c[0]).0);
     }
 }

@@ -2,7 +2,8 @@
 //! bytes of nibbles as in `Q4_0`; `w = (code − 16) · d`.
 
 use super::{
-    BIT_MASKS, BlockCodec, Elements, Scale, Values, expand_params, halves, head, head_mut, part, put8, splat,
+    BIT_MASKS, BlockCodec, Elements, Scale, Values, expand_params, half, halves, head, head_mut, part, put8,
+    splat,
 };
 
 pub(super) struct Codec;
@@ -16,6 +17,7 @@ impl BlockCodec for Codec {
     const SCALES: &'static [Scale] = &[Scale::f16(0)];
     const ELEMENTS: Option<Elements> =
         Some(Elements { bits: 5, values: Values::From(-16), params: &[(0, 2)] });
+    const STORES: bool = true;
 
     #[inline(always)]
     fn expand(block: &[u8], _: f32, q: &mut [i8], s: &mut [f32], c: &mut [f32]) {
@@ -34,5 +36,9 @@ impl BlockCodec for Codec {
     #[inline(always)]
     fn params<const L: usize>(bytes: &[[u8; L]], _: f32, s: &mut [[f32; L]], _: &mut [[f32; L]]) {
         s[0] = halves(&bytes[0], &bytes[1]);
+    }
+
+    fn store(s: &[f32], _: &[f32], block: &mut [u8]) {
+        block[..2].copy_from_slice(&half(s[0]).0);
     }
 }

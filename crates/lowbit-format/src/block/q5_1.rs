@@ -2,7 +2,8 @@
 //! `w = code · d + m`.
 
 use super::{
-    BIT_MASKS, BlockCodec, Elements, Scale, Values, expand_params, halves, head, head_mut, part, put8, splat,
+    BIT_MASKS, BlockCodec, Elements, Scale, Values, expand_params, half, halves, head, head_mut, part, put8,
+    splat,
 };
 
 pub(super) struct Codec;
@@ -15,6 +16,7 @@ impl BlockCodec for Codec {
     const OFFSETS: bool = true;
     const SCALES: &'static [Scale] = &[Scale::f16(0), Scale::f16(2).halves(-31)];
     const ELEMENTS: Option<Elements> = Some(Elements { bits: 5, values: Values::From(0), params: &[(0, 4)] });
+    const STORES: bool = true;
 
     #[inline(always)]
     fn expand(block: &[u8], _: f32, q: &mut [i8], s: &mut [f32], c: &mut [f32]) {
@@ -33,5 +35,10 @@ impl BlockCodec for Codec {
     fn params<const L: usize>(bytes: &[[u8; L]], _: f32, s: &mut [[f32; L]], c: &mut [[f32; L]]) {
         s[0] = halves(&bytes[0], &bytes[1]);
         c[0] = halves(&bytes[2], &bytes[3]);
+    }
+
+    fn store(s: &[f32], c: &[f32], block: &mut [u8]) {
+        block[..2].copy_from_slice(&half(s[0]).0);
+        block[2..4].copy_from_slice(&half(c[0]).0);
     }
 }

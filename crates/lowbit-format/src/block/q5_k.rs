@@ -1,7 +1,10 @@
 //! `Q5_K`: 256 weights in 176 bytes, groups of 32. As `Q4_K` with 32 bytes of fifth bits before the nibbles: that of
 //! weight `32 r + l` is bit `r` of byte `l`.
 
-use super::{BlockCodec, Elements, Scale, Values, expand_params, halves, head, head_mut, k_scales, part};
+use super::{
+    BlockCodec, Elements, Scale, Values, expand_params, halves, head, head_mut, k_scales, multiples, part,
+    put_k_scales,
+};
 
 pub(super) struct Codec;
 
@@ -14,6 +17,7 @@ impl BlockCodec for Codec {
     const SCALES: &'static [Scale] = &[Scale::f16(0), Scale::f16(2).halves(31)];
     const ELEMENTS: Option<Elements> =
         Some(Elements { bits: 5, values: Values::From(0), params: &[(0, 16)] });
+    const STORES: bool = true;
 
     #[inline(always)]
     fn expand(block: &[u8], _: f32, q: &mut [i8], s: &mut [f32], c: &mut [f32]) {
@@ -41,5 +45,13 @@ impl BlockCodec for Codec {
                 c[i][l] = -(dmin[l] * f32::from(mins[i][l]));
             }
         }
+    }
+
+    fn store(s: &[f32], c: &[f32], block: &mut [u8]) {
+        let ((d, scales), (dmin, mins)) =
+            (multiples(s.iter().copied(), 63), multiples(c.iter().map(|c| -c), 63));
+        block[..2].copy_from_slice(&d);
+        block[2..4].copy_from_slice(&dmin);
+        put_k_scales(&scales, &mins, &mut block[4..16]);
     }
 }

@@ -3,7 +3,9 @@
 //!
 //! Each half of 128 weights has 64 bytes of nibbles (the low ones first) and 32 bytes of upper bits, read four times.
 
-use super::{BlockCodec, Elements, Scale, Values, expand_params, halves, head, head_mut, part};
+use super::{
+    BlockCodec, Elements, Scale, Values, expand_params, halves, head, head_mut, part, signed_multiples,
+};
 
 pub(super) struct Codec;
 
@@ -16,6 +18,7 @@ impl BlockCodec for Codec {
     const SCALES: &'static [Scale] = &[Scale::f16(208)];
     const ELEMENTS: Option<Elements> =
         Some(Elements { bits: 6, values: Values::From(-32), params: &[(192, 210)] });
+    const STORES: bool = true;
 
     #[inline(always)]
     fn expand(block: &[u8], _: f32, q: &mut [i8], s: &mut [f32], c: &mut [f32]) {
@@ -43,5 +46,12 @@ impl BlockCodec for Codec {
                 s[i][l] = d[l] * f32::from(bytes[i][l] as i8);
             }
         }
+    }
+
+    fn store(s: &[f32], _: &[f32], block: &mut [u8]) {
+        let (d, scales) = signed_multiples(s, 128);
+        block[208..210].copy_from_slice(&d);
+        let bytes = block[192..208].iter_mut();
+        bytes.zip(&scales).for_each(|(byte, scale)| *byte = *scale as u8);
     }
 }

@@ -136,6 +136,7 @@ fn check(info: &TensorInfo, spec: &WeightSpec, recipe: &Recipe) -> Result<(), Qu
         format: spec.label(),
         why,
     };
+    let wrong = |error| QuantError::Solve { tensor: info.name.clone(), error };
     if matches!(info.encoding, Encoding::Other { .. }) {
         return Err(refused("its elements are no weights by themselves"));
     }
@@ -144,8 +145,10 @@ fn check(info: &TensorInfo, spec: &WeightSpec, recipe: &Recipe) -> Result<(), Qu
         WeightSpec::Sum(_) => {
             Err(refused("what is added is for a method to find; give the format of the codes alone"))
         }
-        WeightSpec::Block(_) => {
-            Err(refused("formats of GGUF have no encoder; take an int or ternary format"))
+        WeightSpec::Block(format) => {
+            recipe.accepts_blocks(*format).map_err(refused)?;
+            // Names what is asked of rows.
+            spec.stored_bytes(info.matrix()).map(drop).map_err(|error| wrong(error.into()))
         }
         WeightSpec::Grouped(grouped) => {
             check_groups(info, grouped)?;

@@ -2,7 +2,7 @@
 
 use super::{Fit, Group, Range, highest, nearest_code};
 use crate::stats::{Inputs, Needs};
-use lowbit_format::{GroupFit, GroupedSpec};
+use lowbit_format::{ElementFormat, GroupFit, GroupedSpec, ZeroPoint};
 
 /// Shrinks the range of the weights step by step and keeps what has the least error after storing.
 #[derive(Clone, Copy, Debug)]
@@ -77,23 +77,42 @@ impl Fit for MseGrid {
         };
         let (mut best, mut least) = (whole, f32::INFINITY);
         let steps = (self.max_shrink * self.grid as f32) as u32;
-        for step in 0..=steps {
-            let shrink = 1.0 - step as f32 / self.grid as f32;
-            // A smaller scale with the same zero point clips both ends alike.
-            let fit = GroupFit { scale: whole.scale * shrink, ..whole };
-            let Some(sums) = lost(fit) else { break };
-            let (fit, error) = match sums.least_squares().filter(|_| by_inputs) {
-                Some((scale, error)) => (GroupFit { scale, ..fit }, error),
-                None => (fit, sums.error),
-            };
-            if error < least {
-                (best, least) = (fit, error);
+        for widest in starts(spec, group.weights, whole, by_inputs) {
+            for step in 0..=steps {
+                let shrink = 1.0 - step as f32 / self.grid as f32;
+                // A smaller scale with the same zero point clips both ends alike.
+                let fit = GroupFit { scale: widest.scale * shrink, ..widest };
+                let Some(sums) = lost(fit) else { break };
+                let fitted = by_inputs.then(|| sums.with_zero(spec, fit).or(sums.least_squares(fit)));
+                let (fit, error) = fitted.flatten().unwrap_or((fit, sums.error));
+                if error < least {
+                    (best, least) = (fit, error);
+                }
             }
         }
         // With another scale some weights have other codes: what comes of it counts.
         let error = |fit: GroupFit| lost(fit).map_or(f32::INFINITY, |sums| sums.error);
         if error(best) <= error(whole) { best } else { whole }
     }
+}
+
+/// Fits that clip nothing, from which ranges are shrunk: that of the range, and where errors count by inputs those of the zero
+/// points beside its own, with which one end is cut before the other.
+fn starts(spec: &GroupedSpec, weights: &[f32], whole: GroupFit, by_inputs: bool) -> Vec<GroupFit> {
+    let mut starts = vec![whole];
+    let integer = matches!(spec.element(), ElementFormat::Int { zero: ZeroPoint::Integer, .. });
+    if by_inputs && integer {
+        let (low, high) = weights.iter().fold((0f32, 0f32), |(l, h), w| (l.min(*w), h.max(*w)));
+        let most = highest(spec);
+        for zero in [whole.zero - 1.0, whole.zero + 1.0] {
+            let steps = [(-low, zero), (high, most - zero)];
+            let scale = steps.iter().filter(|(_, codes)| *codes > 0.0).map(|(w, codes)| w / codes);
+            if (0.0..=most).contains(&zero) {
+                starts.push(GroupFit { scale: scale.fold(0f32, f32::max), zero });
+            }
+        }
+    }
+    starts
 }
 
 /// What inputs count, times the size of the weights.
@@ -111,6 +130,8 @@ struct Sums {
     cross: f32,
     /// Σ m c².
     square: f32,
+    /// Σ m, Σ m w and Σ m c.
+    plain: [f32; 3],
 }
 
 /// Sums that run side by side: the compiler may not reorder a single one.
@@ -131,13 +152,16 @@ impl Sums {
             return None;
         }
         let per_scale = 1.0 / fit.scale;
-        let mut sums = [[0.0f32; LANES]; 3];
+        let mut sums = [[0.0f32; LANES]; 6];
         let mut add = |i: usize, w: f32, m: f32| {
             let c = nearest_code(w * per_scale + fit.zero, highest) - fit.zero;
             let e = w - c * fit.scale;
             sums[0][i] += m * power(e);
             sums[1][i] += m * w * c;
             sums[2][i] += m * c * c;
+            sums[3][i] += m;
+            sums[4][i] += m * w;
+            sums[5][i] += m * c;
         };
         let (weights, last_weights) = weights.as_chunks::<LANES>();
         let (counts, last_counts) = counts.as_chunks::<LANES>();
@@ -145,14 +169,32 @@ impl Sums {
             (0..LANES).for_each(|i| add(i, w[i], m[i]));
         }
         last_weights.iter().zip(last_counts).enumerate().for_each(|(i, (w, m))| add(i, *w, *m));
-        let [error, cross, square] = sums.map(|lanes| lanes.iter().sum());
-        Some(Self { scale: fit.scale, error, cross, square })
+        let [error, cross, square, plain @ ..] = sums.map(|lanes| lanes.iter().sum::<f32>());
+        Some(Self { scale: fit.scale, error, cross, square, plain })
     }
 
     /// The scale with the least error for the same codes, and that error; `None` where it is no scale.
-    fn least_squares(&self) -> Option<(f32, f32)> {
+    fn least_squares(&self, fit: GroupFit) -> Option<(GroupFit, f32)> {
         let scale = self.cross / self.square;
         let gained = (self.cross - self.scale * self.square).powi(2) / self.square;
-        (scale.is_finite() && scale > 0.0).then_some((scale, self.error - gained))
+        let held = scale.is_finite() && scale > 0.0;
+        held.then_some((GroupFit { scale, ..fit }, self.error - gained))
+    }
+
+    /// The scale and zero point with the least error for the same codes, and that error, where zero points are any number from 0 to
+    /// the largest code: w ≈ s c + o, so that the zero point moves by −o / s.
+    fn with_zero(&self, spec: &GroupedSpec, fit: GroupFit) -> Option<(GroupFit, f32)> {
+        let ElementFormat::Int { zero: ZeroPoint::Float, .. } = spec.element() else { return None };
+        let [counts, weights, codes] = self.plain;
+        let scale = (counts * self.cross - weights * codes) / (counts * self.square - codes * codes);
+        let offset = (weights - scale * codes) / counts;
+        let zero = fit.zero - offset / scale;
+        // What is lost at (s, o) less what is lost at the scale of the codes and no offset.
+        let moved = |s: f32, o: f32| {
+            s * s * self.square + o * o * counts + 2.0 * (s * o * codes - s * self.cross - o * weights)
+        };
+        let error = self.error + moved(scale, offset) - moved(self.scale, 0.0);
+        let held = scale.is_finite() && scale > 0.0 && (0.0..=highest(spec)).contains(&zero);
+        held.then_some((GroupFit { scale, zero }, error))
     }
 }

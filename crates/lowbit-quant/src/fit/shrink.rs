@@ -24,7 +24,12 @@ impl Fit for Shrink {
     }
 
     fn needs(&self) -> Needs {
-        Needs { inputs: Inputs::Magnitudes, samples: self.samples, equal_tokens: self.equal_tokens }
+        Needs {
+            inputs: Inputs::Magnitudes,
+            samples: self.samples,
+            equal_tokens: self.equal_tokens,
+            ..Needs::NONE
+        }
     }
 
     fn fit(&self, spec: &GroupedSpec, group: &Group<'_>) -> GroupFit {

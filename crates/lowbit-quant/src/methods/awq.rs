@@ -108,7 +108,12 @@ struct Search {
 
 impl FindScale for Search {
     fn needs(&self) -> Needs {
-        Needs { inputs: Inputs::Magnitudes, samples: self.samples, equal_tokens: self.equal_tokens }
+        Needs {
+            inputs: Inputs::Magnitudes,
+            samples: self.samples,
+            equal_tokens: self.equal_tokens,
+            ..Needs::NONE
+        }
     }
 
     fn places(&self) -> &[Place] {

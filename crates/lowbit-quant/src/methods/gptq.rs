@@ -16,8 +16,9 @@
 //! # Departures
 //! The factor is that of H from the last column to the first, not that of H⁻¹; the results are the same, nothing is
 //! inverted. By default ranges are clipped for the least error (`mse`), `act_order` keeps columns where they are and takes
-//! scales from the weights before the sweep (`static`), and every token counts the same in H (`equal_tokens`); the paper's
-//! own are `mse=false`, `act_order=none`, `equal_tokens=false`. A factorization that fails is tried again with ten times
+//! scales from the weights before the sweep (`static`), every token counts the same in H (`equal_tokens`), and what is not on
+//! its diagonal is shrunk, the more the fewer tokens there are (`shrink`); the paper's
+//! own are `mse=false`, `act_order=none`, `equal_tokens=false`, `shrink=false`. A factorization that fails is tried again with ten times
 //! the damping.
 //!
 //! # Cost
@@ -50,6 +51,9 @@ pub struct Gptq {
     /// Whether all tokens count the same, each input divided by its root mean square. The first tokens of a text make
     /// inputs of some layers far larger than others do, and would alone decide how these are rounded.
     pub equal_tokens: bool,
+    /// Whether products of different inputs are shrunk by K / (K + tokens). With few tokens for many inputs most of
+    /// them are chance, and what makes up for an error on these tokens adds to it on others.
+    pub shrink: bool,
 }
 
 /// Whether columns with large inputs are rounded first ("act-order").
@@ -73,6 +77,7 @@ impl Default for Gptq {
             true_sequential: false,
             mse: true,
             equal_tokens: true,
+            shrink: true,
         }
     }
 }
@@ -117,7 +122,12 @@ impl Method for Gptq {
         let fit: Box<dyn Fit> = if self.mse { Box::new(grid) } else { Box::new(Range) };
         Ok(Recipe {
             fit,
-            solve: Box::new(ColumnSweep { damp: self.damp, order, equal_tokens: self.equal_tokens }),
+            solve: Box::new(ColumnSweep {
+                damp: self.damp,
+                order,
+                equal_tokens: self.equal_tokens,
+                shrink: self.shrink,
+            }),
             propagate: Propagate::Quantized,
             sequential: self.true_sequential,
             ..Recipe::nearest(&Self::CARD, Range)

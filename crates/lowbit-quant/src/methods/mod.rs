@@ -51,11 +51,11 @@ pub use spqr::Spqr;
 use crate::{
     Card, ChooseFormat, QuantError,
     fit::Fit,
-    solve::{MoreRows, Nearest, Solve, no_columns},
+    solve::{Blocks, MoreRows, Nearest, Solve, no_columns},
     stats::{Inputs, Needs},
     transform::{FindScale, Reassemble, Reorder, Rotate, SmoothAttention},
 };
-use lowbit_format::{ActSpec, ElementFormat, FormatError, GroupShape, GroupedSpec};
+use lowbit_format::{ActSpec, BlockFormat, ElementFormat, FormatError, GroupShape, GroupedSpec};
 use lowbit_model::Role;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -221,6 +221,20 @@ impl Recipe {
     /// What rounds the layers of a role.
     pub fn parts(&self, role: Role) -> (&dyn Fit, &dyn Solve) {
         (self.fit(role), &*self.solve)
+    }
+
+    /// # Errors
+    /// Why the method cannot make blocks of a format of GGUF.
+    pub(crate) fn accepts_blocks(&self, format: BlockFormat) -> Result<(), &'static str> {
+        let Ok(blocks) = Blocks::of(format) else {
+            return Err(
+                "lowbit reads such blocks and does not write them; take q2_k to q6_k, q4_0, q4_1, q5_0, q5_1 or q8_0",
+            );
+        };
+        if !self.solve.makes_blocks() || self.rows.is_some() {
+            return Err("it makes no blocks of GGUF; take gptq or imatrix, or an int format");
+        }
+        self.accepts(&blocks.spec)
     }
 
     /// # Errors

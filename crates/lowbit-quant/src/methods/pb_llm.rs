@@ -43,6 +43,8 @@ pub struct PbLlm {
     pub damp: f64,
     /// Whether all tokens count the same, as in `gptq`.
     pub equal_tokens: bool,
+    /// Whether products of different inputs are shrunk by their number over itself and that of tokens, as in `gptq`.
+    pub shrink: bool,
 }
 
 /// What makes a weight salient.
@@ -57,7 +59,7 @@ pub enum Metric {
 
 impl Default for PbLlm {
     fn default() -> Self {
-        Self { salient: 0.1, metric: Metric::Magnitude, damp: 0.01, equal_tokens: true }
+        Self { salient: 0.1, metric: Metric::Magnitude, damp: 0.01, equal_tokens: true, shrink: true }
     }
 }
 
@@ -90,6 +92,7 @@ impl Method for PbLlm {
         let kept = Kept {
             damp: self.damp,
             equal_tokens: self.equal_tokens,
+            shrink: self.shrink,
             share: self.salient,
             keep: Box::new(self.metric),
             format,

@@ -47,14 +47,16 @@ pub struct QuaRot {
     pub mse: bool,
     /// As of `gptq`.
     pub equal_tokens: bool,
+    /// Whether products of different inputs are shrunk by their number over itself and that of tokens, as in `gptq`.
+    pub shrink: bool,
     /// In which numbers rotated activations are multiplied when the model runs, which the file prescribes then.
     pub activations: Activations,
 }
 
 impl Default for QuaRot {
     fn default() -> Self {
-        let Gptq { damp, act_order, mse, equal_tokens, .. } = Gptq::default();
-        Self { seed: 0, damp, act_order, mse, equal_tokens, activations: Activations(None) }
+        let Gptq { damp, act_order, mse, equal_tokens, shrink, .. } = Gptq::default();
+        Self { seed: 0, damp, act_order, mse, equal_tokens, shrink, activations: Activations(None) }
     }
 }
 
@@ -73,8 +75,8 @@ impl Method for QuaRot {
     };
 
     fn recipe(&self) -> Result<Recipe, QuantError> {
-        let Self { damp, act_order, mse, equal_tokens, .. } = *self;
-        let gptq = Gptq { damp, act_order, mse, equal_tokens, ..Gptq::default() };
+        let Self { damp, act_order, mse, equal_tokens, shrink, .. } = *self;
+        let gptq = Gptq { damp, act_order, mse, equal_tokens, shrink, ..Gptq::default() };
         Ok(Recipe {
             card: &Self::CARD,
             rotate: Some(Rotate { seed: self.seed, places: &Place::ALL }),

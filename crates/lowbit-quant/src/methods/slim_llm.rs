@@ -42,11 +42,13 @@ pub struct SlimLlm {
     pub damp: f64,
     /// Whether all tokens count the same, as in `gptq`.
     pub equal_tokens: bool,
+    /// Whether products of different inputs are shrunk by their number over itself and that of tokens, as in `gptq`.
+    pub shrink: bool,
 }
 
 impl Default for SlimLlm {
     fn default() -> Self {
-        Self { damp: 0.01, equal_tokens: true }
+        Self { damp: 0.01, equal_tokens: true, shrink: true }
     }
 }
 
@@ -72,8 +74,12 @@ impl Method for SlimLlm {
 
     fn recipe(&self) -> Result<Recipe, QuantError> {
         check_damp::<Self>(self.damp)?;
-        let sweep =
-            GroupBits { damp: self.damp, equal_tokens: self.equal_tokens, choose: Box::new(BySalience) };
+        let sweep = GroupBits {
+            damp: self.damp,
+            equal_tokens: self.equal_tokens,
+            shrink: self.shrink,
+            choose: Box::new(BySalience),
+        };
         let check = |spec: &GroupedSpec| match (spec.element(), spec.levels()) {
             (ElementFormat::Int { bits, zero: ZeroPoint::Integer }, [level])
                 if (2..=7).contains(&bits.get()) && matches!(level.shape, GroupShape::Group(_)) =>

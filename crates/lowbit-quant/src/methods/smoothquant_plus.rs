@@ -104,7 +104,12 @@ struct Candidate {
 
 impl FindScale for Candidate {
     fn needs(&self) -> Needs {
-        Needs { inputs: Inputs::Magnitudes, samples: self.samples, equal_tokens: self.equal_tokens }
+        Needs {
+            inputs: Inputs::Magnitudes,
+            samples: self.samples,
+            equal_tokens: self.equal_tokens,
+            ..Needs::NONE
+        }
     }
 
     fn label(&self) -> String {

@@ -46,11 +46,13 @@ pub struct Spqr {
     pub damp: f64,
     /// Whether all tokens count the same, as in `gptq`.
     pub equal_tokens: bool,
+    /// Whether products of different inputs are shrunk by their number over itself and that of tokens, as in `gptq`.
+    pub shrink: bool,
 }
 
 impl Default for Spqr {
     fn default() -> Self {
-        Self { outliers: 0.01, damp: 0.01, equal_tokens: true }
+        Self { outliers: 0.01, damp: 0.01, equal_tokens: true, shrink: true }
     }
 }
 
@@ -85,6 +87,7 @@ impl Method for Spqr {
         let kept = Kept {
             damp: self.damp,
             equal_tokens: self.equal_tokens,
+            shrink: self.shrink,
             share: self.outliers,
             keep: Box::new(Sensitive),
             format: WeightSpec::Float(FloatFormat::F16),
@@ -172,7 +175,8 @@ mod tests {
         let of = |name: &str| golden[name].as_f64().unwrap();
         let shape = NK { n: of("n") as usize, k: of("k") as usize };
         let lost = |outliers: f64| {
-            let recipe = Spqr { outliers, equal_tokens: false, ..Spqr::default() }.recipe().unwrap();
+            let recipe =
+                Spqr { outliers, equal_tokens: false, shrink: false, ..Spqr::default() }.recipe().unwrap();
             let layer = (&list("w")[..], &list("x")[..], shape);
             crate::solve::testing::lost(&*recipe.solve, layer, "int3-asym-g16-f32")[1]
         };

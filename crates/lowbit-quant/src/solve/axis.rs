@@ -106,8 +106,12 @@ mod tests {
             .for_each(|(_, x)| *x /= 20.0);
         let nearest = || Box::new(Nearest) as Box<dyn Solve>;
         let sweep = || {
-            Box::new(ColumnSweep { damp: 0.01, order: Order::LargestFirst, equal_tokens: false })
-                as Box<dyn Solve>
+            Box::new(ColumnSweep {
+                damp: 0.01,
+                order: Order::LargestFirst,
+                equal_tokens: false,
+                shrink: false,
+            }) as Box<dyn Solve>
         };
         for [by_row, by_column, either] in [both(nearest, &columns, &x), both(sweep, &columns, &x)] {
             assert!(by_column < 0.5 * by_row, "{by_row} {by_column}");
@@ -136,8 +140,12 @@ mod tests {
         for layer in golden["layers"].as_array().unwrap() {
             let (w, x) = (numbers(&layer["w"]), numbers(&layer["x"]));
             let sweep = || {
-                Box::new(ColumnSweep { damp: 0.01, order: Order::LargestFirst, equal_tokens: false })
-                    as Box<dyn Solve>
+                Box::new(ColumnSweep {
+                    damp: 0.01,
+                    order: Order::LargestFirst,
+                    equal_tokens: false,
+                    shrink: false,
+                }) as Box<dyn Solve>
             };
             let lost = |solve: &dyn Solve, format| testing::lost(solve, (&w, &x, shape), format)[1];
             let expected = |axis: &str| layer[axis].as_f64().unwrap();

@@ -6,8 +6,8 @@
 //! gathered by a matrix product for a block of columns at a time.
 
 use super::{
-    Layer, Quantized, Solve, SolveError,
-    nearest::{GroupInputs, decode, fits, measured, permuted},
+    Blocks, Layer, Quantized, Solve, SolveError,
+    nearest::{GroupInputs, decode, fits, measured, permuted as in_order},
     share,
 };
 use crate::{
@@ -16,6 +16,7 @@ use crate::{
 };
 use faer::{Accum, MatMut, MatRef, Par, linalg::matmul::matmul};
 use lowbit_format::{GroupFit, GroupShape, GroupedSpec, GroupedTensor, NK, QuantTensor};
+use std::sync::Arc;
 
 /// Rows that are swept together.
 const ROWS: usize = 64;
@@ -44,6 +45,8 @@ pub struct ColumnSweep {
     pub order: Order,
     /// Whether all tokens count the same in H, see [`Needs::equal_tokens`].
     pub equal_tokens: bool,
+    /// Whether products of different inputs are shrunk, see [`Needs::shrink`].
+    pub shrink: bool,
 }
 
 impl Solve for ColumnSweep {
@@ -52,7 +55,7 @@ impl Solve for ColumnSweep {
     }
 
     fn needs(&self) -> Needs {
-        sweep_needs(self.equal_tokens)
+        sweep_needs(self.equal_tokens, self.shrink)
     }
 
     fn accepts(&self, _: &GroupedSpec) -> Result<(), &'static str> {
@@ -62,6 +65,57 @@ impl Solve for ColumnSweep {
     /// # Panics
     /// Where the layer has no statistics with a Hessian.
     fn solve(&self, layer: &Layer<'_>, spec: &GroupedSpec, fit: &dyn Fit) -> Result<Quantized, SolveError> {
+        let ready = self.ready(layer, spec, fit)?;
+        let (weights, shape) = (&ready.weights, layer.weight.shape());
+        let known = given(weights, shape, spec, (fit, &ready.inputs), self.order).transpose()?;
+        let fits = match &known {
+            Some(fits) => Fits::Given(fits.iter().map(|fit| stored(spec, *fit)).collect()),
+            None => Fits::AsTheyCome(fit, &ready.inputs.importance),
+        };
+        let Swept { rounded, chosen, .. } = ready.sweep(spec, &fits, layer);
+        let chosen = known.unwrap_or(chosen);
+        // Every weight is at a code's value now: rounding it again only finds the code.
+        let made = GroupedTensor::quantize_with(spec, &rounded, shape, &chosen)?;
+        Ok(ready.measured(&QuantTensor::from_grouped(made)))
+    }
+
+    fn makes_blocks(&self) -> bool {
+        true
+    }
+
+    /// # Panics
+    /// As [`Self::solve`].
+    fn solve_blocks(
+        &self,
+        layer: &Layer<'_>,
+        blocks: &Blocks,
+        fit: &dyn Fit,
+    ) -> Result<Quantized, SolveError> {
+        let ready = self.ready(layer, &blocks.spec, fit)?;
+        let shape = layer.weight.shape();
+        let mut opened = blocks.open(&ready.weights, shape, fit, Some(&ready.inputs));
+        let fits = Fits::Given(std::mem::take(&mut opened.fits));
+        let Swept { rounded, .. } = ready.sweep(&blocks.spec, &fits, layer);
+        let Fits::Given(fits) = fits else { unreachable!("as they were made") };
+        opened.fits = fits;
+        Ok(ready.measured(&blocks.close(opened, &rounded, shape)?))
+    }
+}
+
+/// A layer before its sweep.
+struct Ready {
+    /// Columns as they will be stored.
+    weights: Vec<f32>,
+    inputs: GroupInputs,
+    factor: Arc<Factor>,
+    /// The columns in the order of the sweep, empty for the natural one.
+    order: Vec<u32>,
+    /// Whether they are stored in it.
+    permuted: bool,
+}
+
+impl ColumnSweep {
+    fn ready(&self, layer: &Layer<'_>, spec: &GroupedSpec, fit: &dyn Fit) -> Result<Ready, SolveError> {
         let stats = layer.stats.expect("the driver collects what `needs` asks for");
         let shape = layer.weight.shape();
         let (mut weights, _) = decode(layer.weight, 0..shape.n)?;
@@ -71,32 +125,33 @@ impl Solve for ColumnSweep {
         };
         let factor = stats.factor(self.damp, &order)?;
         let mut inputs = GroupInputs::new(stats, spec, fit, shape.k);
-        let mut visit: &[u32] = &order;
-        if self.order == Order::Permuted {
-            weights = weights.chunks_exact(shape.k).flat_map(|row| permuted(row, &order)).collect();
+        let permuted = self.order == Order::Permuted;
+        if permuted {
+            weights = weights.chunks_exact(shape.k).flat_map(|row| in_order(row, &order)).collect();
             inputs =
-                GroupInputs::of_importance(permuted(&stats.mean_square, &order).collect(), spec, shape.k);
-            visit = &[];
+                GroupInputs::of_importance(in_order(&stats.mean_square, &order).collect(), spec, shape.k);
         }
-        let known = given(&weights, shape, spec, (fit, &inputs), self.order).transpose()?;
-        let fits = match &known {
-            Some(fits) => Fits::Given(fits.iter().map(|fit| stored(spec, *fit)).collect()),
-            None => Fits::AsTheyCome(fit, &inputs.importance),
-        };
-        let sweep =
-            Sweep { spec, factor: &factor, order: visit, fits: &fits, k: shape.k, kept: None, highest: None };
-        let Swept { rounded, chosen, .. } = sweep.all(&weights, layer.threads);
-        let chosen = known.unwrap_or(chosen);
-        // Every weight is at a code's value now: rounding it again only finds the code.
-        let made = GroupedTensor::quantize_with(spec, &rounded, shape, &chosen)?;
-        let measured = measured(&weights, &QuantTensor::from_grouped(made));
-        Ok(Quantized { order: (self.order == Order::Permuted).then_some(order), ..measured })
+        Ok(Ready { weights, inputs, factor, order, permuted })
+    }
+}
+
+impl Ready {
+    fn sweep(&self, spec: &GroupedSpec, fits: &Fits<'_>, layer: &Layer<'_>) -> Swept {
+        let order = if self.permuted { &[][..] } else { &self.order };
+        let k = layer.weight.shape().k;
+        let sweep = Sweep { spec, factor: &self.factor, order, fits, k, kept: None, highest: None };
+        sweep.all(&self.weights, layer.threads)
+    }
+
+    fn measured(self, made: &QuantTensor) -> Quantized {
+        let measured = measured(&self.weights, made);
+        Quantized { order: self.permuted.then_some(self.order), ..measured }
     }
 }
 
 /// What every sweep must know of inputs.
-pub(super) fn sweep_needs(equal_tokens: bool) -> Needs {
-    Needs { inputs: Inputs::Hessian, samples: 0, equal_tokens }
+pub(super) fn sweep_needs(equal_tokens: bool, shrink: bool) -> Needs {
+    Needs { inputs: Inputs::Hessian, samples: 0, equal_tokens, shrink }
 }
 
 /// Columns by falling mean square; of equal ones the first comes first.
@@ -449,7 +504,7 @@ mod tests {
             for order in [Order::Natural, Order::LargestFirst, Order::Permuted] {
                 let (spec, stats) = (grouped(label), stats(&x, k));
                 let layer = Layer { weight: &tensor, stats: Some(&stats), threads: 2 };
-                let made = ColumnSweep { damp: DAMP, order, equal_tokens: false }
+                let made = ColumnSweep { damp: DAMP, order, equal_tokens: false, shrink: false }
                     .solve(&layer, &spec, &Range)
                     .unwrap();
                 let made = tensor_of(&spec, shape, &made.parts);
@@ -509,7 +564,7 @@ mod tests {
             };
             let nearest = output_error(&weights, &solve(&Nearest, 1), &spec, &x);
             for order in [Order::Natural, Order::LargestFirst] {
-                let sweep = ColumnSweep { damp: DAMP, order, equal_tokens: false };
+                let sweep = ColumnSweep { damp: DAMP, order, equal_tokens: false, shrink: false };
                 let made = solve(&sweep, 1);
                 let lost = output_error(&weights, &made, &spec, &x);
                 assert!(lost < 0.9 * nearest, "{label} {order:?} {lost} {nearest}");

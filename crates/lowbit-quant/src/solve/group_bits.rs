@@ -40,6 +40,8 @@ pub struct GroupBits {
     pub damp: f64,
     /// Whether all tokens count the same in H, see [`Needs::equal_tokens`].
     pub equal_tokens: bool,
+    /// Whether products of different inputs are shrunk, see [`Needs::shrink`].
+    pub shrink: bool,
     /// Who chooses.
     pub choose: Box<dyn ChooseBits>,
 }
@@ -50,7 +52,7 @@ impl Solve for GroupBits {
     }
 
     fn needs(&self) -> Needs {
-        sweep_needs(self.equal_tokens)
+        sweep_needs(self.equal_tokens, self.shrink)
     }
 
     /// # Panics

@@ -36,6 +36,8 @@ pub struct Kept {
     pub damp: f64,
     /// Whether all tokens count the same in H, see [`Needs::equal_tokens`].
     pub equal_tokens: bool,
+    /// Whether products of different inputs are shrunk, see [`Needs::shrink`].
+    pub shrink: bool,
     /// The share of the weights that is kept, from 0 to 1.
     pub share: f64,
     /// Which.
@@ -50,7 +52,7 @@ impl Solve for Kept {
     }
 
     fn needs(&self) -> Needs {
-        sweep_needs(self.equal_tokens)
+        sweep_needs(self.equal_tokens, self.shrink)
     }
 
     /// # Panics
@@ -160,7 +162,7 @@ mod tests {
 
     fn kept(share: f64) -> Kept {
         let format = WeightSpec::Float(FloatFormat::F16);
-        Kept { damp: 0.01, equal_tokens: false, share, keep: Box::new(Largest), format }
+        Kept { damp: 0.01, equal_tokens: false, shrink: false, share, keep: Box::new(Largest), format }
     }
 
     fn stats() -> InputStats {
@@ -197,7 +199,8 @@ mod tests {
     fn nothing_kept_is_the_plain_sweep_and_threads_change_nothing() {
         let weights = tensor(&seeded_values("weights", SHAPE.weights(), 0.1, 0.0));
         for label in ["int3-asym-g16", "int2-sym-row", "int3-asym-g16-int3-g96"] {
-            let sweep = ColumnSweep { damp: 0.01, order: Order::LargestFirst, equal_tokens: false };
+            let sweep =
+                ColumnSweep { damp: 0.01, order: Order::LargestFirst, equal_tokens: false, shrink: false };
             let (plain, _) = solved(&sweep, &weights, label, 2);
             assert!(solved(&kept(0.0), &weights, label, 1).0.parts == plain.parts, "{label}");
             let one = solved(&kept(0.05), &weights, label, 1).0;

@@ -1,6 +1,7 @@
 //! Choosing the codes of a layer: the parts that methods share.
 
 mod axis;
+mod blocks;
 mod column_sweep;
 mod group_bits;
 mod kept;
@@ -14,6 +15,7 @@ pub(crate) mod testing;
 mod two_level;
 
 pub use axis::EitherAxis;
+pub(crate) use blocks::Blocks;
 pub use column_sweep::{ColumnSweep, Order};
 pub use group_bits::{ChooseBits, GroupBits};
 pub use kept::{Keep, Kept};
@@ -59,6 +61,17 @@ pub trait Solve: Send + Sync {
     /// What rounds a layer that no token of the calibration reached, as an expert may be.
     fn without_inputs(&self) -> &dyn Solve {
         &Nearest
+    }
+    /// Whether it makes blocks of GGUF too.
+    fn makes_blocks(&self) -> bool {
+        false
+    }
+    /// Likewise to blocks, if it makes them.
+    ///
+    /// # Errors
+    /// As for [`Self::solve`].
+    fn solve_blocks(&self, _: &Layer<'_>, _: &Blocks, _: &dyn Fit) -> Result<Quantized, SolveError> {
+        unreachable!("{} makes no blocks", self.name())
     }
     /// # Errors
     /// Weights or inputs that are no numbers.
@@ -124,7 +137,7 @@ impl Quantized {
     }
 }
 
-/// Rounds a stored matrix to `spec`, a grouped or float format, from weights alone but for what the fit wants.
+/// Rounds a stored matrix to `spec`, any format but a sum, from weights alone but for what the fit wants.
 ///
 /// # Errors
 /// Weights that are not finite, or a format without an encoder.
@@ -135,6 +148,7 @@ pub fn quantize_matrix(
 ) -> Result<Quantized, SolveError> {
     match spec {
         WeightSpec::Grouped(spec) => solve.solve(layer, spec, fit),
+        WeightSpec::Block(format) => solve.solve_blocks(layer, &Blocks::of(*format)?, fit),
         other => Ok(nearest::to_floats(layer, other)?),
     }
 }

@@ -1,6 +1,6 @@
 //! Every weight to its nearest code.
 
-use super::{Layer, Quantized, Solve, SolveError, share};
+use super::{Blocks, Layer, Quantized, Solve, SolveError, share};
 use crate::{
     fit::{Fit, Group},
     stats::InputStats,
@@ -39,6 +39,23 @@ impl Solve for Nearest {
         by_rows(layer, batch, |weights, shape| {
             let fits = fits(weights, shape, spec, fit, inputs.as_ref());
             GroupedTensor::quantize_with(spec, weights, shape, &fits).map(QuantTensor::from_grouped)
+        })
+    }
+
+    fn makes_blocks(&self) -> bool {
+        true
+    }
+
+    fn solve_blocks(
+        &self,
+        layer: &Layer<'_>,
+        blocks: &Blocks,
+        fit: &dyn Fit,
+    ) -> Result<Quantized, SolveError> {
+        let k = layer.weight.shape().k;
+        let inputs = layer.stats.map(|stats| GroupInputs::new(stats, &blocks.spec, fit, k));
+        by_rows(layer, BATCH_WEIGHTS / k.max(1), |weights, shape| {
+            blocks.close(blocks.open(weights, shape, fit, inputs.as_ref()), weights, shape)
         })
     }
 }

@@ -1,6 +1,6 @@
 //! What a solver loses on one layer, for tests against values that were made elsewhere.
 
-use super::{Layer, Solve};
+use super::{Layer, Solve, quantize_matrix};
 use crate::{
     fit::Range,
     stats::{Collector, Inputs, Needs},
@@ -12,15 +12,15 @@ use lowbit_kernels::MatRef;
 pub(crate) fn lost(solve: &dyn Solve, (w, x, shape): (&[f32], &[f32], NK), format: &str) -> [f64; 2] {
     let weight = Storage::from(FloatFormat::F32.encode(w));
     let weight = QuantTensor::from_floats(FloatFormat::F32, shape, weight).unwrap();
-    let WeightSpec::Grouped(spec) = WeightSpec::parse(format).unwrap() else { panic!("{format}") };
+    let spec = WeightSpec::parse(format).unwrap();
     let needs = solve.needs().and(Needs { inputs: Inputs::Hessian, ..Needs::NONE });
     let tokens = x.len() / shape.k;
     let mut collector = Collector::new(shape.k, needs, tokens as u64, 1);
     collector.add(MatRef::new(x, tokens, shape.k));
     let stats = collector.finish();
     let layer = Layer { weight: &weight, stats: Some(&stats), threads: 1 };
-    let made = solve.solve(&layer, &spec, &Range).unwrap();
-    let tensor = made.tensor(&WeightSpec::Grouped(spec), shape).unwrap();
+    let made = quantize_matrix((&Range, solve), &layer, &spec).unwrap();
+    let tensor = made.tensor(&spec, shape).unwrap();
     let mut row = vec![0.0; shape.k];
     let mut outputs = 0.0;
     for (n, w) in w.chunks_exact(shape.k).enumerate() {

@@ -85,7 +85,7 @@ impl Solve for TwoLevel {
     fn needs(&self) -> Needs {
         match self.coarse {
             Coarse::Searched { samples, equal_tokens, .. } => {
-                Needs { inputs: Inputs::Magnitudes, samples, equal_tokens }
+                Needs { inputs: Inputs::Magnitudes, samples, equal_tokens, ..Needs::NONE }
             }
             Coarse::Bounded { .. } => Needs::NONE,
         }
@@ -289,7 +289,7 @@ mod tests {
         let mut x = seeded_values("inputs", 40 * SHAPE.k, 1.0, 0.0);
         x.chunks_exact_mut(SHAPE.k)
             .for_each(|x| x.iter_mut().enumerate().for_each(|(k, x)| *x *= (1 + k % 9) as f32));
-        let needs = Needs { inputs: Inputs::Magnitudes, samples: 40, equal_tokens: false };
+        let needs = Needs { inputs: Inputs::Magnitudes, samples: 40, equal_tokens: false, ..Needs::NONE };
         let mut collector = Collector::new(SHAPE.k, needs, 40, 1);
         collector.add(lowbit_kernels::MatRef::new(&x, 40, SHAPE.k));
         collector.finish()

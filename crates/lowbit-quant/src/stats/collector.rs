@@ -81,6 +81,9 @@ impl Collector {
 
     pub(crate) fn finish(mut self) -> InputStats {
         self.flush();
+        if self.needs.shrink {
+            self.hessian.iter_mut().for_each(Hessian::shrink);
+        }
         let count = self.tokens.max(1) as f64;
         let mean = |sums: &[f64]| sums.iter().map(|sum| (sum / count) as f32).collect();
         let magnitudes = [mean(&self.abs_sum), std::mem::take(&mut self.abs_max), mean(&self.squares)];
@@ -102,7 +105,7 @@ mod tests {
     fn tokens_that_count_the_same_do_so_whatever_their_size() {
         let rows = [[1.0f32, 2.0, -1.0], [0.5, 0.0, 3.0], [0.0, 0.0, 0.0]];
         let stats = |sizes: [f32; 3]| {
-            let needs = Needs { inputs: Inputs::Hessian, samples: 3, equal_tokens: true };
+            let needs = Needs { inputs: Inputs::Hessian, samples: 3, equal_tokens: true, shrink: false };
             let mut collector = Collector::new(3, needs, 3, 1);
             let x: Vec<f32> = rows.iter().zip(sizes).flat_map(|(row, s)| row.map(|x| s * x)).collect();
             collector.add(MatRef::new(&x, 3, 3));
@@ -117,5 +120,20 @@ mod tests {
         assert!((mean - 2.0 / 3.0).abs() < 1e-6, "two of three tokens have a mean square of one: {mean}");
         let [even, uneven] = [even, uneven].map(|stats| stats.factor(0.01, &[]).unwrap());
         assert_eq!(even.column(2), uneven.column(2));
+    }
+
+    #[test]
+    fn shrinking_halves_products_of_different_inputs_where_there_are_as_many_tokens_as_inputs() {
+        let x = [1.0f32, 2.0, 0.5, -1.0];
+        let factor = |shrink| {
+            let needs = Needs { inputs: Inputs::Hessian, shrink, ..Needs::NONE };
+            let mut collector = Collector::new(2, needs, 2, 1);
+            collector.add(MatRef::new(&x, 2, 2));
+            collector.finish().factor(0.01, &[]).unwrap()
+        };
+        let off_diagonal = |factor: &super::super::Factor| factor.column(1)[0] * factor.column(1)[1];
+        // Σ x₀ x₁ = 2 − 1/2.
+        assert!((off_diagonal(&factor(false)) - 1.5).abs() < 1e-6);
+        assert!((off_diagonal(&factor(true)) - 0.75).abs() < 1e-6);
     }
 }

@@ -71,6 +71,17 @@ impl Hessian {
         });
     }
 
+    /// Shrinks products of different columns by K / (K + tokens): with few tokens most of them are chance. That is a mean of
+    /// XᵀX and its diagonal, the less of the former the fewer tokens there are (O. Ledoit, M. Wolf: A Well-Conditioned
+    /// Estimator for Large-Dimensional Covariance Matrices, 2004, find the weights from the data).
+    pub(crate) fn shrink(&mut self) {
+        let (k, tokens) = (self.k as f64, self.tokens as f64);
+        let left = tokens / (k + tokens);
+        for (j, column) in self.sums.chunks_exact_mut(self.k).enumerate() {
+            column[j + 1..].iter_mut().for_each(|sum| *sum *= left);
+        }
+    }
+
     pub(crate) fn divide(&mut self, scales: &[f32]) {
         for (column, s) in self.sums.chunks_exact_mut(self.k).zip(scales) {
             let s = f64::from(*s);

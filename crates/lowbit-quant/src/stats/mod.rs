@@ -19,6 +19,8 @@ pub struct Needs {
     pub samples: usize,
     /// Whether all tokens count the same in sums of products, however large their inputs are.
     pub equal_tokens: bool,
+    /// Whether products of different inputs are shrunk, the more the fewer tokens there are for the inputs.
+    pub shrink: bool,
 }
 
 /// Which sums over inputs are collected.
@@ -35,7 +37,7 @@ pub enum Inputs {
 
 impl Needs {
     /// From weights alone.
-    pub const NONE: Self = Self { inputs: Inputs::None, samples: 0, equal_tokens: false };
+    pub const NONE: Self = Self { inputs: Inputs::None, samples: 0, equal_tokens: false, shrink: false };
 
     /// What both ask for.
     #[must_use]
@@ -44,6 +46,7 @@ impl Needs {
             inputs: self.inputs.max(other.inputs),
             samples: self.samples.max(other.samples),
             equal_tokens: self.equal_tokens || other.equal_tokens,
+            shrink: self.shrink || other.shrink,
         }
     }
 }

@@ -41,7 +41,7 @@ struct Readers {
 
 impl Reassemble {
     pub(crate) fn needs(&self) -> Needs {
-        Needs { inputs: Inputs::Magnitudes, samples: self.samples, equal_tokens: false }
+        Needs { inputs: Inputs::Magnitudes, samples: self.samples, equal_tokens: false, ..Needs::NONE }
     }
 
     /// Changes the layers that read at a place, and the statistics of what they read, which are then those of the sampled tokens.

@@ -63,7 +63,8 @@ mod tests {
                 for place in [Place::ValueOut, Place::DownIn] {
                     let layer = work.layers_of(place.inputs()).next().unwrap();
                     let k = work.weight(&layer.tensor).unwrap().shape().k;
-                    let needs = Needs { inputs: Inputs::Hessian, samples: 3, equal_tokens: false };
+                    let needs =
+                        Needs { inputs: Inputs::Hessian, samples: 3, equal_tokens: false, ..Needs::NONE };
                     let x = seeded_values("inputs", 3 * k, 1.0, 0.0);
                     let mut collector = Collector::new(k, needs, 3, 1);
                     collector.add(MatRef::new(&x, 3, k));

@@ -596,6 +596,22 @@ fn a_quantized_model_runs_keeps_its_template_and_is_the_same_file_with_any_numbe
 }
 
 #[test]
+fn blocks_of_gguf_are_made_and_go_over_to_a_gguf_file_as_they_are() {
+    let place = Place::new();
+    for (method, format) in [("rtn", "q8_0"), ("mse", "q4_0"), ("rtn", "q5_1")] {
+        let (made, gguf) = (format!("{format}.lowbit"), format!("{format}.gguf"));
+        place.stdout(&["quantize", "chat.gguf", "--method", method, "--format", format, "-o", &made]);
+        place.stdout(&["convert", &made, "--to", "gguf", "-o", &gguf]);
+        for file in [&made, &gguf] {
+            let inspected = place.stdout(&["inspect", file]);
+            assert!(inspected.to_lowercase().contains(format), "{inspected}");
+        }
+        let said = |file: &str| place.stdout(&["run", file, "hello", "-n", "8", "--temp", "0"]);
+        assert_eq!(said(&made), said(&gguf), "{format}");
+    }
+}
+
+#[test]
 fn what_cannot_be_quantized_is_refused_by_name_and_leaves_no_file() {
     let place = Place::new();
     let error = |args: &[&str]| place.error(&[&["quantize", "chat.gguf", "-o", "x.lowbit"], args].concat());
@@ -605,7 +621,9 @@ fn what_cannot_be_quantized_is_refused_by_name_and_leaves_no_file() {
         (&["--method", "hqq", "--format", "int4-sym-g32"], &["blk.0.attn_q.weight", "asym and fzero"]),
         (&["--method", "mse", "--set", "gird=3"], &["settings of mse", "unknown field `gird`"]),
         (&["--format", "int4-sym-g128"], &["blk.0.attn_q.weight", "[32, 32]", "groups of 128", "--tensor"]),
-        (&["--format", "q4_k"], &["q4_k", "no encoder"]),
+        (&["--format", "iq2_s"], &["iq2_s", "does not write them"]),
+        (&["--format", "q4_k"], &["blk.0.attn_q.weight", "32 weights", "q4_k blocks of 256"]),
+        (&["--method", "hqq", "--format", "q4_0"], &["asym and fzero"]),
         (&["--role", "dwn=int4-sym-g32"], &["did you mean `down`"]),
         (&["--tensor", "nothing*=int4-sym-g32", "--format", "int4-sym-g32"], &["nothing*", "lowbit inspect"]),
     ] {
