@@ -17,7 +17,8 @@ pub(super) fn page() -> Result<String> {
     );
     text += "\n## GGUF\n\n\
         Decoded bit for bit as the `gguf` Python package does (`crates/lowbit-format/tests/golden`). Blocks stay in memory as\n\
-        they are in the file. [Adding one](adding/format.md) is one file and one line.\n\n";
+        they are in the file. [Adding one](adding/format.md) is one file and one line. `lowbit quantize` makes those that are\n\
+        [made](quantize.md#blocks-of-gguf), by any method that rounds to nearest codes or sweeps columns.\n\n";
     text += &blocks(of(SpecSource::Gguf));
     text += "\n## GGUF dialects\n\n\
         Formats that one project writes under type numbers which mean something else elsewhere; they are told apart by the\n\
@@ -57,9 +58,11 @@ fn blocks<'a>(infos: impl Iterator<Item = &'a SpecInfo>) -> String {
         let layout = format.layout();
         let link = format!("[`{0}`](../crates/lowbit-format/src/block/{0}.rs)", layout.label);
         let size = [layout.weights, layout.bytes].map(|n| n.to_string());
-        Some([vec![link, bits(info)], size.to_vec(), vec![info.summary.to_owned()]].concat())
+        let made = if layout.stores { "yes" } else { "–" };
+        let last = [made, info.summary].map(str::to_owned);
+        Some([vec![link, bits(info)], size.to_vec(), last.to_vec()].concat())
     });
-    table(&["label", "bits per weight", "weights a block", "bytes a block", "what it is"], rows)
+    table(&["label", "bits per weight", "weights a block", "bytes a block", "made", "what it is"], rows)
 }
 
 /// An element with the shapes its groups come in.

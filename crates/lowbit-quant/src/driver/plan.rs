@@ -136,7 +136,6 @@ fn check(info: &TensorInfo, spec: &WeightSpec, recipe: &Recipe) -> Result<(), Qu
         format: spec.label(),
         why,
     };
-    let wrong = |error| QuantError::Solve { tensor: info.name.clone(), error };
     if matches!(info.encoding, Encoding::Other { .. }) {
         return Err(refused("its elements are no weights by themselves"));
     }
@@ -147,8 +146,7 @@ fn check(info: &TensorInfo, spec: &WeightSpec, recipe: &Recipe) -> Result<(), Qu
         }
         WeightSpec::Block(format) => {
             recipe.accepts_blocks(*format).map_err(refused)?;
-            // Names what is asked of rows.
-            spec.stored_bytes(info.matrix()).map(drop).map_err(|error| wrong(error.into()))
+            whole_groups(info, format.layout().weights)
         }
         WeightSpec::Grouped(grouped) => {
             check_groups(info, grouped)?;
@@ -158,16 +156,20 @@ fn check(info: &TensorInfo, spec: &WeightSpec, recipe: &Recipe) -> Result<(), Qu
 }
 
 fn check_groups(info: &TensorInfo, spec: &GroupedSpec) -> Result<(), QuantError> {
+    spec.levels().iter().try_for_each(|level| match level.shape {
+        GroupShape::Group(size) => whole_groups(info, size as usize),
+        _ => Ok(()),
+    })
+}
+
+/// # Errors
+/// Where rows are no whole number of groups, or of blocks, of so many weights.
+fn whole_groups(info: &TensorInfo, group: usize) -> Result<(), QuantError> {
     let shape: NK = info.matrix();
-    for level in spec.levels() {
-        if let GroupShape::Group(size) = level.shape
-            && !shape.k.is_multiple_of(size as usize)
-        {
-            let tensor = info.name.clone();
-            return Err(QuantError::RowNotGroups { tensor, shape, group: size as usize });
-        }
+    if shape.k.is_multiple_of(group) {
+        return Ok(());
     }
-    Ok(())
+    Err(QuantError::RowNotGroups { tensor: info.name.clone(), shape, group })
 }
 
 /// A container cannot hold what a llama2.c file is read with.

@@ -231,7 +231,7 @@ impl Recipe {
                 "lowbit reads such blocks and does not write them; take q2_k to q6_k, q4_0, q4_1, q5_0, q5_1 or q8_0",
             );
         };
-        if !self.solve.makes_blocks() || self.rows.is_some() {
+        if !self.solve.makes_blocks() || self.rows.is_some() || self.format.is_some() {
             return Err("it makes no blocks of GGUF; take gptq or imatrix, or an int format");
         }
         self.accepts(&blocks.spec)

@@ -622,7 +622,7 @@ fn what_cannot_be_quantized_is_refused_by_name_and_leaves_no_file() {
         (&["--method", "mse", "--set", "gird=3"], &["settings of mse", "unknown field `gird`"]),
         (&["--format", "int4-sym-g128"], &["blk.0.attn_q.weight", "[32, 32]", "groups of 128", "--tensor"]),
         (&["--format", "iq2_s"], &["iq2_s", "does not write them"]),
-        (&["--format", "q4_k"], &["blk.0.attn_q.weight", "32 weights", "q4_k blocks of 256"]),
+        (&["--format", "q4_k"], &["blk.0.attn_q.weight", "[32, 32]", "groups of 256", "--tensor"]),
         (&["--method", "hqq", "--format", "q4_0"], &["asym and fzero"]),
         (&["--role", "dwn=int4-sym-g32"], &["did you mean `down`"]),
         (&["--tensor", "nothing*=int4-sym-g32", "--format", "int4-sym-g32"], &["nothing*", "lowbit inspect"]),
