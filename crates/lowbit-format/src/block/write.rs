@@ -12,7 +12,7 @@ pub struct BlockWriter {
     layout: BlockLayout,
     bits: Bits,
     first: i8,
-    /// For every weight, from the lowest bit of its code: the bit of the block, and what is expected of it when all are zero.
+    /// For every weight, from the lowest bit of its code, the bit of the block that it is.
     places: Vec<Vec<usize>>,
     /// The integers of a block of which all bits of codes are zero.
     zeros: Vec<i8>,
