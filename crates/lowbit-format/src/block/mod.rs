@@ -54,7 +54,7 @@ use bits::{
 };
 pub use scales::{Scale, ScaleBits};
 pub use write::BlockWriter;
-use write::{half, multiples, put_k_scales, signed_multiples};
+use write::{half, multiples, signed_multiples, store_k};
 
 /// How a format codes weights one by one: what packed layouts are made of.
 ///

@@ -4,8 +4,7 @@
 //! Each run of 32 bytes holds group `2 r` in its low and group `2 r + 1` in its high nibbles.
 
 use super::{
-    BlockCodec, Elements, Scale, Values, expand_params, halves, head, head_mut, k_scales, multiples, part,
-    put_k_scales,
+    BlockCodec, Elements, Scale, Values, expand_params, halves, head, head_mut, k_scales, part, store_k,
 };
 
 pub(super) struct Codec;
@@ -48,10 +47,6 @@ impl BlockCodec for Codec {
     }
 
     fn store(s: &[f32], c: &[f32], block: &mut [u8]) {
-        let ((d, scales), (dmin, mins)) =
-            (multiples(s.iter().copied(), 63), multiples(c.iter().map(|c| -c), 63));
-        block[..2].copy_from_slice(&d);
-        block[2..4].copy_from_slice(&dmin);
-        put_k_scales(&scales, &mins, &mut block[4..16]);
+        store_k(s, c, &mut block[..16]);
     }
 }

@@ -2,8 +2,7 @@
 //! weight `32 r + l` is bit `r` of byte `l`.
 
 use super::{
-    BlockCodec, Elements, Scale, Values, expand_params, halves, head, head_mut, k_scales, multiples, part,
-    put_k_scales,
+    BlockCodec, Elements, Scale, Values, expand_params, halves, head, head_mut, k_scales, part, store_k,
 };
 
 pub(super) struct Codec;
@@ -48,10 +47,6 @@ impl BlockCodec for Codec {
     }
 
     fn store(s: &[f32], c: &[f32], block: &mut [u8]) {
-        let ((d, scales), (dmin, mins)) =
-            (multiples(s.iter().copied(), 63), multiples(c.iter().map(|c| -c), 63));
-        block[..2].copy_from_slice(&d);
-        block[2..4].copy_from_slice(&dmin);
-        put_k_scales(&scales, &mins, &mut block[4..16]);
+        store_k(s, c, &mut block[..16]);
     }
 }

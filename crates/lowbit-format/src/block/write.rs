@@ -170,12 +170,16 @@ pub(super) fn signed_multiples(values: &[f32], lowest: u8) -> ([u8; 2], Vec<i8>)
     (bytes, values.iter().map(of).collect())
 }
 
-/// Eight 6-bit scales and minimums as `Q4_K` and `Q5_K` have them: the inverse of `k_scales`.
-pub(super) fn put_k_scales(scales: &[u8], mins: &[u8], out: &mut [u8]) {
+/// The parameters of `Q4_K` and `Q5_K`: `d`, `dmin`, then eight 6-bit scales and minimums, which `k_scales` reads.
+pub(super) fn store_k(s: &[f32], c: &[f32], out: &mut [u8]) {
+    let (d, scales) = multiples(s.iter().copied(), 63);
+    let (dmin, mins) = multiples(c.iter().map(|c| -c), 63);
+    out[..2].copy_from_slice(&d);
+    out[2..4].copy_from_slice(&dmin);
     for i in 0..4 {
-        out[i] = scales[i] | scales[4 + i] >> 4 << 6;
-        out[4 + i] = mins[i] | mins[4 + i] >> 4 << 6;
-        out[8 + i] = scales[4 + i] & 15 | (mins[4 + i] & 15) << 4;
+        out[4 + i] = scales[i] | scales[4 + i] >> 4 << 6;
+        out[8 + i] = mins[i] | mins[4 + i] >> 4 << 6;
+        out[12 + i] = scales[4 + i] & 15 | (mins[4 + i] & 15) << 4;
     }
 }
 

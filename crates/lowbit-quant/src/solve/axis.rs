@@ -105,14 +105,6 @@ mod tests {
             .filter(|(i, _)| (i % SHAPE.k).is_multiple_of(9))
             .for_each(|(_, x)| *x /= 20.0);
         let nearest = || Box::new(Nearest) as Box<dyn Solve>;
-        let sweep = || {
-            Box::new(ColumnSweep {
-                damp: 0.01,
-                order: Order::LargestFirst,
-                equal_tokens: false,
-                shrink: false,
-            }) as Box<dyn Solve>
-        };
         for [by_row, by_column, either] in [both(nearest, &columns, &x), both(sweep, &columns, &x)] {
             assert!(by_column < 0.5 * by_row, "{by_row} {by_column}");
             assert_eq!(either, by_column);
@@ -121,6 +113,10 @@ mod tests {
             assert!(by_row < 0.5 * by_column, "{by_row} {by_column}");
             assert_eq!(either, by_row);
         }
+    }
+
+    fn sweep() -> Box<dyn Solve> {
+        Box::new(ColumnSweep { damp: 0.01, order: Order::LargestFirst, equal_tokens: false, shrink: false })
     }
 
     fn spec(label: &str) -> GroupedSpec {
@@ -139,14 +135,6 @@ mod tests {
             NK { n: golden["n"].as_u64().unwrap() as usize, k: golden["k"].as_u64().unwrap() as usize };
         for layer in golden["layers"].as_array().unwrap() {
             let (w, x) = (numbers(&layer["w"]), numbers(&layer["x"]));
-            let sweep = || {
-                Box::new(ColumnSweep {
-                    damp: 0.01,
-                    order: Order::LargestFirst,
-                    equal_tokens: false,
-                    shrink: false,
-                }) as Box<dyn Solve>
-            };
             let lost = |solve: &dyn Solve, format| testing::lost(solve, (&w, &x, shape), format)[1];
             let expected = |axis: &str| layer[axis].as_f64().unwrap();
             let near = |found: f64, expected: f64| (found / expected - 1.0).abs() < 0.01;

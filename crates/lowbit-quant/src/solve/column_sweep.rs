@@ -93,11 +93,9 @@ impl Solve for ColumnSweep {
     ) -> Result<Quantized, SolveError> {
         let ready = self.ready(layer, &blocks.spec, fit)?;
         let shape = layer.weight.shape();
-        let mut opened = blocks.open(&ready.weights, shape, fit, Some(&ready.inputs));
-        let fits = Fits::Given(std::mem::take(&mut opened.fits));
+        let opened = blocks.open(&ready.weights, shape, fit, Some(&ready.inputs));
+        let fits = Fits::Given(opened.fits.clone());
         let Swept { rounded, .. } = ready.sweep(&blocks.spec, &fits, layer);
-        let Fits::Given(fits) = fits else { unreachable!("as they were made") };
-        opened.fits = fits;
         Ok(ready.measured(&blocks.close(opened, &rounded, shape)?))
     }
 }
