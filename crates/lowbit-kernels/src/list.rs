@@ -95,6 +95,7 @@ pub static KERNELS: &[KernelCard] = &[
     card("lut-16bit-tiled-dotprod", Planes, lookup(Sixteen, Tiled), Dotprod),
     card("lut-16bit-tiled-avx2", Planes, lookup(Sixteen, Tiled), Avx2),
     card("lut-16bit-tiled-avx512", Planes, lookup(Sixteen, Tiled), Avx512),
+    card("planes-expand-avx2", Planes, Expand, Avx2),
     card("planes-expand-avx512", Planes, Expand, Avx512),
     card("packed-dot-avx512", Fields, Dot, Avx512),
     card("packed-expand-scalar", Fields, Expand, Scalar),

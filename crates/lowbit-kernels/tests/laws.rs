@@ -109,9 +109,17 @@ fn packed_products_equal_the_reference_bit_for_bit_on_every_level() {
     let mut packed_formats = 0;
     for format in BlockFormat::ALL {
         let unit = format.layout().weights;
-        for (n, blocks, m) in
-            [(1, 1, 1), (16, 2, 1), (17, 3, 2), (33, 1, 3), (5, 5, 13), (48, 2, 8), (100, 1100 / unit + 1, 1)]
-        {
+        let long = 1100 / unit + 1;
+        for (n, blocks, m) in [
+            (1, 1, 1),
+            (16, 2, 1),
+            (17, 3, 2),
+            (33, 1, 3),
+            (5, 5, 13),
+            (48, 2, 8),
+            (100, long, 1),
+            (20, 2 * long, 7),
+        ] {
             let w = random_blocks(*format, NK { n, k: blocks * unit }, n as u64);
             let Some(packed) = Packed::new(&Ctx::new(Isa::detect(), 2), &w) else { continue };
             packed_formats += 1;
@@ -137,7 +145,7 @@ fn packed_products_equal_the_reference_bit_for_bit_on_every_level() {
         }
     }
     assert!(failures.is_empty(), "{failures:#?}");
-    assert_eq!(packed_formats, 7 * 22, "every format with a code for each weight is packed");
+    assert_eq!(packed_formats, 8 * 22, "every format with a code for each weight is packed");
 }
 
 /// Grouped integers of every width and zero point and numbers of tables, groups that are too small for the integer kernels included, on

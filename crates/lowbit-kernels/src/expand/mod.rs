@@ -12,7 +12,7 @@
 //! level and for any number of tokens, and results are compared bit for bit with [`crate::reference::mpgemm`].
 
 #[cfg(target_arch = "x86_64")]
-mod avx2;
+pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 #[cfg(target_arch = "aarch64")]
@@ -23,10 +23,12 @@ use crate::{
     Codes, Ctx, Int8Acts, Isa, IsaLevel, MatMut, SharedMut,
     ctx::Scratch,
     isa::multiversion,
+    packed::fields::Coded,
     streams::{Ahead, ask_for},
 };
 use lowbit_format::{
-    BlockCodec, BlockFormat, BlockVisitor, GroupedTensor, NK, QuantTensor, TensorData, block,
+    BlockCodec, BlockFormat, BlockVisitor, GroupedTensor, NK, QuantTensor, TensorData,
+    block::{self, Values},
 };
 use std::ops::Range;
 
@@ -88,19 +90,23 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// Sixteen rows in 8 bits, rows as lanes: what a level's tile kernel multiplies.
+/// Sixteen rows in 8 bits, rows as lanes, or a stretch of them: what a level's tile kernel multiplies.
 pub(crate) struct Panel<'a> {
-    /// Codes `[k / 4][16][4]`, with the sign bit flipped where the level multiplies unsigned by signed.
+    /// Codes `[k / 4][16][4]`.
     pub(crate) q: &'a [i8],
+    /// What was added to them.
+    pub(crate) raised: Raised,
     /// Scales `[k / group][16]`, of whole groups and of one that K cuts short.
     pub(crate) s: &'a [f32],
     /// Offsets, likewise, empty for formats without.
     pub(crate) c: &'a [f32],
     /// Weights a scale: those of a scale of the activations, or half of them where these are 32.
     pub(crate) group: usize,
-    /// Padded K, a multiple of 32.
+    /// The weight of the rows that it starts with, the first of a group: 0 but where [`stretch`] says so.
+    pub(crate) start: usize,
+    /// Weights of a row, padded to a multiple of 32.
     pub(crate) k: usize,
-    /// What the panel after it is unpacked from.
+    /// What the one after it is unpacked from.
     #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     pub(crate) ahead: Ahead<'a>,
 }
@@ -183,11 +189,14 @@ unsafe fn panel(
     let groups = k / group;
     let most = w.chunk(k);
     let chunk_params = PANEL * most / group;
-    let (chunk, q, floats) = scratch.take(PANEL * most, PANEL * k, 2 * (PANEL * groups + chunk_params));
+    let floats = 2 * (PANEL * groups + chunk_params) + PANEL * x.rows();
+    let (chunk, q, floats) = scratch.take(PANEL * most, PANEL * k, floats);
     let (s, floats) = floats.split_at_mut(PANEL * groups);
     let (c, floats) = floats.split_at_mut(PANEL * groups);
-    let (chunk_s, chunk_c) = floats.split_at_mut(chunk_params);
+    let (chunk_s, floats) = floats.split_at_mut(chunk_params);
+    let (chunk_c, sums) = floats.split_at_mut(chunk_params);
     let one_token = codes == Codes::InRegisters && x.tokens() == 1 && isa.level() == IsaLevel::Avx512;
+    let raised = Raised::any(isa);
     let mut acc = [[0f32; PANEL]; 2];
     for start in (0..k).step_by(most) {
         let width = (k - start).min(most);
@@ -227,7 +236,7 @@ unsafe fn panel(
                 avx512::one_token(isa, &chunk, x, row, acc);
             }
         } else {
-            let flip = u32::from_ne_bytes([flip(isa); 4]);
+            let flip = u32::from_ne_bytes([raised.by; 4]);
             transpose(isa, codes, flip, &mut q[start * PANEL..][..PANEL * width]);
         }
     }
@@ -239,16 +248,50 @@ unsafe fn panel(
         return;
     }
     let c = if offsets { &*c } else { &[] };
+    let panel = Panel { q, raised, s, c, group, start: 0, k, ahead: Ahead::default() };
     // SAFETY: the contract on `out` is passed on.
-    unsafe { multiply_panel(isa, &Panel { q, s, c, group, k, ahead: Ahead::default() }, x, out, first, rows) }
+    unsafe { multiply_panel(isa, &panel, x, sums, (out, first, rows)) }
 }
 
-/// What codes of a panel are exclusive-ored with: AVX-512 multiplies unsigned ones.
-pub(crate) fn flip(isa: Isa) -> u8 {
-    if isa.level() == IsaLevel::Avx512 { 0x80 } else { 0 }
+/// What was added to the codes of a panel, as instructions that multiply unsigned bytes by signed ones want them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Raised {
+    /// This much: nothing, or a power of two.
+    pub(crate) by: u8,
+    /// The largest unsigned code that comes of it, 0 where codes are still signed.
+    pub(crate) most: u8,
 }
 
-/// Multiplies a panel with every token into columns `first..first + rows` of `out`.
+impl Raised {
+    /// Codes of any format: AVX-512 takes unsigned ones of eight bits.
+    fn any(isa: Isa) -> Self {
+        if isa.level() == IsaLevel::Avx512 { Self { by: 0x80, most: 0xff } } else { Self { by: 0, most: 0 } }
+    }
+
+    /// Codes of a format: AVX2 adds up pairs of products in 16 bits, for which unsigned codes of up to 5 bits leave room.
+    pub(crate) fn of<C: Coded>(isa: Isa) -> Self {
+        match C::VALUES {
+            Values::From(first) if isa.level() == IsaLevel::Avx2 && C::BITS <= 5 => {
+                let by = (first as u8).wrapping_neg();
+                debug_assert!(by == 0 || by.is_power_of_two());
+                Self { by, most: (1 << C::BITS) - 1 }
+            }
+            _ => Self::any(isa),
+        }
+    }
+}
+
+/// Weights of a row that are unpacked before they are multiplied, a multiple of 256 or all: where a level says less, they stay
+/// in its first-level cache.
+pub(crate) fn stretch(isa: Isa, k: usize) -> usize {
+    if isa.level() == IsaLevel::Avx2 { k.min(STRETCH) } else { k }
+}
+
+/// Sixteen rows of them are half of a cache of 32 KiB.
+const STRETCH: usize = 1024;
+
+/// Multiplies a panel with every token into columns `first..first + rows` of `out`; one that is a stretch of its rows, after those
+/// before it, into `sums`, of sixteen for every row of activations, and the last one into the columns.
 ///
 /// # Safety
 /// - Nobody else refers to those columns.
@@ -256,17 +299,25 @@ pub(crate) unsafe fn multiply_panel(
     isa: Isa,
     panel: &Panel<'_>,
     x: &Int8Acts,
-    out: SharedMut<'_>,
-    first: usize,
-    rows: usize,
+    sums: &mut [f32],
+    (out, first, rows): (SharedMut<'_>, usize, usize),
 ) {
+    debug_assert!(panel.k == x.k() || isa.level() == IsaLevel::Avx2);
     // SAFETY: the contract on `out` is passed on; the ISA value proves the instructions.
     unsafe {
         match isa.level() {
             #[cfg(target_arch = "x86_64")]
             IsaLevel::Avx512 => avx512::tokens(panel, x, out, first, rows),
             #[cfg(target_arch = "x86_64")]
-            IsaLevel::Avx2 => avx2::tokens(panel, x, out, first, rows),
+            IsaLevel::Avx2 => {
+                let sums = sums.as_chunks_mut::<PANEL>().0;
+                avx2::tokens(panel, x, sums);
+                if panel.start + panel.k == x.k() {
+                    for (row, sums) in sums.iter().enumerate().take(x.rows()) {
+                        emit(x, row, &sums[..rows], out, first);
+                    }
+                }
+            }
             #[cfg(target_arch = "aarch64")]
             IsaLevel::Dotprod => neon::tokens(panel, x, out, first, rows),
             _ => scalar::tokens(panel, x, out, first, rows),

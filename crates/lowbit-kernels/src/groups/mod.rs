@@ -23,7 +23,7 @@ pub(crate) mod layout;
 use crate::{
     Act, Codes, Ctx, Int8Acts, Integers, Isa, MatMut, SharedMut,
     ctx::Scratch,
-    expand::{self, PANEL, Panel},
+    expand::{self, PANEL, Panel, Raised},
     packed::{fields::Middle, unpack_codes},
     pages::Pages,
     panels::pack_panels,
@@ -195,30 +195,43 @@ impl Task<'_> {
         }
         let _ = self.codes;
         let layout = &self.w.layout;
-        let (_, q, floats) = scratch.take(0, PANEL * layout.k, 2 * PANEL * layout.groups.len());
-        let (s, c) = floats.split_at_mut(PANEL * layout.groups.len());
+        let step = expand::stretch(isa, layout.k).div_ceil(layout.group).max(1);
+        let params = PANEL * layout.groups.len();
+        let most = (step * layout.group).min(layout.k);
+        let (_, q, floats) = scratch.take(0, PANEL * most, 2 * params + PANEL * self.x.rows());
+        let (s, floats) = floats.split_at_mut(params);
+        let (c, sums) = floats.split_at_mut(params);
+        let raised = with_bits!(layout.bits, BITS => Raised::of::<Middle<BITS>>(isa));
         for index in self.panels.clone() {
             let bytes = self.w.panel(index);
-            unpack(isa, layout, bytes, 0..layout.groups.len(), expand::flip(isa), q);
             layout::unpack_params(isa, layout, bytes, s, c);
-            let c = if layout.offsets() { &*c } else { &[] };
-            // Nothing is asked for: it costs a tenth to a fifth more instructions for one row, and its gain was not measured.
-            let panel = Panel { q, s, c, group: layout.group, k: layout.k, ahead: Ahead::default() };
-            // SAFETY: the contract on `out` is passed on.
-            unsafe {
-                expand::multiply_panel(isa, &panel, self.x, self.out, index * PANEL, self.w.rows(index));
+            for (i, places) in layout.groups.chunks(step).enumerate() {
+                let groups = i * step..i * step + places.len();
+                let (start, k) = (places[0].start, places.iter().map(|place| place.len).sum());
+                let q = &mut q[..PANEL * k];
+                unpack(isa, layout, bytes, groups.clone(), raised.by, q);
+                let params = PANEL * groups.start..PANEL * groups.end;
+                let c = if layout.offsets() { &c[params.clone()] } else { &[] };
+                // Nothing is asked for: it costs a tenth to a fifth more instructions for one row, and its gain was not measured.
+                let ahead = Ahead::default();
+                let panel = Panel { q, raised, s: &s[params], c, group: layout.group, start, k, ahead };
+                // SAFETY: the contract on `out` is passed on.
+                unsafe {
+                    let target = (self.out, index * PANEL, self.w.rows(index));
+                    expand::multiply_panel(isa, &panel, self.x, sums, target);
+                }
             }
         }
     }
 }
 
-/// The integers of some groups of a panel, `[k / 4][16][4]`, each exclusive-ored with `flip`.
-fn unpack(isa: Isa, layout: &Layout, panel: &[u8], groups: Range<usize>, flip: u8, q: &mut [i8]) {
+/// The integers of some groups of a panel, `[k / 4][16][4]`, each plus `raise`.
+fn unpack(isa: Isa, layout: &Layout, panel: &[u8], groups: Range<usize>, raise: u8, q: &mut [i8]) {
     let mut q = q;
     for place in &layout.groups[groups] {
         let (these, rest) = q.split_at_mut(place.len * PANEL);
         q = rest;
         let codes = layout.codes(panel, *place);
-        with_bits!(layout.bits, BITS => unpack_codes::<Middle<BITS>>(isa, codes, flip, these));
+        with_bits!(layout.bits, BITS => unpack_codes::<Middle<BITS>>(isa, codes, raise, these));
     }
 }

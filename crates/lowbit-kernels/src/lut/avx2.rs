@@ -125,18 +125,19 @@ unsafe fn panel<const PLANES: usize, const BYTES: usize, const T: usize>(
 }
 
 /// What sums of a group's entries are multiplied with.
-struct Group<'a, const T: usize> {
-    x: [GroupActs; T],
-    params: &'a [u8],
-    format: Params,
-    planes: usize,
+pub(super) struct Group<'a, const T: usize> {
+    pub(super) x: [GroupActs; T],
+    /// Scales of sixty-four rows, then their zero points.
+    pub(super) params: &'a [u8],
+    pub(super) format: Params,
+    pub(super) planes: usize,
 }
 
 impl<const T: usize> Group<'_, T> {
     /// Adds the group's part to the sums of the rows of `S` strips.
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c,bmi2")]
-    fn add<const S: usize>(&self, acc: &mut [[f32; PANEL]; T], strip: usize, sums: Sums<T, S>) {
+    pub(super) fn add<const S: usize>(&self, acc: &mut [[f32; PANEL]; T], strip: usize, sums: Sums<T, S>) {
         let zeros = &self.params[self.format.scale_bytes()..];
         match self.format.zero {
             // The usual case, taken out of the loop.

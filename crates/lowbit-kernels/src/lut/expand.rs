@@ -5,13 +5,13 @@
 //! ones ([`crate::lut`]), and scaled likewise: with activations of 16 bits, which are two terms of 8, products have the
 //! same bits as by look-up.
 
-#[cfg(target_arch = "x86_64")]
-use super::expand_avx512;
 use super::{
     LutWeights,
     acts::{Form, TableActs},
     layout::PANEL,
 };
+#[cfg(target_arch = "x86_64")]
+use super::{expand_avx2, expand_avx512};
 use crate::{Act, ActRounding, Ctx, IsaLevel, MatMut, SharedMut, ctx::Scratch};
 use std::ops::Range;
 
@@ -27,7 +27,7 @@ const PASS: usize = 512;
 impl LutWeights {
     /// Whether codes of this layout are expanded at a level: bits are, and with the instructions for it.
     pub(crate) fn expands(ternary: bool, isa: IsaLevel) -> bool {
-        !ternary && isa == IsaLevel::Avx512
+        !ternary && matches!(isa, IsaLevel::Avx2 | IsaLevel::Avx512)
     }
 
     /// Whether [`Self::multiply_expanded`] can be called at a level.
@@ -114,6 +114,9 @@ impl Part<'_> {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the ISA value proves the instructions.
             IsaLevel::Avx512 => unsafe { expand_avx512::multiply(self, &w.layout, codes, sums) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the ISA value proves the instructions.
+            IsaLevel::Avx2 => unsafe { expand_avx2::multiply(self, &w.layout, codes, sums) },
             level => unreachable!("{level} has no kernel that expands bit planes"),
         }
     }

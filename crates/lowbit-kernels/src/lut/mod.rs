@@ -34,6 +34,8 @@ mod avx512;
 mod avx512_tables;
 mod expand;
 #[cfg(target_arch = "x86_64")]
+mod expand_avx2;
+#[cfg(target_arch = "x86_64")]
 mod expand_avx512;
 pub(crate) mod layout;
 #[cfg(target_arch = "aarch64")]

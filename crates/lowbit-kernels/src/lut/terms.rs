@@ -7,6 +7,8 @@ pub(crate) struct Terms {
     /// Activations of a row and of a group, both whole tuples.
     width: usize,
     group: usize,
+    /// Groups of a row.
+    groups: usize,
     /// `[token][term][group][activation]`.
     q: Vec<i8>,
     /// `(1 − 2ᵇ) Σ q` of every group of a token: what the sum of twice the codes starts from, as they are in steps around their
@@ -28,7 +30,8 @@ impl Terms {
         }
         let highest = (1 << bits) - 1;
         let start = |x: &[i16]| -highest * x.iter().map(|x| i32::from(*x)).sum::<i32>();
-        Self { rows, width, group, q, starts: x.chunks_exact(group.max(1)).map(start).collect() }
+        let starts = x.chunks_exact(group.max(1)).map(start).collect();
+        Self { rows, width, group, groups: width / group.max(1), q, starts }
     }
 
     /// Rows of a token.
@@ -48,7 +51,7 @@ impl Terms {
 
     /// What the sum of a group starts from.
     pub(super) fn start(&self, token: usize, group: usize) -> i32 {
-        self.starts[token * (self.width / self.group) + group]
+        self.starts[token * self.groups + group]
     }
 }
 

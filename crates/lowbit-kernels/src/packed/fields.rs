@@ -134,22 +134,23 @@ impl Field for Get<'_> {
     }
 }
 
-/// The integers of a panel, `[k / 4][16][4]`, each exclusive-ored with `flip`.
+/// The integers of a panel, `[k / 4][16][4]`, each plus `raise`.
 #[inline(always)]
-pub(crate) fn unpack_panel<C: Coded>(codes: &[u8], flip: u8, q: &mut [i8]) {
+pub(crate) fn unpack_panel<C: Coded>(codes: &[u8], raise: u8, q: &mut [i8]) {
     let bits = const { C::BITS as usize };
     for (q, codes) in q.as_chunks_mut::<CODES>().0.iter_mut().zip(codes.chunks_exact(64 * bits)) {
         let mut u = [0u8; CODES];
         each_field(bits as u32, &mut Get { u: &mut u, codes });
         match const { C::VALUES } {
             Values::From(first) => {
+                let first = raise.wrapping_add(first as u8);
                 for (q, u) in q.iter_mut().zip(&u) {
-                    *q = (u.wrapping_add(first as u8) ^ flip) as i8;
+                    *q = u.wrapping_add(first) as i8;
                 }
             }
             Values::Table(table) => {
                 for (q, u) in q.iter_mut().zip(&u) {
-                    *q = lowbit_format::block::lookup4(&table, *u) ^ flip as i8;
+                    *q = lowbit_format::block::lookup4(&table, *u).wrapping_add(raise as i8);
                 }
             }
         }

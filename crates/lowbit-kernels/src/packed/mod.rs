@@ -18,7 +18,7 @@ pub(crate) mod fields;
 use crate::{
     Codes, Ctx, Int8Acts, Integers, Isa, MatMut, SharedMut,
     ctx::Scratch,
-    expand::{self, BlockRows, PANEL, Panel},
+    expand::{self, BlockRows, PANEL, Panel, Raised},
     isa::multiversion,
     pages::Pages,
     streams::Ahead,
@@ -27,7 +27,7 @@ use fields::{CHUNK, Coded};
 use lowbit_format::{
     BlockCodec, BlockFormat, BlockVisitor, Elements, NK, QuantTensor, TensorData, WeightSpec, block,
 };
-use std::sync::Mutex;
+use std::{ops::Range, sync::Mutex};
 
 /// A weight matrix `W[N, K]` arranged for products on this machine.
 pub struct Packed {
@@ -161,6 +161,19 @@ struct PanelBytes<'a> {
     params: &'a [[u8; PANEL]],
 }
 
+impl PanelBytes<'_> {
+    /// A stretch of whole blocks.
+    fn part<C: BlockCodec>(self, weights: Range<usize>) -> Self {
+        let of_codes = PANEL / 8 * const { InBlocks::<C>::BITS as usize };
+        let of_params = const { elements::<C>().param_bytes() };
+        Self {
+            codes: &self.codes[weights.start * of_codes..weights.end * of_codes],
+            params: &self.params
+                [weights.start / C::WEIGHTS * of_params..weights.end / C::WEIGHTS * of_params],
+        }
+    }
+}
+
 /// Packs whole panels; what is missing to fill the last stays zero.
 fn pack_run(
     isa: Isa,
@@ -220,7 +233,7 @@ multiversion! {
 }
 
 multiversion! {
-    pub(crate) fn unpack_codes<C: Coded>(codes: &[u8], flip: u8, q: &mut [i8]) = fields::unpack_panel::<C>;
+    pub(crate) fn unpack_codes<C: Coded>(codes: &[u8], raise: u8, q: &mut [i8]) = fields::unpack_panel::<C>;
 }
 
 multiversion! {
@@ -266,7 +279,7 @@ struct Multiply<'a> {
     w: &'a Packed,
     isa: Isa,
     codes: Codes,
-    panels: std::ops::Range<usize>,
+    panels: Range<usize>,
     x: &'a Int8Acts,
     out: SharedMut<'a>,
     scratch: &'a mut Scratch,
@@ -283,24 +296,33 @@ impl BlockVisitor for Multiply<'_> {
         }
         let _ = codes;
         let k = w.shape.k;
-        let groups = k / C::GROUP;
-        let (_, q, floats) = scratch.take(0, PANEL * k, 2 * PANEL * groups);
-        let (s, c) = floats.split_at_mut(PANEL * groups);
-        for index in panels.clone() {
-            let bytes = w.view(index);
-            unpack_codes::<InBlocks<C>>(isa, bytes.codes, expand::flip(isa), q);
+        let step = expand::stretch(isa, k);
+        let groups = step / C::GROUP;
+        let raised = Raised::of::<InBlocks<C>>(isa);
+        let (_, q, floats) = scratch.take(0, PANEL * step, PANEL * (2 * groups + x.rows()));
+        let (s, floats) = floats.split_at_mut(PANEL * groups);
+        let (c, sums) = floats.split_at_mut(PANEL * groups);
+        let stretch = |index, start: usize| w.view(index).part::<C>(start..(start + step).min(k));
+        let each = panels.clone().flat_map(|index| (0..k).step_by(step).map(move |start| (index, start)));
+        for (index, start) in each {
+            let bytes = stretch(index, start);
+            let len = (k - start).min(step);
+            let (q, params) = (&mut q[..PANEL * len], PANEL * len / C::GROUP);
+            let (s, c) = (&mut s[..params], &mut c[..params]);
+            unpack_codes::<InBlocks<C>>(isa, bytes.codes, raised.by, q);
             unpack_params::<C>(isa, bytes, w.tensor_scale, s, c);
             let first = index * PANEL;
-            let ahead = if index + 1 < panels.end {
-                let next = w.view(index + 1);
-                Ahead([next.codes, next.params.as_flattened()])
-            } else {
-                Ahead::default()
+            let next = match (index + 1, start + len) {
+                (_, start) if start < k => Some(stretch(index, start)),
+                (index, _) if index < panels.end => Some(stretch(index, 0)),
+                _ => None,
             };
-            let panel = Panel { q, s, c: if C::OFFSETS { &*c } else { &[] }, group: C::GROUP, k, ahead };
+            let ahead = next.map_or(Ahead::default(), |next| Ahead([next.codes, next.params.as_flattened()]));
+            let c = if C::OFFSETS { &*c } else { &[] };
+            let panel = Panel { q, raised, s, c, group: C::GROUP, start, k: len, ahead };
             let rows = (w.shape.n - first).min(PANEL);
             // SAFETY: the contract on `out` is passed on.
-            unsafe { expand::multiply_panel(isa, &panel, x, out, first, rows) };
+            unsafe { expand::multiply_panel(isa, &panel, x, sums, (out, first, rows)) };
         }
     }
 }

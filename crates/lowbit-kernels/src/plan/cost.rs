@@ -58,7 +58,13 @@ impl Costs {
                 table: 20_000.0,
                 float: [100.0, 3000.0],
             },
-            IsaLevel::Neon | IsaLevel::Dotprod | IsaLevel::Avx2 => Self {
+            IsaLevel::Avx2 => Self {
+                groups: ([40.0; 2], 5.0),
+                multiply: 7.5,
+                planes: [110.0, 6.5],
+                ..Self::of(IsaLevel::Neon)
+            },
+            IsaLevel::Neon | IsaLevel::Dotprod => Self {
                 expand: [40.0, 270.0],
                 groups: ([40.0; 2], 19.0),
                 multiply: 19.0,
