@@ -16,7 +16,6 @@ import json
 import math
 import os
 import pathlib
-import subprocess
 import sys
 
 # GPTQModel would compile every layer of its own, which takes minutes.
@@ -25,12 +24,8 @@ os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-TEXTS = [
-    "Hello world 123",
-    "The capital of France is",
-    "def fibonacci(n):\n    if n < 2:\n        return n\n    return",
-    "  Don't   stop:\n\n\tnaïve 漢字かな 한글 👍🏽 x==y; ",
-]
+from common import TEXTS, lowbit
+
 CHAT = "Name three colours."
 MOST = 1e-4
 MOST_INT8 = 0.2
@@ -42,13 +37,6 @@ def load(folder, quantization):
 
         return GPTQModel.load(folder, backend=BACKEND.GPTQ_TORCH, device="cpu", dtype=torch.float16).model.float()
     return AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
-
-
-def lowbit(program, model, text, *more):
-    args = ["run", model, text, "-n", "1", "--temp", "0", "--json", "--cache-type", "f32", *more]
-    out = subprocess.run([program, *args, "--logprobs", "100"], check=True, capture_output=True)
-    answer = json.loads(out.stdout)
-    return answer["prompt_tokens"], {one["id"]: one["logprob"] for one in answer["logprobs"][0]["top"]}
 
 
 def main():
