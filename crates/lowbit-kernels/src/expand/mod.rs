@@ -103,6 +103,7 @@ pub(crate) struct Panel<'a> {
     /// Weights a scale: those of a scale of the activations, or half of them where these are 32.
     pub(crate) group: usize,
     /// The weight of the rows that it starts with, the first of a group: 0 but where [`stretch`] says so.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     pub(crate) start: usize,
     /// Weights of a row, padded to a multiple of 32.
     pub(crate) k: usize,
@@ -259,6 +260,7 @@ pub(crate) struct Raised {
     /// This much: nothing, or a power of two.
     pub(crate) by: u8,
     /// The largest unsigned code that comes of it, 0 where codes are still signed.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     pub(crate) most: u8,
 }
 
