@@ -13,7 +13,6 @@ folder, so that only the divergence counts there, not single log-probabilities; 
 """
 
 import json
-import math
 import os
 import pathlib
 import sys
@@ -24,7 +23,7 @@ os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from common import TEXTS, lowbit
+from common import TEXTS, divergence, lowbit
 
 CHAT = "Name three colours."
 MOST = 1e-4
@@ -57,12 +56,9 @@ def main():
         with torch.no_grad():
             theirs = torch.log_softmax(model(torch.tensor([ids])).logits[0, -1].double(), -1)
         count, ours = lowbit(program, source, text, *([] if int8 else ["--activations", "float"]), *more)
-        kl = sum(math.exp(p) * (p - theirs[i].item()) for i, p in ours.items())
-        rest = 1 - sum(math.exp(p) for p in ours.values())
-        rest_there = 1 - sum(theirs[i].exp().item() for i in ours)
-        if rest > 0 and rest_there > 0:
-            kl += rest * math.log(rest / rest_there)
-        most = max(abs(p - theirs[i].item()) for i, p in ours.items())
+        theirs = {i: theirs[i].item() for i in ours}
+        kl = divergence(ours, theirs)
+        most = max(abs(p - theirs[i]) for i, p in ours.items())
         bad = count != len(ids) or not (abs(kl) < (MOST_INT8 if int8 else MOST) and (rounded or most < MOST))
         failed |= bad
         note = "  FAILED" if bad else ""

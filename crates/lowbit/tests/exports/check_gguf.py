@@ -9,13 +9,11 @@ rounding of activations to 8 bits alone moves SmolLM2, as it is shipped, by up t
 """
 
 import json
-import math
-import subprocess
 import sys
 
 import xllamacpp
 
-from common import TEXTS, lowbit
+from common import TEXTS, divergence, lowbit
 
 MOST = 3e-2
 TOP = 100
@@ -48,15 +46,11 @@ def main():
     for text in TEXTS:
         count, ours = lowbit(program, source, text, "--raw", "--activations", "gguf")
         counted, other = theirs(running, text)
-        both = ours.keys() & other.keys()
-        kl = sum(math.exp(ours[i]) * (ours[i] - other[i]) for i in both)
-        rest, rest_there = (1 - sum(math.exp(p[i]) for i in both) for p in (ours, other))
-        if rest > 0 and rest_there > 0:
-            kl += rest * math.log(rest / rest_there)
+        kl = divergence(ours, other)
         bad = count != counted or not abs(kl) < MOST
         failed |= bad
         note = "  FAILED" if bad else ""
-        print(f"{text[:30]!r:34} {count:4} tokens, {len(both):3} in both, divergence {kl:9.2e}{note}")
+        print(f"{text[:30]!r:34} {count:4} tokens, {len(ours.keys() & other.keys()):3} in both, divergence {kl:9.2e}{note}")
     sys.exit(failed)
 
 
