@@ -110,13 +110,25 @@ pub(super) struct Part<'a> {
 impl Part<'_> {
     /// Adds to the sums of sixty-four rows of every token. `codes` has room for the groups' bytes.
     fn run(&self, ctx: &Ctx, w: &LutWeights, codes: &mut [u8], sums: &mut [[f32; PANEL]]) {
+        /// A level's function for the planes of the layout.
+        #[cfg(target_arch = "x86_64")]
+        macro_rules! multiply {
+            ($level:ident) => {
+                match w.layout.planes {
+                    1 => $level::multiply::<1>(self, &w.layout, codes, sums),
+                    2 => $level::multiply::<2>(self, &w.layout, codes, sums),
+                    3 => $level::multiply::<3>(self, &w.layout, codes, sums),
+                    _ => $level::multiply::<4>(self, &w.layout, codes, sums),
+                }
+            };
+        }
         match ctx.isa().level() {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the ISA value proves the instructions.
-            IsaLevel::Avx512 => unsafe { expand_avx512::multiply(self, &w.layout, codes, sums) },
+            IsaLevel::Avx512 => unsafe { multiply!(expand_avx512) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the ISA value proves the instructions.
-            IsaLevel::Avx2 => unsafe { expand_avx2::multiply(self, &w.layout, codes, sums) },
+            IsaLevel::Avx2 => unsafe { multiply!(expand_avx2) },
             level => unreachable!("{level} has no kernel that expands bit planes"),
         }
     }

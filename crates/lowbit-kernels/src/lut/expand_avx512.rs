@@ -23,21 +23,7 @@ use std::arch::x86_64::*;
 ///
 /// # Safety
 /// - The CPU has the instructions of [`crate::IsaLevel::Avx512`].
-pub(super) unsafe fn multiply(part: &Part<'_>, layout: &Layout, codes: &mut [u8], sums: &mut [[f32; PANEL]]) {
-    // SAFETY: passed on.
-    unsafe {
-        match layout.planes {
-            1 => sized::<1>(part, layout, codes, sums),
-            2 => sized::<2>(part, layout, codes, sums),
-            3 => sized::<3>(part, layout, codes, sums),
-            _ => sized::<4>(part, layout, codes, sums),
-        }
-    }
-}
-
-/// # Safety
-/// - As for [`multiply`].
-unsafe fn sized<const PLANES: usize>(
+pub(super) unsafe fn multiply<const PLANES: usize>(
     part: &Part<'_>,
     layout: &Layout,
     codes: &mut [u8],
